@@ -1,0 +1,284 @@
+//! The expression tree. Every node knows where it stands in the text.
+
+use model::Matcher;
+
+use crate::span::Span;
+
+/// The type of an expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// A number.
+    Scalar,
+    /// A text.
+    String,
+    /// An instant vector.
+    Vector,
+    /// A range vector.
+    Matrix,
+}
+
+/// An expression with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expr {
+    /// What it is.
+    pub node: Node,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The kinds of expressions.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node {
+    /// `42`, `1h30m`, `0x1F`, `Inf`; `is_duration` keeps the way it was written for printing.
+    Number {
+        /// The value; durations in seconds.
+        value: f64,
+        /// Written as a duration.
+        is_duration: bool,
+    },
+    /// `"text"`, unquoted.
+    String(String),
+    /// `name{label="value"} offset 5m @ 3`.
+    VectorSelector(Selector),
+    /// `selector[5m]`.
+    MatrixSelector {
+        /// The selector with its modifiers.
+        selector: Selector,
+        /// Length of the range.
+        range: DurationExpr,
+    },
+    /// `expr[30m:1m] offset 5m`.
+    Subquery {
+        /// What is evaluated at each step.
+        expr: Box<Expr>,
+        /// Length of the range.
+        range: DurationExpr,
+        /// The step; none for the default.
+        step: Option<DurationExpr>,
+        /// Modifiers behind the bracket.
+        modifiers: Modifiers,
+    },
+    /// `-x` or `+x`.
+    Unary {
+        /// True for `-`.
+        negative: bool,
+        /// The operand.
+        expr: Box<Expr>,
+    },
+    /// `(x)`.
+    Paren(Box<Expr>),
+    /// `a + b`.
+    Binary(Box<Binary>),
+    /// `sum by (job) (x)`.
+    Aggregation(Box<Aggregation>),
+    /// `rate(x[5m])`.
+    Call {
+        /// The function's name as in the table of `functions.rs`.
+        function: &'static str,
+        /// The arguments as written, without defaults.
+        args: Vec<Expr>,
+    },
+}
+
+/// Which series, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selector {
+    /// The metric's name if it stands before the braces; it is in `matchers` too.
+    pub name: Option<String>,
+    /// All conditions, the name's included.
+    pub matchers: Vec<Matcher>,
+    /// Offset and `@`.
+    pub modifiers: Modifiers,
+}
+
+/// `offset` and `@`, in either order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Modifiers {
+    /// `offset`, may be negative.
+    pub offset: Option<DurationExpr>,
+    /// `@`.
+    pub at: Option<AtModifier>,
+}
+
+/// Where `@` pins the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AtModifier {
+    /// `@ 1609746000`, in milliseconds.
+    Time(i64),
+    /// `@ start()`.
+    Start,
+    /// `@ end()`.
+    End,
+}
+
+/// A length of time: a literal, or arithmetic over literals and the query's own times (`promql-duration-expr`).
+#[derive(Debug, Clone, PartialEq)]
+pub enum DurationExpr {
+    /// Milliseconds.
+    Literal {
+        /// The length.
+        ms: i64,
+        /// Written as a plain number of seconds.
+        is_number: bool,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `-d` or `+d`.
+    Unary {
+        /// True for `-`.
+        negative: bool,
+        /// The operand.
+        expr: Box<DurationExpr>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `a + b` and the like.
+    Binary {
+        /// One of `+ - * / % ^`.
+        op: BinaryOp,
+        /// Left side.
+        left: Box<DurationExpr>,
+        /// Right side.
+        right: Box<DurationExpr>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `step()`, `range()`, `min(a, b)`, `max(a, b)`.
+    Call {
+        /// The name.
+        function: DurationFunction,
+        /// The arguments.
+        args: Vec<DurationExpr>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `(d)`.
+    Paren {
+        /// What stands between.
+        expr: Box<DurationExpr>,
+        /// Where it stands.
+        span: Span,
+    },
+}
+
+/// Functions inside duration expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DurationFunction {
+    /// The query's step.
+    Step,
+    /// The query's range.
+    Range,
+    /// The smaller.
+    Min,
+    /// The larger.
+    Max,
+}
+
+/// Binary operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the operators")]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    Atan2,
+    Equal,
+    NotEqual,
+    Greater,
+    GreaterEqual,
+    Less,
+    LessEqual,
+    And,
+    Or,
+    Unless,
+}
+
+/// A binary operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Binary {
+    /// The operator.
+    pub op: BinaryOp,
+    /// `bool` stands behind a comparison.
+    pub returns_bool: bool,
+    /// How elements of two vectors find each other; none where not both sides are vectors or nothing was written.
+    pub matching: Option<VectorMatching>,
+    /// Left side.
+    pub left: Expr,
+    /// Right side.
+    pub right: Expr,
+}
+
+/// How many elements may meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cardinality {
+    /// One to one.
+    OneToOne,
+    /// `group_left`.
+    ManyToOne,
+    /// `group_right`.
+    OneToMany,
+    /// Set operators.
+    ManyToMany,
+}
+
+/// `on (…)`, `ignoring (…)`, `group_left (…)`, `fill (…)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VectorMatching {
+    /// How many may meet.
+    pub cardinality: Cardinality,
+    /// True for `on`, false for `ignoring` or nothing.
+    pub on: bool,
+    /// The labels of `on` or `ignoring`, as written.
+    pub labels: Vec<String>,
+    /// The labels of `group_left` or `group_right`.
+    pub include: Vec<String>,
+    /// `fill_left`: the value for a missing left element.
+    pub fill_left: Option<f64>,
+    /// `fill_right`: the value for a missing right element.
+    pub fill_right: Option<f64>,
+}
+
+/// Aggregation operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the operators")]
+pub enum AggregationOp {
+    Sum,
+    Avg,
+    Count,
+    Min,
+    Max,
+    Group,
+    Stddev,
+    Stdvar,
+    TopK,
+    BottomK,
+    CountValues,
+    Quantile,
+    LimitK,
+    LimitRatio,
+}
+
+/// An aggregation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregation {
+    /// The operator.
+    pub op: AggregationOp,
+    /// How elements are grouped; none for one group.
+    pub grouping: Option<Grouping>,
+    /// `k`, `φ`, the label of `count_values`, the ratio.
+    pub param: Option<Expr>,
+    /// What is aggregated.
+    pub expr: Expr,
+}
+
+/// `by (…)` or `without (…)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grouping {
+    /// True for `without`.
+    pub without: bool,
+    /// The labels as written.
+    pub labels: Vec<String>,
+}

@@ -1,0 +1,14 @@
+//! PromQL as of Prometheus 3.x: parser, type check and evaluator over a [`model::SeriesSource`].
+//!
+//! This crate opens no file and no socket and never reads the wall clock: time is an argument.
+
+mod answer;
+pub mod ast;
+mod error;
+mod options;
+mod span;
+
+pub use answer::{Annotations, Answer, SampleValue, SeriesPoints, Value, VectorElement};
+pub use error::{ErrorKind, QueryError};
+pub use options::EngineOptions;
+pub use span::Span;

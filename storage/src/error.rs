@@ -1,0 +1,101 @@
+//! What can go wrong: the caller is wrong ([`Refusal`]), a bound is reached ([`CommitError`]), the disk failed or the
+//! data is corrupt ([`StorageError`]).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One sample or series was refused; the rest of its batch goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The sample lies outside retention.
+    #[error("timestamp {timestamp_ms} is older than retention allows (oldest {oldest_ms})")]
+    TooOld {
+        /// Of the sample.
+        timestamp_ms: i64,
+        /// The oldest that is kept now.
+        oldest_ms: i64,
+    },
+    /// The sample lies too far in the future.
+    #[error("timestamp {timestamp_ms} is too far in the future: limit ingest.max_future allows {newest_ms}")]
+    TooNew {
+        /// Of the sample.
+        timestamp_ms: i64,
+        /// The newest that is taken now.
+        newest_ms: i64,
+    },
+    /// There are as many active series as there may be.
+    #[error("limit ingest.max_series = {limit} reached")]
+    TooManySeries {
+        /// `ingest.max_series`
+        limit: u64,
+    },
+}
+
+/// A batch could not be made durable; nothing of it is acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Too much is waiting; try again later.
+    #[error("too much is waiting to be written: limit ingest.max_pending_bytes = {limit} reached")]
+    Overloaded {
+        /// `ingest.max_pending_bytes`
+        limit: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The store is read-only; the text says why.
+    #[error("the store is read-only: {0}")]
+    ReadOnly(String),
+    /// The database is shutting down.
+    #[error("the store is shutting down")]
+    Closed,
+    /// The WAL could not be written or synced.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The disk failed or what is on it is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another process has the directory.
+    #[error("{path} is in use by another process (lock file {path}/LOCK)")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory was written by a newer version.
+    #[error("{path} has format {found}, this version reads up to {known}")]
+    NewerFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that is known.
+        known: u32,
+    },
+    /// An operation on a file failed.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file's content is not what was written.
+    #[error("{path} is corrupt at byte {offset}: {detail}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl From<StorageError> for model::SourceError {
+    fn from(error: StorageError) -> Self {
+        model::SourceError::Storage(error.to_string())
+    }
+}

@@ -1,0 +1,15 @@
+//! The storage engine: write-ahead log, head, mapped columnar segments. Synchronous; no network, no wall clock of its
+//! own (a [`Clock`] is passed in).
+//!
+//! Writing: [`Db::batch`] → [`Batch::resolve`] / [`Batch::define`] → [`Batch::push`] → [`Batch::commit`], which returns
+//! when the batch is synced and visible. Reading: [`Db::snapshot`] gives a [`Snapshot`], a [`model::SeriesSource`].
+
+mod batch;
+mod db;
+mod error;
+mod options;
+
+pub use batch::{Batch, Committed, Exemplar, RawKey, Resolved, SeriesRef};
+pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, Snapshot};
+pub use error::{CommitError, Refusal, StorageError};
+pub use options::{Clock, DbOptions, SystemClock, WalSync};

@@ -1,0 +1,85 @@
+//! What a database is opened with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When a batch's WAL record is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalSync {
+    /// Before the batch is acknowledged; batches that wait at the same time share one sync.
+    Always,
+    /// At this interval; a power loss may cost what came since.
+    Interval(Duration),
+}
+
+/// Where the time comes from, so that tests can set it.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+        }
+    }
+}
+
+/// Options and limits of a database; each limit's name, as users set it, stands in brackets.
+#[derive(Debug, Clone)]
+pub struct DbOptions {
+    /// The data directory; created if missing.
+    pub data_dir: PathBuf,
+    /// Samples older than this are refused and dropped, in milliseconds; none keeps for ever (`retention`).
+    pub retention_ms: Option<i64>,
+    /// The oldest days go when the directory is larger (`retention_size`); none for no bound.
+    pub retention_bytes: Option<u64>,
+    /// How far in the future a sample may lie, in milliseconds (`ingest.max_future`).
+    pub future_max_ms: i64,
+    /// When the WAL is synced (`wal.sync`).
+    pub wal_sync: WalSync,
+    /// Size of one WAL file at which the next begins (`wal.file_bytes`).
+    pub wal_file_bytes: u64,
+    /// Size of the whole WAL at which the head is flushed, and so the bound of replay (`wal.max_bytes`).
+    pub wal_bytes_max: u64,
+    /// Samples in the head at which it is flushed (`head.max_samples`).
+    pub head_samples_max: u64,
+    /// Age of the head at which it is flushed (`head.max_age`).
+    pub head_age_max: Duration,
+    /// Most active series (`ingest.max_series`); new series above are refused.
+    pub series_max: u64,
+    /// Bytes of batches that may wait for the WAL (`ingest.max_pending_bytes`); above, batches are refused with
+    /// [`crate::CommitError::Overloaded`].
+    pub pending_bytes_max: u64,
+    /// Most time partitions that are written at once by a flush (`storage.max_open_partitions`).
+    pub open_partitions_max: usize,
+    /// Free space on the file system below which the store turns read-only (`storage.min_free_bytes`).
+    pub free_bytes_min: u64,
+}
+
+impl DbOptions {
+    /// The defaults for a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        DbOptions {
+            data_dir: data_dir.into(),
+            retention_ms: None,
+            retention_bytes: None,
+            future_max_ms: 86_400_000,
+            wal_sync: WalSync::Always,
+            wal_file_bytes: 64 << 20,
+            wal_bytes_max: 512 << 20,
+            head_samples_max: 32_000_000,
+            head_age_max: Duration::from_secs(2 * 3600),
+            series_max: 20_000_000,
+            pending_bytes_max: 256 << 20,
+            open_partitions_max: 64,
+            free_bytes_min: 256 << 20,
+        }
+    }
+}
