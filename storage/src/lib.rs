@@ -7,9 +7,11 @@
 mod batch;
 mod db;
 mod error;
+mod io;
 mod options;
 
 pub use batch::{Batch, Committed, Exemplar, RawKey, Resolved, SeriesRef};
 pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, Snapshot};
 pub use error::{CommitError, Refusal, StorageError};
+pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
 pub use options::{Clock, DbOptions, SystemClock, WalSync};

@@ -1,0 +1,249 @@
+//! The machine's file system.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use super::{Disk, DiskFile, DiskLock, Region, Space, checked_range, io_error, outside};
+use crate::error::StorageError;
+
+/// The machine's file system, read through mappings or, for fault tests, by `pread`.
+#[derive(Debug, Clone, Copy)]
+pub struct RealDisk {
+    mapped: bool,
+}
+
+impl RealDisk {
+    /// Reads are borrowed from memory mappings.
+    pub fn mapped() -> Self {
+        RealDisk { mapped: true }
+    }
+
+    /// Each read is a checked `pread`: a failing disk gives an error and not a signal.
+    pub fn pread() -> Self {
+        RealDisk { mapped: false }
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = file.map_err(|source| io_error("create", path, source))?;
+        Ok(Box::new(RealFile { file, path: path.to_owned() }))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Region>, StorageError> {
+        let failed = |source| io_error("open", path, source);
+        let file = File::open(path).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        // An empty mapping is an error to the kernel.
+        if !self.mapped || len == 0 {
+            return Ok(Box::new(PreadRegion { file, len, path: path.to_owned() }));
+        }
+        // SAFETY: the engine never writes to or shortens a file that it has opened as a region (files are written
+        // once and then only renamed and removed), and the directory lock keeps other processes of ours away. A file
+        // that someone else cuts ends in SIGBUS, which the server turns into an exit that names the file.
+        let map = unsafe { Mmap::map(&file) }.map_err(|source| io_error("map", path, source))?;
+        Ok(Box::new(MappedRegion { map, path: path.to_owned() }))
+    }
+
+    fn sync_file(&self, path: &Path) -> Result<(), StorageError> {
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|source| io_error("sync", path, source))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        fs::rename(from, to).map_err(|source| io_error("rename", from, source))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        fs::hard_link(from, to).map_err(|source| io_error("link", to, source))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        let failed = |source| io_error("list", dir, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().map_err(failed)?.is_file() {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+        for dir in missing.into_iter().rev() {
+            fs::create_dir(dir).map_err(|source| io_error("create directory", dir, source))?;
+            match dir.parent() {
+                Some(above) if !above.as_os_str().is_empty() => self.sync_dir(above)?,
+                _ => self.sync_dir(Path::new("."))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        let synced = File::open(dir).and_then(|opened| opened.sync_all());
+        synced.map_err(|source| io_error("sync directory", dir, source))
+    }
+
+    fn len(&self, path: &Path) -> Result<Option<u64>, StorageError> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("stat", path, error)),
+        }
+    }
+
+    fn space(&self, dir: &Path) -> Result<Space, StorageError> {
+        let stat = statvfs(dir).map_err(|error| io_error("statvfs", dir, error.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>, StorageError> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|source| io_error("open", path, source))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(StorageError::Locked { path: path.parent().unwrap_or(path).to_owned() })
+            }
+            Err(error) => Err(io_error("lock", path, error.into())),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl DiskFile for RealFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.file.write_all(bytes).map_err(|source| io_error("write", &self.path, source))
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(|source| io_error("sync", &self.path, source))
+    }
+}
+
+#[derive(Debug)]
+struct MappedRegion {
+    map: Mmap,
+    path: PathBuf,
+}
+
+impl Region for MappedRegion {
+    fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
+        let bytes = checked_range(offset, len, self.len()).and_then(|range| self.map.get(range));
+        bytes.map(Cow::Borrowed).ok_or_else(|| outside(&self.path, offset, len, self.len()))
+    }
+}
+
+#[derive(Debug)]
+struct PreadRegion {
+    file: File,
+    len: u64,
+    path: PathBuf,
+}
+
+impl Region for PreadRegion {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
+        if checked_range(offset, len, self.len).is_none() {
+            return Err(outside(&self.path, offset, len, self.len));
+        }
+        let mut bytes = vec![0; len];
+        let done = self.file.read_exact_at(&mut bytes, offset);
+        done.map_err(|source| io_error("read", &self.path, source))?;
+        Ok(Cow::Owned(bytes))
+    }
+}
+
+/// The lock goes with the descriptor.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl DiskLock for RealLock {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_read_renamed_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        for disk in [RealDisk::mapped(), RealDisk::pread()] {
+            let sub = dir.path().join("a/b");
+            disk.create_dir(&sub).unwrap();
+            disk.create_dir(&sub).unwrap();
+            let (one, two) = (sub.join("one"), sub.join("two"));
+            let mut file = disk.create(&one).unwrap();
+            file.append(b"hello ").unwrap();
+            file.append(b"world").unwrap();
+            file.sync().unwrap();
+            assert!(disk.create(&one).is_err(), "files are created once");
+
+            let region = disk.open(&one).unwrap();
+            assert_eq!((region.len(), &*region.read(6, 5).unwrap()), (11, &b"world"[..]));
+            assert_eq!(region.read(11, 0).unwrap().len(), 0);
+            for (offset, len) in [(7, 5), (12, 0), (u64::MAX, 1), (0, usize::MAX)] {
+                assert!(matches!(region.read(offset, len), Err(StorageError::Corrupt { .. })), "{offset} {len}");
+            }
+
+            disk.hard_link(&one, &two).unwrap();
+            assert_eq!(disk.list(&sub).unwrap(), ["one", "two"]);
+            disk.rename(&two, &one).unwrap();
+            disk.remove(&two).unwrap();
+            disk.remove(&two).unwrap();
+            assert_eq!(disk.len(&two).unwrap(), None);
+            disk.sync_file(&one).unwrap();
+            disk.remove(&one).unwrap();
+            assert_eq!(&*region.read_all().unwrap(), b"hello world", "a region outlives its name");
+            disk.create(&one).unwrap();
+            assert!(disk.open(&one).unwrap().is_empty());
+            disk.remove(&one).unwrap();
+            disk.sync_dir(&sub).unwrap();
+            let space = disk.space(&sub).unwrap();
+            assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
+        }
+    }
+
+    #[test]
+    fn a_lock_is_held_once_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, path) = (RealDisk::mapped(), dir.path().join("LOCK"));
+        let held = disk.lock(&path).unwrap();
+        let refused = disk.lock(&path).unwrap_err();
+        assert!(refused.to_string().contains("LOCK"), "{refused}");
+        drop(held);
+        disk.lock(&path).unwrap();
+    }
+}
