@@ -1,1 +1,18 @@
-//! .
+//! The Streamgauge server as a library, so that tests can start it in-process.
+//!
+//! What comes in (report, scrape, remote write) is decoded at the edge and handed to [`ingest`]; what is asked is
+//! decoded at the edge, evaluated by `query` over a snapshot of `storage`, and encoded at the edge. `storage` and
+//! `query` are synchronous: [`workers`] is the one place where async hands work to threads.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod exposition;
+pub mod http;
+pub mod ingest;
+pub mod telemetry;
+pub mod workers;
+
+pub use app::{App, Running};
+pub use config::Config;

@@ -1,1 +1,4 @@
+//! The whole server from outside: one binary, one module per concern.
 
+mod api;
+mod support;

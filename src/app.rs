@@ -1,0 +1,156 @@
+//! Wiring: what the server consists of, in which order it starts and stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use storage::{Clock, Db, DbOptions, StorageError, SystemClock, WalSync};
+use tokio::sync::watch;
+
+use crate::auth::Token;
+use crate::config::{Config, RetentionSize, Sync};
+use crate::http;
+use crate::ingest::Ingest;
+use crate::telemetry::Telemetry;
+use crate::workers::Workers;
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// `listen`
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file named in the configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Everything that request handlers and background work share.
+pub struct App {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The database.
+    pub db: Arc<Db>,
+    /// The one way into the database for whatever takes samples in.
+    pub ingest: Ingest,
+    /// Where synchronous work runs.
+    pub workers: Workers,
+    /// Our own metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// The token for administration, if there is one.
+    pub token: Option<Token>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// When the server started, in milliseconds since 1970.
+    pub started_ms: i64,
+    stopping: watch::Sender<bool>,
+}
+
+impl App {
+    /// Opens the data directory and wires the parts; nothing listens yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open(config: Config) -> Result<Arc<App>, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let token = config.auth_token_file.as_deref().map(Token::from_file).transpose().map_err(StartError::Config)?;
+        let db = Arc::new(Db::open(db_options(&config), Arc::clone(&clock))?);
+        let telemetry = Arc::new(Telemetry::default());
+        Ok(Arc::new(App {
+            ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
+            workers: Workers::new(&config),
+            started_ms: clock.now_ms(),
+            stopping: watch::Sender::new(false),
+            config,
+            db,
+            telemetry,
+            token,
+            clock,
+        }))
+    }
+
+    /// A signal that turns true when the server stops; background work ends then.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+}
+
+/// A server that listens.
+pub struct Running {
+    /// Its parts.
+    pub app: Arc<App>,
+    /// Where it listens; the port is a real one also if port 0 was asked for.
+    pub address: SocketAddr,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+impl Running {
+    /// Listens and starts the background work.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub async fn start(app: Arc<App>) -> Result<Running, StartError> {
+        let address = app.config.listen;
+        let listen_error = |source| StartError::Listen { address, source };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(http::serve(Arc::clone(&app), listener));
+        Ok(Running { app, address, tasks })
+    }
+
+    /// Stops: no new requests, the open ones end, background work ends, the database is flushed and closed.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the last flush failed; everything acknowledged is in the WAL all the same.
+    pub async fn stop(mut self) -> Result<(), StorageError> {
+        self.app.stopping.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        let db = Arc::clone(&self.app.db);
+        match tokio::task::spawn_blocking(move || db.close()).await {
+            Ok(closed) => closed,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+/// What the database needs of the configuration.
+fn db_options(config: &Config) -> DbOptions {
+    DbOptions {
+        retention_ms: (config.retention.0 > 0).then(|| config.retention.ms()),
+        retention_bytes: match config.retention_size {
+            RetentionSize::Auto => half_of_file_system(&config.data),
+            RetentionSize::Unbounded => None,
+            RetentionSize::Bytes(bytes) => Some(bytes),
+        },
+        future_max_ms: config.ingest_max_future.ms(),
+        wal_sync: match config.wal_sync {
+            Sync::Always => WalSync::Always,
+            Sync::Interval(interval) => WalSync::Interval(interval.std()),
+        },
+        wal_file_bytes: config.wal_file_bytes.0,
+        wal_bytes_max: config.wal_max_bytes.0,
+        head_samples_max: config.head_max_samples,
+        head_age_max: config.head_max_age.std(),
+        series_max: config.ingest_max_series,
+        pending_bytes_max: config.ingest_max_pending_bytes.0,
+        open_partitions_max: config.storage_max_open_partitions,
+        free_bytes_min: config.storage_min_free_bytes.0,
+        ..DbOptions::new(&config.data)
+    }
+}
+
+/// Half the size of the file system that holds the directory or its nearest parent that exists.
+fn half_of_file_system(data: &std::path::Path) -> Option<u64> {
+    let absolute = std::path::absolute(data).ok()?;
+    let there = absolute.ancestors().find(|p| p.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    Some(stat.f_blocks.saturating_mul(stat.f_frsize) / 2)
+}

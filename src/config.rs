@@ -1,0 +1,147 @@
+//! Every option of the server, once: name, default, meaning, and how its text is read.
+//!
+//! Precedence: flag, environment (`STREAMGAUGE_` and the name in capitals, dots as underscores), file (TOML, dots as
+//! tables), default. The rest of the program sees only the resolved [`Config`].
+
+mod layers;
+mod values;
+
+pub use layers::{ConfigError, Layer, resolve};
+pub use values::{ByteSize, Duration, Format, OptionValue, Registration, RetentionSize, Sync, Zone};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// One entry of [`OPTIONS`].
+pub struct OptionDef {
+    /// The name in the file, such as `wal.sync`.
+    pub name: &'static str,
+    /// The default as text.
+    pub default: &'static str,
+    /// What it means, for people.
+    pub doc: &'static str,
+    /// Reads a text into the configuration; the error says what is wrong with it.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    /// The value as text.
+    pub show: fn(&Config) -> String,
+}
+
+impl OptionDef {
+    /// The environment variable that sets this option.
+    pub fn variable(&self) -> String {
+        format!("STREAMGAUGE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    /// The flag that sets this option, without the dashes before it.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+}
+
+macro_rules! options {
+    ($($name:literal $field:ident: $kind:ty = $default:literal, $doc:literal;)*) => {
+        /// The resolved configuration.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $(#[doc = $doc] pub $field: $kind,)*
+        }
+
+        /// All options, in the order of the documentation.
+        pub const OPTIONS: &[OptionDef] = &[$(OptionDef {
+            name: $name,
+            default: $default,
+            doc: $doc,
+            set: |config, text| {
+                config.$field = OptionValue::parse(text)?;
+                Ok(())
+            },
+            show: |config| OptionValue::show(&config.$field),
+        },)*];
+
+        impl Config {
+            /// All defaults.
+            ///
+            /// # Errors
+            /// None in practice: a test reads each default.
+            pub fn defaults() -> Result<Self, String> {
+                Ok(Config { $($field: OptionValue::parse($default)?,)* })
+            }
+        }
+    };
+}
+
+options! {
+    "data" data: PathBuf = "./streamgauge-data", "Data directory; created if missing.";
+    "listen" listen: SocketAddr = "127.0.0.1:8082", "Address and port of the HTTP server.";
+    "scrape_config" scrape_config: Option<PathBuf> = "", "Scrape targets, in a file of Prometheus's format (prometheus.yml).";
+    "scrape_self" scrape_self: bool = "true", "Scrape the server itself (job `streamgauge`) and this host (job `node`).";
+    "scrape_self_interval" scrape_self_interval: Duration = "10s", "Interval of these two built-in jobs.";
+    "retention" retention: Duration = "0", "How long samples are kept, such as `30d`; 0 keeps them for ever.";
+    "retention_size" retention_size: RetentionSize = "auto", "Largest size of the data directory; the oldest days go first. `auto` is half of the file system, 0 no bound.";
+    "auth_token_file" auth_token_file: Option<PathBuf> = "", "File with the token that allows administration, reload and clean-up from beyond loopback.";
+    "log_format" log_format: Format = "text", "Log lines as `text` or `json`.";
+    "log_level" log_level: String = "info", "Least level that is logged: error, warn, info, debug, trace, or a filter such as `info,streamgauge::scrape=debug`.";
+    "wal.sync" wal_sync: Sync = "always", "When a batch is synced to disk: `always` before it is acknowledged, or at an interval such as `1s` (a power loss may then cost what came since).";
+    "wal.file_bytes" wal_file_bytes: ByteSize = "64MiB", "Size of one WAL file at which the next begins.";
+    "wal.max_bytes" wal_max_bytes: ByteSize = "512MiB", "Size of the whole WAL at which the head is flushed; bounds the replay at start.";
+    "head.max_samples" head_max_samples: u64 = "32000000", "Samples in memory at which they are flushed into segments.";
+    "head.max_age" head_max_age: Duration = "2h", "Age of the head at which it is flushed into segments.";
+    "storage.max_open_partitions" storage_max_open_partitions: usize = "64", "Most days that one flush writes segments for; samples of older days share one segment.";
+    "storage.min_free_bytes" storage_min_free_bytes: ByteSize = "256MiB", "Free space on the file system below which the store turns read-only.";
+    "ingest.max_series" ingest_max_series: u64 = "20000000", "Most active series; new ones above are refused.";
+    "ingest.max_future" ingest_max_future: Duration = "1d", "How far in the future a sample may lie.";
+    "ingest.max_pending_bytes" ingest_max_pending_bytes: ByteSize = "256MiB", "Bytes of batches that may wait for the WAL; above, senders are told to come back later.";
+    "ingest.max_body_bytes" ingest_max_body_bytes: ByteSize = "32MiB", "Largest request body as sent.";
+    "ingest.max_decoded_bytes" ingest_max_decoded_bytes: ByteSize = "128MiB", "Largest request body or scrape after decompression.";
+    "ingest.max_batch_samples" ingest_max_batch_samples: usize = "1000000", "Most samples in one request.";
+    "ingest.max_labels" ingest_max_labels: usize = "64", "Most labels of a series, its name included.";
+    "ingest.max_name_bytes" ingest_max_name_bytes: usize = "255", "Longest metric name or label name, in bytes.";
+    "ingest.max_value_bytes" ingest_max_value_bytes: usize = "4096", "Longest label value, in bytes.";
+    "ingest.max_help_bytes" ingest_max_help_bytes: usize = "4096", "Longest help text, in bytes; longer ones are cut.";
+    "ingest.max_concurrent" ingest_max_concurrent: usize = "64", "Most requests that write at the same time; more wait.";
+    "report.registration" report_registration: Registration = "auto", "Whether an unknown component that reports metrics is registered by itself (`auto`) or refused (`required`).";
+    "report.naive_timezone" report_naive_timezone: Zone = "UTC", "Time zone of timestamps without one in reports: UTC, or an offset such as `+02:00`.";
+    "export.window" export_window: Duration = "5m", "The export of latest values has the series that received a sample within this time.";
+    "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
+    "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
+    "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";
+    "query.max_samples" query_max_samples: u64 = "2000000000", "Most samples that one query may read.";
+    "query.max_bytes" query_max_bytes: ByteSize = "2GiB", "Most memory that one query may hold.";
+    "query.max_steps" query_max_steps: usize = "11000", "Most steps of a range query.";
+    "query.max_series" query_max_series: usize = "1000000", "Most series that one answer of the series, labels or export endpoints may hold.";
+    "query.max_expression_bytes" query_max_expression_bytes: usize = "4194304", "Longest expression, in bytes.";
+    "query.max_depth" query_max_depth: usize = "250", "Deepest nesting of an expression.";
+    "query.lookback_delta" query_lookback_delta: Duration = "5m", "How far back an instant selector looks for a sample.";
+    "query.default_subquery_step" query_default_subquery_step: Duration = "1m", "Step of subqueries that name none.";
+    "query.max_body_bytes" query_max_body_bytes: ByteSize = "8MiB", "Largest form body of a query.";
+    "query.log_slower" query_log_slower: Duration = "10s", "Queries that take longer are logged; 0 logs none.";
+    "http.max_connections" http_max_connections: usize = "4096", "Most open connections.";
+    "http.header_timeout" http_header_timeout: Duration = "30s", "Longest time that a client may take to send its request headers.";
+    "http.body_timeout" http_body_timeout: Duration = "1m", "Longest time that a client may take to send a request body.";
+    "http.shutdown_timeout" http_shutdown_timeout: Duration = "10s", "How long open requests may go on after a stop signal.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_read_and_shown_as_it_is_written() {
+        let config = Config::defaults().unwrap();
+        for option in OPTIONS {
+            let mut again = config.clone();
+            let shown = (option.show)(&config);
+            (option.set)(&mut again, &shown).unwrap_or_else(|e| panic!("{}: {e}", option.name));
+            assert_eq!(again, config, "{} shown as {shown:?}", option.name);
+            assert!(option.doc.ends_with('.'), "{} has a sentence", option.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = OPTIONS.iter().map(OptionDef::variable).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), OPTIONS.len());
+    }
+}

@@ -1,0 +1,203 @@
+//! The layers of a configuration and how they lie on each other.
+
+use std::path::Path;
+
+use super::{Config, OPTIONS};
+
+/// A configuration that cannot be used: where, which option, what is wrong.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {message}")]
+    File {
+        /// The file as it was named.
+        path: String,
+        /// What the system or the parser said, with line and column where it knows.
+        message: String,
+    },
+    /// No such option.
+    #[error("{source_name}: unknown option {name:?}{}", suggestion.as_ref().map(|s| format!("; did you mean {s:?}?")).unwrap_or_default())]
+    Unknown {
+        /// Which layer.
+        source_name: String,
+        /// The name as written.
+        name: String,
+        /// The nearest known name.
+        suggestion: Option<String>,
+    },
+    /// A value that cannot be read.
+    #[error("{source_name}: {name}: {message}")]
+    Value {
+        /// Which layer.
+        source_name: String,
+        /// The option.
+        name: String,
+        /// What is wrong with the value.
+        message: String,
+    },
+}
+
+/// Names and values of one layer, under the name that errors give it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// Such as `streamgauge.toml`, `environment`, `flags`.
+    pub source_name: String,
+    /// Option name and text.
+    pub values: Vec<(String, String)>,
+}
+
+impl Layer {
+    /// The layer of a TOML text: tables become dots.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] with line and column if it is not TOML or has a value that no option can have.
+    pub fn from_toml(source_name: &str, text: &str) -> Result<Self, ConfigError> {
+        let wrong = |message: String| ConfigError::File { path: source_name.to_owned(), message };
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| wrong(e.to_string().trim_end().to_owned()))?;
+        let mut layer = Layer { source_name: source_name.to_owned(), values: Vec::new() };
+        flatten(&table, "", &mut layer.values).map_err(wrong)?;
+        Ok(layer)
+    }
+
+    /// The layer of a TOML file.
+    ///
+    /// # Errors
+    /// As [`Layer::from_toml`], and if the file cannot be read.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::File { path: name.clone(), message: e.to_string() })?;
+        Layer::from_toml(&name, &text)
+    }
+
+    /// The layer of environment variables; variables that do not begin with `STREAMGAUGE_` are not looked at.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unknown`] for a variable with the prefix that names no option.
+    pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut layer = Layer { source_name: "environment".to_owned(), values: Vec::new() };
+        for (variable, value) in variables {
+            // The path of the configuration file itself is no option.
+            if !variable.starts_with("STREAMGAUGE_") || variable == "STREAMGAUGE_CONFIG" {
+                continue;
+            }
+            let Some(option) = OPTIONS.iter().find(|o| o.variable() == variable) else {
+                let names = OPTIONS.iter().map(super::OptionDef::variable);
+                let suggestion = nearest(&variable, names);
+                return Err(ConfigError::Unknown { source_name: layer.source_name, name: variable, suggestion });
+            };
+            layer.values.push((option.name.to_owned(), value));
+        }
+        Ok(layer)
+    }
+}
+
+/// Lays the layers on the defaults, the last one on top.
+///
+/// # Errors
+/// [`ConfigError::Unknown`], [`ConfigError::Value`].
+pub fn resolve(layers: &[Layer]) -> Result<Config, ConfigError> {
+    let mut config = Config::defaults().map_err(|message| ConfigError::Value {
+        source_name: "defaults".to_owned(),
+        name: String::new(),
+        message,
+    })?;
+    for layer in layers {
+        for (name, text) in &layer.values {
+            let Some(option) = OPTIONS.iter().find(|o| o.name == name) else {
+                let suggestion = nearest(name, OPTIONS.iter().map(|o| o.name.to_owned()));
+                return Err(ConfigError::Unknown {
+                    source_name: layer.source_name.clone(),
+                    name: name.clone(),
+                    suggestion,
+                });
+            };
+            (option.set)(&mut config, text).map_err(|message| ConfigError::Value {
+                source_name: layer.source_name.clone(),
+                name: name.clone(),
+                message,
+            })?;
+        }
+    }
+    Ok(config)
+}
+
+fn flatten(table: &toml::Table, prefix: &str, out: &mut Vec<(String, String)>) -> Result<(), String> {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            toml::Value::Table(inner) => flatten(inner, &name, out)?,
+            toml::Value::String(text) => out.push((name, text.clone())),
+            toml::Value::Integer(number) => out.push((name, number.to_string())),
+            toml::Value::Boolean(yes) => out.push((name, yes.to_string())),
+            other => return Err(format!("{name}: a {} is no value of an option", other.type_str())),
+        }
+    }
+    Ok(())
+}
+
+/// The candidate with the fewest edits, if they are few.
+fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    candidates
+        .map(|candidate| (edits(name, &candidate), candidate))
+        .min()
+        .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 4))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(values: &[(&str, &str)]) -> Layer {
+        let values = values.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Layer { source_name: "flags".to_owned(), values }
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = Layer::from_toml("f", "retention = \"1d\"\n[wal]\nsync = \"2s\"\nfile_bytes = 1024\n").unwrap();
+        let variables = [("STREAMGAUGE_RETENTION", "2d"), ("HOME", "/h"), ("STREAMGAUGE_CONFIG", "x")];
+        let environment =
+            Layer::from_environment(variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))).unwrap();
+        let config = resolve(&[file, environment, flags(&[("listen", "127.0.0.1:1")])]).unwrap();
+        assert_eq!(config.retention.0, 2 * 86_400_000);
+        assert_eq!(config.wal_file_bytes.0, 1024);
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.wal_sync, super::super::Sync::Interval(super::super::Duration(2000)));
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let error = |layer: Layer| resolve(&[layer]).unwrap_err().to_string();
+        assert_eq!(
+            error(flags(&[("retenton", "1d")])),
+            r#"flags: unknown option "retenton"; did you mean "retention"?"#
+        );
+        assert_eq!(error(flags(&[("colour", "red")])), r#"flags: unknown option "colour""#);
+        assert!(error(flags(&[("listen", "x")])).starts_with("flags: listen: \"x\" is not an address"));
+        let toml = Layer::from_toml("f.toml", "a = = 1").unwrap_err().to_string();
+        assert!(toml.starts_with("f.toml: ") && toml.contains("line 1"), "{toml}");
+        assert!(Layer::from_toml("f.toml", "data = [1]").unwrap_err().to_string().contains("data: a array"));
+        let variable = [("STREAMGAUGE_WAL_SINC".to_owned(), "1s".to_owned())];
+        let error = Layer::from_environment(variable.into_iter()).unwrap_err().to_string();
+        assert!(error.contains("STREAMGAUGE_WAL_SYNC"), "{error}");
+    }
+}

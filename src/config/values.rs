@@ -1,0 +1,347 @@
+//! How the texts of options are read: durations, sizes, switches, addresses.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A value that an option can have. [`OptionValue::show`] is read back by [`OptionValue::parse`] to the same value.
+pub trait OptionValue: Sized {
+    /// Reads a text; the error completes the sentence "NAME: …".
+    ///
+    /// # Errors
+    /// A text for people that says what is wrong.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The value as text.
+    fn show(&self) -> String;
+}
+
+/// A length of time in milliseconds, written as PromQL writes it: `90s`, `1h30m`, `7d`; `0` alone is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(pub u64);
+
+impl Duration {
+    /// For timers.
+    pub fn std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0)
+    }
+
+    /// Milliseconds, as timestamps count.
+    pub fn ms(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+}
+
+/// Units of a duration from large to small, in milliseconds (Prometheus: a year has 365 days).
+const UNITS: [(&str, u64); 7] = [
+    ("y", 31_536_000_000),
+    ("w", 604_800_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+impl OptionValue for Duration {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a duration such as 90s, 1h30m or 7d");
+        if text == "0" {
+            return Ok(Duration(0));
+        }
+        let (mut rest, mut total, mut last_unit) = (text, 0_u64, None);
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+            rest = &rest[digits..];
+            let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let unit = UNITS.iter().position(|(name, _)| *name == &rest[..letters]).ok_or_else(wrong)?;
+            if last_unit.is_some_and(|last| last >= unit) {
+                return Err(wrong());
+            }
+            last_unit = Some(unit);
+            total = number.checked_mul(UNITS[unit].1).and_then(|ms| total.checked_add(ms)).ok_or_else(wrong)?;
+            rest = &rest[letters..];
+        }
+        if last_unit.is_none() {
+            return Err(wrong());
+        }
+        Ok(Duration(total))
+    }
+
+    fn show(&self) -> String {
+        if self.0 == 0 {
+            return "0".to_owned();
+        }
+        let (mut rest, mut text) = (self.0, String::new());
+        for (name, ms) in UNITS {
+            if rest >= ms {
+                text.push_str(&format!("{}{name}", rest / ms));
+                rest %= ms;
+            }
+        }
+        text
+    }
+}
+
+/// A size in bytes: `4096`, `64MiB`, `10GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+const SIZES: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("KB", 1_000),
+    ("B", 1),
+];
+
+impl OptionValue for ByteSize {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a size such as 4096, 64MiB or 10GB");
+        let (number, unit) =
+            SIZES.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes))).unwrap_or((text, 1));
+        let number: u64 = number.trim_end().parse().map_err(|_| wrong())?;
+        number.checked_mul(unit).map(ByteSize).ok_or_else(wrong)
+    }
+
+    fn show(&self) -> String {
+        let unit = SIZES.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes));
+        unit.map_or_else(|| self.0.to_string(), |(name, bytes)| format!("{}{name}", self.0 / bytes))
+    }
+}
+
+impl ByteSize {
+    /// For lengths in memory.
+    pub fn usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// The bound of the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetentionSize {
+    /// Half of the file system.
+    Auto,
+    /// No bound.
+    Unbounded,
+    /// Bytes.
+    Bytes(u64),
+}
+
+impl OptionValue for RetentionSize {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(RetentionSize::Auto),
+            "0" => Ok(RetentionSize::Unbounded),
+            _ => ByteSize::parse(text).map(|size| RetentionSize::Bytes(size.0)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            RetentionSize::Auto => "auto".to_owned(),
+            RetentionSize::Unbounded => "0".to_owned(),
+            RetentionSize::Bytes(bytes) => ByteSize(*bytes).show(),
+        }
+    }
+}
+
+/// When the WAL is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Before a batch is acknowledged.
+    Always,
+    /// At this interval.
+    Interval(Duration),
+}
+
+impl OptionValue for Sync {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Sync::Always);
+        }
+        match Duration::parse(text) {
+            Ok(Duration(1..)) => Duration::parse(text).map(Sync::Interval),
+            _ => Err(format!("{text:?} is neither `always` nor an interval such as 1s")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Sync::Always => "always".to_owned(),
+            Sync::Interval(interval) => interval.show(),
+        }
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl OptionValue for $name {
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok($name::$variant),)*
+                    _ => Err(format!("{text:?} is none of {}", [$($word),*].join(", "))),
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $($name::$variant => $word.to_owned(),)*
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// How log lines are written.
+    Format {
+        /// For people.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// What happens to a report of an unknown component.
+    Registration {
+        /// It is registered.
+        Auto = "auto",
+        /// It is refused.
+        Required = "required",
+    }
+}
+
+/// A fixed offset from UTC, in seconds east.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zone {
+    /// Seconds east of UTC.
+    pub offset_s: i32,
+}
+
+impl OptionValue for Zone {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is neither UTC nor an offset such as +02:00");
+        if text == "UTC" || text == "Z" {
+            return Ok(Zone { offset_s: 0 });
+        }
+        let (sign, rest) = match text.split_at_checked(1) {
+            Some(("+", rest)) => (1, rest),
+            Some(("-", rest)) => (-1, rest),
+            _ => return Err(wrong()),
+        };
+        let (hours, minutes) = rest.split_once(':').ok_or_else(wrong)?;
+        let number = |t: &str, max: i32| t.parse::<i32>().ok().filter(|n| t.len() == 2 && (0..=max).contains(n));
+        match (number(hours, 14), number(minutes, 59)) {
+            (Some(h), Some(m)) => Ok(Zone { offset_s: sign * (h * 3600 + m * 60) }),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn show(&self) -> String {
+        if self.offset_s == 0 {
+            return "UTC".to_owned();
+        }
+        let minutes = self.offset_s.abs() / 60;
+        format!("{}{:02}:{:02}", if self.offset_s < 0 { '-' } else { '+' }, minutes / 60, minutes % 60)
+    }
+}
+
+macro_rules! from_str {
+    ($($kind:ty, $what:literal;)*) => {
+        $(impl OptionValue for $kind {
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| format!(concat!("{:?} is not ", $what), text))
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        })*
+    };
+}
+
+from_str! {
+    bool, "true or false";
+    u64, "a whole number";
+    usize, "a whole number";
+    SocketAddr, "an address with a port, such as 127.0.0.1:8082 or [::1]:8082";
+}
+
+impl OptionValue for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl OptionValue for PathBuf {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("a path is needed".to_owned()) } else { Ok(PathBuf::from(text)) }
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl OptionValue for Option<PathBuf> {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    fn show(&self) -> String {
+        self.as_deref().map(|p| p.display().to_string()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(Duration::parse("1h30m"), Ok(Duration(5_400_000)));
+        assert_eq!(Duration::parse("1y2w3d4h5m6s7ms").map(|d| d.show()), Ok("1y2w3d4h5m6s7ms".to_owned()));
+        for bad in ["", "5", "m5", "1m1h", "1h1h", "-1s", "1.5h", "99999999999999999999s", "18446744073709551615y"] {
+            assert!(Duration::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_zones() {
+        assert_eq!(ByteSize::parse("64MiB"), Ok(ByteSize(64 << 20)));
+        assert_eq!(ByteSize::parse("10 GB"), Ok(ByteSize(10_000_000_000)));
+        assert!(ByteSize::parse("1.5GB").is_err());
+        assert!(ByteSize::parse("99999999TiB").is_err());
+        assert_eq!(Zone::parse("-05:30"), Ok(Zone { offset_s: -19_800 }));
+        for bad in ["", "+2", "+15:00", "02:00", "+02:60", "+0a:00"] {
+            assert!(Zone::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Sync::parse("0").is_err());
+        assert!(Format::parse("xml").unwrap_err().contains("text, json"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(n in any::<u64>()) {
+            prop_assert_eq!(Duration::parse(&Duration(n).show()), Ok(Duration(n)));
+            prop_assert_eq!(ByteSize::parse(&ByteSize(n).show()), Ok(ByteSize(n)));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Errors to status codes, once; the shape is that of the dialect that owns the path.
+
+use ::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use storage::CommitError;
+
+use crate::auth::Denied;
+use crate::workers::WorkError;
+
+/// What went wrong with a request, before any dialect gives it a shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// The status.
+    pub status: StatusCode,
+    /// For people: what, where, which limit.
+    pub message: String,
+    /// Seconds after which to try again, for 429 and 503.
+    pub retry_after_s: Option<u64>,
+}
+
+impl Fault {
+    /// A fault with this status.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Fault {
+        Fault { status, message: message.into(), retry_after_s: None }
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// Answers in the shape of a dialect.
+    pub fn response(&self, dialect: Dialect) -> Response {
+        let mut response = match dialect {
+            Dialect::Prometheus => {
+                let kind = match self.status {
+                    StatusCode::NOT_FOUND => "not_found",
+                    StatusCode::UNPROCESSABLE_ENTITY => "execution",
+                    StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "unavailable",
+                    status if status.is_server_error() => "internal",
+                    _ => "bad_data",
+                };
+                json_response(self.status, &json!({"status": "error", "errorType": kind, "error": self.message}))
+            }
+            Dialect::NoEtl => json_response(self.status, &json!({"detail": self.message})),
+            Dialect::Text => (self.status, format!("{}\n", self.message)).into_response(),
+            Dialect::Plain => json_response(self.status, &json!({"error": self.message})),
+        };
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+impl From<WorkError> for Fault {
+    fn from(error: WorkError) -> Fault {
+        let retry_after_s = match error {
+            WorkError::Busy { .. } | WorkError::Stopping => Some(1),
+            WorkError::Timeout(_) => None,
+        };
+        let status = match error {
+            WorkError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            WorkError::Timeout(_) | WorkError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Fault { status, message: error.to_string(), retry_after_s }
+    }
+}
+
+impl From<&CommitError> for Fault {
+    fn from(error: &CommitError) -> Fault {
+        let (status, retry_after_s) = match error {
+            CommitError::Overloaded { retry_after, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(retry_after.as_secs().max(1)))
+            }
+            CommitError::ReadOnly(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(30)),
+            CommitError::Closed => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
+            CommitError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        };
+        Fault { status, message: error.to_string(), retry_after_s }
+    }
+}
+
+impl From<Denied> for Fault {
+    fn from(denied: Denied) -> Fault {
+        let status = match denied {
+            Denied::Unauthorized => StatusCode::UNAUTHORIZED,
+            Denied::Foreign => StatusCode::FORBIDDEN,
+        };
+        Fault::new(status, denied.message())
+    }
+}
+
+/// Who owns the shape of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `{"status":"error","errorType":…,"error":…}`
+    Prometheus,
+    /// FastAPI's `{"detail":…}`
+    NoEtl,
+    /// A line of text, as remote-write senders and scrapers log it.
+    Text,
+    /// `{"error":…}`, our own.
+    Plain,
+}
+
+impl Dialect {
+    /// The owner of a path, known or not.
+    pub fn of_path(path: &str) -> Dialect {
+        let under =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let path_is = |paths: &[&str]| paths.contains(&path);
+        if path_is(&["/api/v1/write", "/api/v1/push", "/metrics", "/federate"]) || under("/-") {
+            Dialect::Text
+        } else if under("/api/v1") || under("/prometheus") {
+            Dialect::Prometheus
+        } else if under("/api/metrics") || under("/api/runtime") || under("/api/worker") {
+            Dialect::NoEtl
+        } else {
+            Dialect::Plain
+        }
+    }
+}
+
+/// Answers for a path that nobody owns.
+pub(super) async fn unknown_path(uri: Uri) -> Response {
+    let fault = Fault::new(StatusCode::NOT_FOUND, format!("no such path: {}", uri.path()));
+    // An unknown path is JSON also where the known ones beside it answer with text.
+    let dialect = match Dialect::of_path(uri.path()) {
+        Dialect::Text => Dialect::Plain,
+        owner => owner,
+    };
+    fault.response(dialect)
+}
+
+/// Answers for a path that exists, but not with this method; axum adds `Allow`.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()));
+    fault.response(Dialect::of_path(uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_path_is_found_by_whole_segments() {
+        assert_eq!(Dialect::of_path("/api/v1/query"), Dialect::Prometheus);
+        assert_eq!(Dialect::of_path("/api/v1x"), Dialect::Plain);
+        assert_eq!(Dialect::of_path("/api/v1/write"), Dialect::Text);
+        assert_eq!(Dialect::of_path("/api/metrics/nothing"), Dialect::NoEtl);
+        assert_eq!(Dialect::of_path("/-/ready"), Dialect::Text);
+        assert_eq!(Dialect::of_path("/"), Dialect::Plain);
+    }
+}

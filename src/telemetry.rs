@@ -1,0 +1,121 @@
+//! Our own metrics, `streamgauge_*`: counters that the parts raise, and their collection as metric families.
+
+use std::collections::BTreeMap;
+
+use model::{Labels, METRIC_NAME, Metadata, MetricType};
+use parking_lot::Mutex;
+
+use crate::exposition::{Family, FamilySample};
+
+/// A counter with labels.
+#[derive(Debug)]
+pub struct Counter {
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    values: Mutex<BTreeMap<Vec<String>, u64>>,
+}
+
+impl Counter {
+    const fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Counter { name, help, labels, values: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Raises the counter of these label values.
+    pub fn add(&self, label_values: &[&str], count: u64) {
+        debug_assert_eq!(label_values.len(), self.labels.len(), "{}", self.name);
+        let mut values = self.values.lock();
+        // Looking first keeps the common case free of allocation.
+        if let Some((_, value)) = values.iter_mut().find(|(key, _)| key.iter().eq(label_values)) {
+            *value += count;
+            return;
+        }
+        values.insert(label_values.iter().map(|v| (*v).to_owned()).collect(), count);
+    }
+
+    /// The value for these label values.
+    pub fn get(&self, label_values: &[&str]) -> u64 {
+        self.values.lock().iter().find(|(key, _)| key.iter().eq(label_values)).map_or(0, |(_, value)| *value)
+    }
+
+    fn collect(&self) -> Family {
+        let mut family = family(self.name, MetricType::Counter, self.help);
+        let values = self.values.lock();
+        if self.labels.is_empty() && values.is_empty() {
+            family.push(&[], 0.0);
+        }
+        for (key, value) in values.iter() {
+            let labels: Vec<(&str, &str)> = self.labels.iter().copied().zip(key.iter().map(String::as_str)).collect();
+            family.push(&labels, *value as f64);
+        }
+        family
+    }
+}
+
+/// A family without samples.
+pub fn family(name: &str, metric_type: MetricType, help: &str) -> Family {
+    let metadata = Metadata { metric_type, help: help.to_owned(), unit: String::new() };
+    Family { name: name.to_owned(), metadata, samples: Vec::new() }
+}
+
+impl Family {
+    /// Adds a sample under the family's own name.
+    pub fn push(&mut self, labels: &[(&str, &str)], value: f64) {
+        let pairs = labels.iter().copied().chain([(METRIC_NAME, self.name.as_str())]);
+        // Label names here are our own; a set that cannot be built would be a duplicate among them.
+        if let Ok(labels) = Labels::from_pairs(pairs) {
+            self.samples.push(FamilySample { labels, value, timestamp_ms: None });
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($field:ident $name:literal $labels:expr, $help:literal;)*) => {
+        /// The counters of the server.
+        #[derive(Debug)]
+        pub struct Telemetry {
+            $(#[doc = $help] pub $field: Counter,)*
+        }
+
+        impl Default for Telemetry {
+            fn default() -> Self {
+                Telemetry { $($field: Counter::new($name, $help, $labels),)* }
+            }
+        }
+
+        impl Telemetry {
+            /// All counters as metric families.
+            pub fn collect(&self) -> Vec<Family> {
+                vec![$(self.$field.collect(),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    samples_accepted "streamgauge_ingest_samples_total" &["origin"], "Samples that were made durable and acknowledged.";
+    samples_rejected "streamgauge_ingest_rejected_samples_total" &["origin", "reason"], "Samples that were refused.";
+    commits_failed "streamgauge_ingest_failed_batches_total" &["origin"], "Batches that could not be made durable.";
+    http_requests "streamgauge_http_requests_total" &["handler", "code"], "HTTP requests answered.";
+    http_milliseconds "streamgauge_http_request_milliseconds_total" &["handler"], "Time spent on HTTP requests, in milliseconds.";
+    queries "streamgauge_queries_total" &["kind", "outcome"], "Expressions evaluated.";
+    query_samples "streamgauge_query_samples_total" &[], "Samples read by queries.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_collected_with_their_labels() {
+        let telemetry = Telemetry::default();
+        telemetry.samples_accepted.add(&["report"], 2);
+        telemetry.samples_accepted.add(&["report"], 3);
+        let families = telemetry.collect();
+        let accepted = families.iter().find(|f| f.name == "streamgauge_ingest_samples_total").unwrap();
+        assert_eq!(accepted.samples.len(), 1);
+        assert_eq!(accepted.samples[0].labels.get("origin"), Some("report"));
+        assert_eq!(accepted.samples[0].value, 5.0);
+        assert_eq!(telemetry.samples_accepted.get(&["report"]), 5);
+    }
+}

@@ -1,0 +1,169 @@
+//! Where synchronous work runs: a bounded number of threads, of which queries can never take those that writes need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Budget;
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+
+/// Why work was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkError {
+    /// Too many queries wait already.
+    #[error("too many queries at the same time: limit query.max_waiting = {limit} reached")]
+    Busy {
+        /// `query.max_waiting`
+        limit: usize,
+    },
+    /// The deadline passed.
+    #[error("query timed out: limit query.timeout = {0:?} reached")]
+    Timeout(Duration),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// The threads for synchronous work.
+pub struct Workers {
+    writes: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    waiting_max: usize,
+    timeout: Duration,
+    samples_max: u64,
+    bytes_max: u64,
+}
+
+/// Cancels the query when its request goes away.
+struct CancelOnDrop(Arc<Budget>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Workers {
+    pub(crate) fn new(config: &Config) -> Workers {
+        Workers {
+            writes: Arc::new(Semaphore::new(config.ingest_max_concurrent)),
+            queries: Arc::new(Semaphore::new(config.query_max_concurrent)),
+            waiting: Arc::new(Semaphore::new(config.query_max_waiting + config.query_max_concurrent)),
+            waiting_max: config.query_max_waiting,
+            timeout: config.query_timeout.std(),
+            samples_max: config.query_max_samples,
+            bytes_max: config.query_max_bytes.0,
+        }
+    }
+
+    /// Threads that the runtime needs so that each kind of work gets its share.
+    pub fn threads(config: &Config) -> usize {
+        config.ingest_max_concurrent + config.query_max_concurrent + 16
+    }
+
+    /// Runs work that writes. It is never cancelled: an acknowledged batch is whole.
+    ///
+    /// # Errors
+    /// [`WorkError::Stopping`].
+    pub async fn write<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
+        let permit = Arc::clone(&self.writes).acquire_owned().await.map_err(|_| WorkError::Stopping)?;
+        join(tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        }))
+        .await
+    }
+
+    /// Runs a query with an account of its own. It is cancelled when the deadline passes (`timeout` if it is shorter
+    /// than the configured one) or the caller is dropped.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub async fn query<T: Send + 'static>(
+        &self,
+        timeout: Option<Duration>,
+        work: impl FnOnce(&Budget) -> T + Send + 'static,
+    ) -> Result<T, WorkError> {
+        let timeout = timeout.map_or(self.timeout, |t| t.min(self.timeout));
+        let queued =
+            Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| WorkError::Busy { limit: self.waiting_max })?;
+        let budget = Arc::new(Budget::new(self.samples_max, self.bytes_max));
+        let cancel = CancelOnDrop(Arc::clone(&budget));
+        let queries = Arc::clone(&self.queries);
+        let run = async move {
+            let permit = queries.acquire_owned().await.map_err(|_| WorkError::Stopping)?;
+            join(tokio::task::spawn_blocking(move || {
+                let done = work(&budget);
+                drop((permit, queued));
+                done
+            }))
+            .await
+        };
+        let done = tokio::time::timeout(timeout, run).await.unwrap_or(Err(WorkError::Timeout(timeout)));
+        drop(cancel);
+        done
+    }
+}
+
+/// Waits for a thread; a panic in it goes on here, so that one request fails and is logged.
+async fn join<T>(handle: tokio::task::JoinHandle<T>) -> Result<T, WorkError> {
+    match handle.await {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(WorkError::Stopping),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(concurrent: usize, waiting: usize, timeout_ms: u64) -> Workers {
+        let mut config = Config::defaults().unwrap();
+        config.query_max_concurrent = concurrent;
+        config.query_max_waiting = waiting;
+        config.query_timeout.0 = timeout_ms;
+        Workers::new(&config)
+    }
+
+    /// Works until its account is cancelled.
+    fn until_cancelled(budget: &Budget) {
+        while budget.check().is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_above_the_waiting_limit_is_refused() {
+        let workers = Arc::new(workers(1, 1, 60_000));
+        let mut tasks = Vec::new();
+        for _ in 0..2 {
+            let workers = Arc::clone(&workers);
+            tasks.push(tokio::spawn(async move { workers.query(None, until_cancelled).await }));
+        }
+        while workers.waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(workers.query(None, |_| ()).await, Err(WorkError::Busy { limit: 1 }));
+        for task in tasks {
+            task.abort();
+        }
+        // The threads notice the cancellation and give their places back.
+        while workers.waiting.available_permits() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(workers.query(None, |_| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_query_is_stopped_at_its_deadline() {
+        let workers = workers(1, 1, 20);
+        let limit = Duration::from_millis(20);
+        assert_eq!(workers.query(None, until_cancelled).await, Err(WorkError::Timeout(limit)));
+        let shorter = Duration::from_millis(5);
+        assert_eq!(workers.query(Some(shorter), until_cancelled).await, Err(WorkError::Timeout(shorter)));
+    }
+}

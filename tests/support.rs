@@ -1,0 +1,113 @@
+//! A server in this process on a free port with a directory of its own, and a small HTTP client.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use streamgauge::config::{Layer, resolve};
+use streamgauge::{App, Running};
+
+/// A running server; it stops when dropped.
+pub struct Server {
+    runtime: tokio::runtime::Runtime,
+    running: Option<Running>,
+    base: String,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer.
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.body))
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+impl Server {
+    /// Starts a server with defaults, without the built-in scrape jobs.
+    pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// Starts a server with these options on top.
+    pub fn with(options: &[(&str, &str)]) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let running = |path: &Path| {
+            let data = path.join("data").display().to_string();
+            let ground = [("data", data.as_str()), ("listen", "127.0.0.1:0"), ("scrape_self", "false")];
+            let values = ground.iter().chain(options).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            let config = resolve(&[Layer { source_name: "test".to_owned(), values }]).unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            let app = App::open(config).unwrap();
+            let running = runtime.block_on(Running::start(app)).unwrap();
+            (runtime, running)
+        };
+        let (runtime, running) = running(dir.path());
+        let base = format!("http://{}", running.address);
+        Server { runtime, running: Some(running), base, _dir: dir }
+    }
+
+    /// The shared parts.
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.running.as_ref().unwrap().app)
+    }
+
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], b"")
+    }
+
+    /// POST with JSON.
+    pub fn post_json(&self, path: &str, body: &serde_json::Value) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// Any request.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = match (method, body.is_empty()) {
+            ("GET" | "HEAD" | "DELETE" | "OPTIONS", true) => agent.run(request.body(()).unwrap()).unwrap(),
+            _ => agent.run(request.body(body).unwrap()).unwrap(),
+        };
+        Answer {
+            status: response.status().as_u16(),
+            headers: response
+                .headers()
+                .iter()
+                .map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().to_owned()))
+                .collect(),
+            body: response.body_mut().read_to_string().unwrap(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(running.stop()).unwrap();
+        }
+    }
+}
