@@ -5,8 +5,12 @@
 //! when the batch is synced and visible. Reading: [`Db::snapshot`] gives a [`Snapshot`], a [`model::SeriesSource`].
 
 mod batch;
+#[allow(dead_code, unused_imports, reason = "used by the segment writer, which is being built")]
+mod codec;
 mod db;
 mod error;
+#[allow(dead_code, reason = "used by the segment writer, which is being built")]
+mod format;
 mod io;
 mod options;
 

@@ -1,0 +1,209 @@
+//! How columns of values become bytes and come back bit for bit: the codecs, their numbers and the choice between them.
+//!
+//! A block is the values of at most [`BLOCK_SAMPLES_MAX`] samples. Each codec turns a column it can carry into bytes;
+//! [`encode_block`] keeps the smallest. Values that a codec cannot carry (the staleness marker, −0, infinities, a stray
+//! value of full precision among decimals) are exceptions that any codec may leave out.
+//!
+//! # Bytes of a block
+//! One byte: the codec's number in the lower six bits ([`CodecNumber`]), bit 6 zero, bit 7 set if exceptions follow
+//! (their form is in `exceptions.rs`). Then the codec's own bytes, described in its file, up to the end of the block.
+//! The count of values is kept with the timestamps. Numbers are never used again for something else.
+
+mod constant;
+mod exceptions;
+pub(crate) mod integers;
+mod miniblock;
+mod ordered;
+mod pack;
+mod raw;
+mod scaled;
+pub(crate) mod timestamps;
+
+use crate::format::{Cursor, FormatError, Put};
+
+/// Most samples of one block; every block of a series but the last has as many.
+pub(crate) const BLOCK_SAMPLES_MAX: usize = 2048;
+
+const NUMBER_MASK: u8 = 0b0011_1111;
+const FLAG_EXCEPTIONS: u8 = 0b1000_0000;
+
+/// Bytes per value above which a decimal form is probably noise and the ordered bits are tried as well.
+const NOISY_BYTES: usize = 4;
+
+/// What matters more when codecs compete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Preference {
+    /// Only forms that decode fast.
+    Speed,
+    /// A slower form where it saves at least [`BALANCED_SAVING_PERCENT`].
+    #[default]
+    Balanced,
+    /// The smallest form.
+    Size,
+}
+
+/// What Rice coding must save to be worth its decoding time, which is about twice that of packing.
+const BALANCED_SAVING_PERCENT: usize = 10;
+
+impl Preference {
+    #[cfg(test)]
+    pub(crate) const ALL: [Preference; 3] = [Preference::Speed, Preference::Balanced, Preference::Size];
+
+    /// Bits that a Rice coding may take at most, if packing takes this many.
+    fn rice_bits_max(self, packed_bits: usize) -> usize {
+        match self {
+            Preference::Speed => 0,
+            Preference::Balanced => packed_bits * (100 - BALANCED_SAVING_PERCENT) / 100,
+            Preference::Size => packed_bits.saturating_sub(1),
+        }
+    }
+}
+
+/// The codecs' numbers on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CodecNumber {
+    /// All values have the same bits.
+    Constant = 1,
+    /// Integers.
+    Integer = 2,
+    /// Integers times a factor: decimals, sixtieths, milliseconds as seconds.
+    Scaled = 3,
+    /// The bits of the floats, in the order of the floats.
+    Ordered = 4,
+    /// The bits as they are.
+    Raw = 5,
+}
+
+/// A way to write a column of values.
+///
+/// An implementer promises that [`ValueCodec::decode`] gives back bit for bit what was encoded, except at the places
+/// that [`ValueCodec::encode`] put on the list of exceptions, and that any bytes give an error or some values, without
+/// a panic and without more memory than the count allows.
+trait ValueCodec: Sync {
+    /// The number on disk.
+    fn number(&self) -> CodecNumber;
+
+    /// Appends the bytes of a column, and the places it cannot carry, rising, to `exceptions`; false if it cannot carry
+    /// the column (then what it appended is dropped). The values at exceptions are free to choose.
+    fn encode(
+        &self,
+        column: &Column<'_>,
+        preference: Preference,
+        exceptions: &mut Vec<usize>,
+        out: &mut Vec<u8>,
+    ) -> bool;
+
+    /// Reads `count` values from exactly these bytes to the end of `out`.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the bytes are not a column of that many values.
+    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError>;
+}
+
+/// All codecs, in the order in which they are tried.
+static CODECS: &[&dyn ValueCodec] =
+    &[&constant::Constant, &scaled::Integer, &scaled::Scaled, &ordered::Ordered, &raw::Raw];
+
+/// A column to encode, and what is known about it.
+struct Column<'a> {
+    values: &'a [f64],
+    /// Places of values that only the bits can tell from others: NaNs, infinities and −0. Rising.
+    specials: Vec<usize>,
+}
+
+impl<'a> Column<'a> {
+    fn new(values: &'a [f64]) -> Self {
+        let special = |v: &f64| !v.is_finite() || (*v == 0.0 && v.is_sign_negative());
+        let specials = values.iter().enumerate().filter(|(_, v)| special(v)).map(|(i, _)| i).collect();
+        Column { values, specials }
+    }
+}
+
+/// Appends the bytes of a block in the smallest form.
+pub(crate) fn encode_block(values: &[f64], preference: Preference, out: &mut Vec<u8>) {
+    debug_assert!(values.len() <= BLOCK_SAMPLES_MAX, "a block has a bound");
+    let column = Column::new(values);
+    let start = out.len();
+    let mut best: Option<usize> = None;
+    for codec in CODECS {
+        if best.is_some_and(|bytes| !worth_trying(codec.number(), bytes, values.len())) {
+            continue;
+        }
+        let before = out.len();
+        if !encode_with(*codec, &column, preference, out) {
+            out.truncate(before);
+            continue;
+        }
+        let bytes = out.len() - before;
+        if best.is_none_or(|smallest| bytes < smallest) {
+            out.drain(start..before);
+            best = Some(bytes);
+        } else {
+            out.truncate(before);
+        }
+    }
+}
+
+/// Whether a codec may beat what the ones before it reached.
+fn worth_trying(codec: CodecNumber, best_bytes: usize, count: usize) -> bool {
+    match codec {
+        CodecNumber::Constant => true,
+        // A constant has at most nine bytes; integers are scaled by 1 already.
+        CodecNumber::Integer => best_bytes > count.min(9),
+        CodecNumber::Scaled | CodecNumber::Ordered => best_bytes > NOISY_BYTES * count,
+        CodecNumber::Raw => best_bytes > size_of::<f64>() * count,
+    }
+}
+
+fn encode_with(codec: &dyn ValueCodec, column: &Column<'_>, preference: Preference, out: &mut Vec<u8>) -> bool {
+    let mut exceptions = Vec::new();
+    let at = out.len();
+    out.put_u8(codec.number() as u8);
+    if !codec.encode(column, preference, &mut exceptions, out) {
+        return false;
+    }
+    if !exceptions.is_empty() {
+        let payload = out.split_off(at + 1);
+        if let Some(first) = out.last_mut() {
+            *first |= FLAG_EXCEPTIONS;
+        }
+        exceptions::put(&exceptions, column.values, out);
+        out.extend_from_slice(&payload);
+    }
+    true
+}
+
+/// Reads the `count` values of a block to the end of `out`.
+///
+/// # Errors
+/// [`FormatError`] if the bytes are not a block of that many values; `out` may have some of them then.
+pub(crate) fn decode_block(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    if count > BLOCK_SAMPLES_MAX {
+        return Err(FormatError::new("a block with too many samples"));
+    }
+    let mut cursor = Cursor::new(bytes);
+    let first = cursor.u8()?;
+    let number = first & NUMBER_MASK;
+    let codec = CODECS
+        .iter()
+        .find(|c| c.number() as u8 == number && first & !(NUMBER_MASK | FLAG_EXCEPTIONS) == 0)
+        .ok_or(FormatError::new("a block of an unknown codec"))?;
+    out.reserve(count);
+    let start = out.len();
+    let exceptions = if first & FLAG_EXCEPTIONS == 0 { Vec::new() } else { exceptions::read(&mut cursor, count)? };
+    codec.decode(&mut cursor, count, out)?;
+    cursor.finish()?;
+    let values = out.get_mut(start..).unwrap_or_default();
+    if values.len() != count {
+        return Err(FormatError::new("a block with a wrong count of values"));
+    }
+    for (at, value) in exceptions {
+        if let Some(slot) = values.get_mut(at) {
+            *slot = value;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
