@@ -10,6 +10,7 @@ use crate::auth::Token;
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
 use crate::ingest::Ingest;
+use crate::system::System;
 use crate::telemetry::Telemetry;
 use crate::workers::Workers;
 
@@ -46,6 +47,8 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     /// The token for administration, if there is one.
     pub token: Option<Token>,
+    /// Readings of this host and this process.
+    pub system: System,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// When the server started, in milliseconds since 1970.
@@ -72,6 +75,7 @@ impl App {
             db,
             telemetry,
             token,
+            system: System::new(),
             clock,
         }))
     }
