@@ -121,9 +121,41 @@ options! {
     "http.shutdown_timeout" http_shutdown_timeout: Duration = "10s", "How long open requests may go on after a stop signal.";
 }
 
+/// The reference page of all options, in Markdown (`docs/options.md`).
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Options\n\n\
+         Set by flag, environment variable or TOML file (`--config`); flags win over variables, variables over the file.\n\
+         Limits name themselves in the errors they cause.\n\n\
+         | option | flag | variable | default | meaning |\n|---|---|---|---|---|\n",
+    );
+    for option in OPTIONS {
+        let default = if option.default.is_empty() { "none".to_owned() } else { format!("`{}`", option.default) };
+        let doc = option.doc.replace('|', "\\|");
+        page.push_str(&format!(
+            "| `{}` | `--{}` | `{}` | {default} | {doc} |\n",
+            option.name,
+            option.flag(),
+            option.variable()
+        ));
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `UPDATE_DOCS=1 cargo test` writes the page.
+    #[test]
+    fn the_reference_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/options.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(page, reference(), "run UPDATE_DOCS=1 cargo test reference_page");
+    }
 
     #[test]
     fn every_default_is_read_and_shown_as_it_is_written() {
