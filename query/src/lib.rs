@@ -5,10 +5,12 @@
 mod answer;
 pub mod ast;
 mod error;
+mod functions;
 mod options;
 mod span;
 
 pub use answer::{Annotations, Answer, SampleValue, SeriesPoints, Value, VectorElement};
 pub use error::{ErrorKind, QueryError};
+pub use functions::{FUNCTIONS, Function, function};
 pub use options::EngineOptions;
 pub use span::Span;
