@@ -11,8 +11,11 @@ mod db;
 mod error;
 #[allow(dead_code, reason = "used by the segment writer, which is being built")]
 mod format;
+mod index;
 mod io;
 mod options;
+#[allow(dead_code, unused_imports, reason = "the engine is being moved onto segments")]
+mod segment;
 
 pub use batch::{Batch, Committed, Exemplar, RawKey, Resolved, SeriesRef};
 pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, Snapshot};

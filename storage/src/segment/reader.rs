@@ -1,0 +1,359 @@
+//! Reads a segment: finds, decodes and caches no more than what is asked for.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{Metadata, SampleColumns, TimeRange};
+use parking_lot::Mutex;
+
+use super::SegmentInfo;
+use super::frames::FrameReader;
+use super::layout::{
+    ColumnHead, FLAG_NEEDED, Footer, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow, Summary,
+    TIMES_PER_PAGE, TRAILER_BYTES, TimesPage, TimesRow, VERSION, block_count, block_samples, decode_metadata,
+    read_header, read_trailer,
+};
+use super::statistics::{BlockStatistics, RECORD_BYTES};
+use crate::codec::{decode_block, timestamps};
+use crate::error::StorageError;
+use crate::format::{Cursor, FormatError, checksum, u64_at};
+use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
+use crate::index::symbols::{Name, SETS_PER_PAGE, SetsPage, VALUES_PER_PAGE, ValuesPage, decode_names};
+use crate::io::{Disk, Region};
+
+/// Largest footer that is read: room for hundreds of kinds of sections.
+const FOOTER_BYTES_MAX: u32 = 64 << 10;
+
+/// Decoded pages that are kept, by kind. Series are read in order mostly, by a few threads; values come from all over.
+const SERIES_PAGES_KEPT: usize = 16;
+const TIMES_PAGES_KEPT: usize = 16;
+const SET_PAGES_KEPT: usize = 64;
+const VALUE_PAGES_KEPT: usize = 512;
+const ENTRY_PAGES_KEPT: usize = 16;
+
+/// An open segment. Share it behind an `Arc`; all reads may run at the same time.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(super) frames: FrameReader,
+    pub(super) summary: Summary,
+    pub(super) names: Vec<Name>,
+    data: Section,
+    pub(super) lists: Section,
+    statistics: Section,
+    metadata: Section,
+    pub(super) values: Paged<ValuesPage>,
+    pub(super) own_sets: Paged<SetsPage>,
+    pub(super) shared_sets: Paged<SetsPage>,
+    series: Paged<SeriesPage>,
+    times: Paged<TimesPage>,
+    pub(super) entries: Paged<EntriesPage>,
+}
+
+impl Segment {
+    /// Opens a segment; reads header, footer, checksums of frames and label names, whatever the number of series.
+    ///
+    /// # Errors
+    /// [`StorageError::NewerFormat`], [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StorageError> {
+        let region = disk.open(path)?;
+        let version = read_header(&region.read(0, HEADER_BYTES as usize)?).map_err(|e| e.in_file(path, 0))?;
+        version.check(VERSION, path)?;
+        let footer = read_footer(&*region, path)?;
+        let frames = open_frames(region, path, &footer)?;
+        let known = |kind: &u64| *kind >= Kind::Data as u64 && *kind <= Kind::Metadata as u64;
+        if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !known(kind)) {
+            return Err(FormatError::new("a section is needed but not known").in_file(path, frames.file_bytes()));
+        }
+        let s = footer.summary;
+        let find = |kind: Kind| {
+            let found = footer.sections.iter().find(|(k, _, _)| *k == kind as u64).map(|(_, _, section)| *section);
+            found.ok_or_else(|| FormatError::new("a section is missing").in_file(path, footer.frames_end))
+        };
+        let section_names = find(Kind::Names)?;
+        let bytes = frames.read(section_names.offset, section_len(section_names))?;
+        let names = decode_names(&bytes, s.pairs as u32).map_err(|e| e.in_file(path, section_names.offset))?;
+        if names.len() as u64 != s.names {
+            return Err(FormatError::new("a wrong number of names").in_file(path, section_names.offset));
+        }
+        drop(bytes);
+        Ok(Segment {
+            names,
+            data: find(Kind::Data)?,
+            lists: find(Kind::Lists)?,
+            statistics: find(Kind::Statistics)?,
+            metadata: find(Kind::Metadata)?,
+            values: Paged::new(find(Kind::Values)?, s.pairs, VALUES_PER_PAGE, VALUE_PAGES_KEPT),
+            own_sets: Paged::new(find(Kind::OwnSets)?, s.own_sets, SETS_PER_PAGE, SET_PAGES_KEPT),
+            shared_sets: Paged::new(find(Kind::SharedSets)?, s.shared_sets, SETS_PER_PAGE, SET_PAGES_KEPT),
+            series: Paged::new(find(Kind::Series)?, s.series, SERIES_PER_PAGE, SERIES_PAGES_KEPT),
+            times: Paged::new(find(Kind::Times)?, s.times, TIMES_PER_PAGE, TIMES_PAGES_KEPT),
+            entries: Paged::new(find(Kind::ListPages)?, s.pairs + s.names, ENTRIES_PER_PAGE, ENTRY_PAGES_KEPT),
+            summary: s,
+            frames,
+        })
+    }
+
+    /// What the segment says about itself.
+    pub(crate) fn info(&self) -> SegmentInfo {
+        let s = &self.summary;
+        SegmentInfo {
+            path: self.frames.path().to_owned(),
+            bytes: self.frames.file_bytes(),
+            series: s.series as u32,
+            samples: s.samples,
+            range: TimeRange { start_ms: s.time_min_ms, end_ms: s.time_max_ms },
+            sequence_min: s.sequence_min,
+            sequence_max: s.sequence_max,
+        }
+    }
+
+    /// Number of series; their ordinals are below it.
+    pub(crate) fn len(&self) -> u32 {
+        self.summary.series as u32
+    }
+
+    /// Appends the samples of a series that lie in the range to `out`, in order of time.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] or [`StorageError::Io`]; `out` may have some of the samples then.
+    pub(crate) fn read(&self, ordinal: u32, range: TimeRange, out: &mut SampleColumns) -> Result<(), StorageError> {
+        let row = self.series_row(ordinal)?;
+        let times_row = self.times_row(row.times)?;
+        let covered = TimeRange { start_ms: times_row.first_ms, end_ms: times_row.last_ms };
+        if range.is_empty() || !range.overlaps(&covered) {
+            return Ok(());
+        }
+        let count = times_row.count as usize;
+        let times = self.data(times_row.offset, times_row.bytes)?;
+        let values = self.data(row.values_offset, row.values_bytes)?;
+        let corrupt_times = |e: FormatError| self.corrupt(self.data.offset + times_row.offset, &e);
+        let corrupt_values = |e: FormatError| self.corrupt(self.data.offset + row.values_offset, &e);
+        let times_head = ColumnHead::decode(&times, count, true).map_err(corrupt_times)?;
+        let values_head = ColumnHead::decode(&values, count, false).map_err(corrupt_values)?;
+        // The first time of the next block bounds this one's times.
+        let first_ms = &times_head.first_ms;
+        let start = first_ms.partition_point(|first| *first <= range.start_ms).saturating_sub(1);
+        let end = if first_ms.is_empty() {
+            block_count(count)
+        } else {
+            first_ms.partition_point(|first| *first <= range.end_ms)
+        };
+        for block in start..end {
+            let samples = block_samples(count, block);
+            let done = out.timestamps_ms.len();
+            let bytes = times_head.block(&times, block).map_err(corrupt_times)?;
+            timestamps::decode_block(bytes, samples, &mut out.timestamps_ms).map_err(corrupt_times)?;
+            let skip = out.timestamps_ms[done..].partition_point(|t| *t < range.start_ms);
+            let keep = out.timestamps_ms[done..].partition_point(|t| *t <= range.end_ms);
+            if skip == keep {
+                out.timestamps_ms.truncate(done);
+                continue;
+            }
+            let bytes = values_head.block(&values, block).map_err(corrupt_values)?;
+            decode_block(bytes, samples, &mut out.values).map_err(corrupt_values)?;
+            cut(&mut out.timestamps_ms, samples, skip, keep);
+            cut(&mut out.values, samples, skip, keep);
+        }
+        Ok(())
+    }
+
+    /// The statistics of a series' blocks that have them: all full blocks, and the last one if it is large enough.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(crate) fn statistics(&self, ordinal: u32) -> Result<Vec<BlockStatistics>, StorageError> {
+        let row = self.series_row(ordinal)?;
+        let at = row.statistics_first.saturating_mul(RECORD_BYTES as u64);
+        let bytes = self.part(self.statistics, at, row.statistics_count as usize * RECORD_BYTES)?;
+        let mut cursor = Cursor::new(&bytes);
+        (0..row.statistics_count)
+            .map(|_| BlockStatistics::decode(&mut cursor).map_err(|e| self.corrupt(self.statistics.offset + at, &e)))
+            .collect()
+    }
+
+    /// First and last time of a series' samples.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(crate) fn time_range(&self, ordinal: u32) -> Result<TimeRange, StorageError> {
+        let row = self.times_row(self.series_row(ordinal)?.times)?;
+        Ok(TimeRange { start_ms: row.first_ms, end_ms: row.last_ms })
+    }
+
+    /// Number of samples of a series.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(crate) fn sample_count(&self, ordinal: u32) -> Result<u32, StorageError> {
+        Ok(self.times_row(self.series_row(ordinal)?.times)?.count)
+    }
+
+    /// What was known about metric families when the segment was written, sorted by family.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(crate) fn metadata(&self) -> Result<Vec<(String, Metadata)>, StorageError> {
+        let bytes = self.part(self.metadata, 0, section_len(self.metadata))?;
+        let corrupt = |detail| self.corrupt(self.metadata.offset, &FormatError::new(detail));
+        let mut cursor = Cursor::new(&bytes);
+        let length = cursor.varint().map_err(|e| self.corrupt(self.metadata.offset, &e))?;
+        let plain = decompress(cursor.rest(), length).ok_or_else(|| corrupt("metadata cannot be decompressed"))?;
+        let families = decode_metadata(&plain).map_err(|e| self.corrupt(self.metadata.offset, &e))?;
+        if families.len() as u64 != self.summary.families {
+            return Err(corrupt("a wrong number of metric families"));
+        }
+        Ok(families)
+    }
+
+    /// Verifies the checksums of the whole file, whatever was verified before; gives what is wrong.
+    pub(crate) fn verify(&self) -> Vec<StorageError> {
+        self.frames.verify_all()
+    }
+
+    pub(super) fn series_row(&self, ordinal: u32) -> Result<SeriesRow, StorageError> {
+        self.series.get(&self.frames, ordinal, SeriesPage::decode, |page, i| page.rows.get(i).copied())
+    }
+
+    fn times_row(&self, number: u32) -> Result<TimesRow, StorageError> {
+        self.times.get(&self.frames, number, TimesPage::decode, |page, i| page.rows.get(i).copied())
+    }
+
+    fn data(&self, offset: u64, bytes: u32) -> Result<Cow<'_, [u8]>, StorageError> {
+        self.part(self.data, offset, bytes as usize)
+    }
+
+    /// Bytes of a section.
+    pub(super) fn part(&self, section: Section, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > section.bytes) {
+            let error = FormatError::new("something lies outside its section");
+            return Err(self.corrupt(section.offset.saturating_add(offset), &error));
+        }
+        self.frames.read(section.offset + offset, len)
+    }
+
+    pub(super) fn corrupt(&self, offset: u64, error: &FormatError) -> StorageError {
+        error.in_file(self.frames.path(), offset)
+    }
+}
+
+/// Keeps of the last `samples` elements those from `skip` up to `keep`.
+fn cut<T: Copy>(column: &mut Vec<T>, samples: usize, skip: usize, keep: usize) {
+    let start = column.len() - samples;
+    column.truncate(start + keep);
+    if skip > 0 {
+        column.drain(start..start + skip);
+    }
+}
+
+fn decompress(bytes: &[u8], length: u64) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut plain = Vec::new();
+    let decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
+    decoder.take(length.saturating_add(1)).read_to_end(&mut plain).ok()?;
+    (plain.len() as u64 == length).then_some(plain)
+}
+
+fn section_len(section: Section) -> usize {
+    usize::try_from(section.bytes).unwrap_or(usize::MAX)
+}
+
+fn read_footer(region: &dyn Region, path: &Path) -> Result<Footer, StorageError> {
+    let corrupt = |detail, at| FormatError::new(detail).in_file(path, at);
+    let Some(trailer_at) = region.len().checked_sub(TRAILER_BYTES as u64) else {
+        return Err(corrupt("the file is too short", 0));
+    };
+    let trailer = region.read(trailer_at, TRAILER_BYTES)?;
+    let (sum, bytes, version) = read_trailer(&trailer).map_err(|e| e.in_file(path, trailer_at))?;
+    version.check(VERSION, path)?;
+    let Some(at) = trailer_at.checked_sub(u64::from(bytes)).filter(|_| bytes <= FOOTER_BYTES_MAX) else {
+        return Err(corrupt("the footer has a wrong length", trailer_at));
+    };
+    let footer = region.read(at, bytes as usize)?;
+    if checksum(&footer) != sum {
+        return Err(corrupt("the checksum of the footer is wrong", at));
+    }
+    let footer = Footer::decode(&footer).map_err(|e| e.in_file(path, at))?;
+    if footer.frames_end > at { Err(corrupt("the frames end too late", at)) } else { Ok(footer) }
+}
+
+fn open_frames(region: Box<dyn Region>, path: &Path, footer: &Footer) -> Result<FrameReader, StorageError> {
+    let corrupt = |detail| FormatError::new(detail).in_file(path, footer.frames_end);
+    let bytes = footer.frames_end.div_ceil(super::frames::FRAME_BYTES as u64).checked_mul(8);
+    let bytes = bytes.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| corrupt("the file is too large"))?;
+    let table = region.read(footer.frames_end, bytes)?.into_owned();
+    if checksum(&table) != footer.table_checksum {
+        return Err(corrupt("the checksum of the table of checksums is wrong"));
+    }
+    FrameReader::new(path, region, footer.frames_end, &table).map_err(|e| e.in_file(path, footer.frames_end))
+}
+
+/// One slot of a cache: the page's number and the page.
+type Slot<T> = Mutex<Option<(u32, Arc<T>)>>;
+
+/// A paged section with some decoded pages.
+#[derive(Debug)]
+pub(super) struct Paged<T> {
+    section: Section,
+    items: u64,
+    per_page: usize,
+    slots: Vec<Slot<T>>,
+}
+
+impl<T> Paged<T> {
+    fn new(section: Section, items: u64, per_page: usize, kept: usize) -> Self {
+        let pages = usize::try_from(items).unwrap_or(usize::MAX).div_ceil(per_page);
+        let slots = (0..kept.min(pages)).map(|_| Mutex::new(None)).collect();
+        Paged { section, items, per_page, slots }
+    }
+
+    /// Takes something out of the page that an item is in.
+    pub(super) fn get<R>(
+        &self,
+        frames: &FrameReader,
+        item: u32,
+        decode: impl FnOnce(&[u8], usize) -> Result<T, FormatError>,
+        take: impl FnOnce(&T, usize) -> Option<R>,
+    ) -> Result<R, StorageError> {
+        let page = self.page(frames, item / self.per_page as u32, decode)?;
+        let missing = || FormatError::new("a reference to nothing").in_file(frames.path(), self.section.offset);
+        take(&page, item as usize % self.per_page).ok_or_else(missing)
+    }
+
+    /// A page, decoded.
+    pub(super) fn page(
+        &self,
+        frames: &FrameReader,
+        number: u32,
+        decode: impl FnOnce(&[u8], usize) -> Result<T, FormatError>,
+    ) -> Result<Arc<T>, StorageError> {
+        let corrupt = |error: FormatError| error.in_file(frames.path(), self.section.offset);
+        let count = self.items.saturating_sub(u64::from(number) * self.per_page as u64).min(self.per_page as u64);
+        let slot = self.slots.get(number as usize % self.slots.len().max(1)).filter(|_| count > 0);
+        let slot = slot.ok_or_else(|| corrupt(FormatError::new("a reference to nothing")))?;
+        if let Some((_, page)) = slot.lock().as_ref().filter(|(kept, _)| *kept == number) {
+            return Ok(Arc::clone(page));
+        }
+        let bytes = self.page_bytes(frames, number)?;
+        let page = Arc::new(decode(&bytes, count as usize).map_err(corrupt)?);
+        *slot.lock() = Some((number, Arc::clone(&page)));
+        Ok(page)
+    }
+
+    fn page_bytes<'a>(&self, frames: &'a FrameReader, number: u32) -> Result<Cow<'a, [u8]>, StorageError> {
+        let corrupt =
+            || FormatError::new("a page lies outside its section").in_file(frames.path(), self.section.offset);
+        let table_bytes = self.items.div_ceil(self.per_page as u64) * 8;
+        let table = self.section.bytes.checked_sub(table_bytes).ok_or_else(corrupt)?;
+        // The end of the page before, and of this page.
+        let first = u64::from(number.saturating_sub(1));
+        let ends = frames.read(self.section.offset + table + first * 8, if number == 0 { 8 } else { 16 })?;
+        let (start, end) = match (u64_at(&ends, 0), u64_at(&ends, 8)) {
+            (Some(start), Some(end)) => (start, end),
+            (Some(end), None) => (0, end),
+            _ => return Err(corrupt()),
+        };
+        let len = end.checked_sub(start).filter(|_| end <= table).and_then(|len| usize::try_from(len).ok());
+        frames.read(self.section.offset + start, len.ok_or_else(corrupt)?)
+    }
+}

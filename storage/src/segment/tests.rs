@@ -1,0 +1,350 @@
+//! A written segment reads back as a plain model says, in all its parts, and no damage goes unseen.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, TimeRange, stale_nan};
+use proptest::prelude::*;
+
+use super::*;
+use crate::io::Disk;
+use crate::io::fake::FakeDisk;
+
+type Plain = BTreeMap<Labels, SampleColumns>;
+
+const META: SegmentMeta = SegmentMeta { sequence_min: 3, sequence_max: 99 };
+const START_MS: i64 = 1_760_000_000_000;
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied()).unwrap()
+}
+
+fn samples(times_ms: impl IntoIterator<Item = i64>, value: impl Fn(usize) -> f64) -> SampleColumns {
+    let mut columns = SampleColumns::default();
+    for (i, time_ms) in times_ms.into_iter().enumerate() {
+        columns.push(time_ms, value(i));
+    }
+    columns
+}
+
+fn families() -> Vec<(String, Metadata)> {
+    let of = |metric_type, help: &str, unit: &str| Metadata { metric_type, help: help.into(), unit: unit.into() };
+    vec![
+        ("latency_seconds".into(), of(MetricType::Histogram, "How long it took.", "seconds")),
+        ("up".into(), of(MetricType::StateSet, "", "")),
+    ]
+}
+
+fn write(disk: &FakeDisk, path: &Path, plain: &Plain) -> SegmentInfo {
+    disk.create_dir(path.parent().unwrap()).unwrap();
+    let mut writer = SegmentWriter::create(disk, path, META).unwrap();
+    for (labels, samples) in plain {
+        writer.add_series(labels, samples).unwrap();
+    }
+    writer.set_metadata(&families());
+    writer.finish().unwrap()
+}
+
+/// A fleet: `targets` targets with a histogram of four buckets and two more series each, sampled together.
+fn fleet(targets: usize, count: usize) -> Plain {
+    let mut plain = Plain::new();
+    for target in 0..targets {
+        let instance = format!("10.0.{}.{}:9249", target / 250, target % 250);
+        let job = format!("job-{}", target % 7);
+        let times: Vec<i64> = (0..count).map(|i| START_MS + i as i64 * 15_000 + (i * target % 3) as i64).collect();
+        let base = [("instance", instance.as_str()), ("job", job.as_str()), ("tm_id", &instance[5..])];
+        for le in ["0.1", "0.5", "1", "+Inf"] {
+            let l = [&base[..], &[("__name__", "latency_seconds_bucket"), ("le", le)]].concat();
+            plain.insert(labels(&l), samples(times.clone(), |i| (i * le.len() * (target + 1)) as f64));
+        }
+        let l = [&base[..], &[("__name__", "load")]].concat();
+        plain.insert(labels(&l), samples(times.clone(), |i| ((i * 7919 + target) % 400) as f64 / 100.0));
+        let l = [&base[..], &[("__name__", "up")]].concat();
+        plain.insert(labels(&l), samples(times, |i| if i + 1 == count { stale_nan() } else { 1.0 }));
+    }
+    plain
+}
+
+fn bits(columns: &SampleColumns) -> (Vec<i64>, Vec<u64>) {
+    (columns.timestamps_ms.clone(), columns.values.iter().map(|v| v.to_bits()).collect())
+}
+
+fn check(segment: &Segment, plain: &Plain) {
+    assert_eq!(segment.len() as usize, plain.len());
+    for (ordinal, (labels, samples)) in (0..).zip(plain) {
+        assert_eq!(&segment.labels(ordinal).unwrap(), labels);
+        let mut out = SampleColumns::default();
+        segment.read(ordinal, TimeRange::ALL, &mut out).unwrap();
+        assert!(bits(&out) == bits(samples), "samples of {labels}");
+        let range = segment.time_range(ordinal).unwrap();
+        assert_eq!(Some(&range.start_ms), samples.timestamps_ms.first());
+        assert_eq!(Some(&range.end_ms), samples.timestamps_ms.last());
+        assert_eq!(segment.sample_count(ordinal).unwrap() as usize, samples.len());
+    }
+}
+
+#[test]
+fn a_fleet_reads_back() {
+    let plain = fleet(60, 30);
+    for disk in [FakeDisk::default()] {
+        let path = Path::new("/db/segments/1.seg");
+        let info = write(&disk, path, &plain);
+        let segment = Segment::open(&disk, path).unwrap();
+        assert_eq!(segment.info(), info);
+        assert_eq!((info.series, info.samples, info.bytes), (360, 10_800, disk.len(path).unwrap().unwrap()));
+        assert_eq!((info.sequence_min, info.sequence_max), (3, 99));
+        check(&segment, &plain);
+        assert_eq!(segment.metadata().unwrap(), families());
+        assert!(segment.verify().is_empty());
+        assert!(segment.label_names().eq(["__name__", "instance", "job", "le", "tm_id"]));
+        assert_eq!(segment.label_values("le").unwrap(), ["+Inf", "0.1", "0.5", "1"]);
+        assert!(segment.label_values("no").unwrap().is_empty());
+        for (ordinal, labels) in (0..).zip(plain.keys()) {
+            assert_eq!(segment.ordinal_of(labels).unwrap(), Some(ordinal));
+        }
+        assert_eq!(segment.ordinal_of(&labels(&[("__name__", "load")])).unwrap(), None);
+    }
+}
+
+#[test]
+fn empty_segments_are_fine() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    let info = write(&disk, path, &Plain::new());
+    let segment = Segment::open(&disk, path).unwrap();
+    assert_eq!((segment.len(), info.samples), (0, 0));
+    assert!(segment.info().range.is_empty());
+    assert!(segment.select(&Scope::default(), &[]).unwrap().is_empty());
+    assert!(segment.labels(0).is_err() && segment.read(0, TimeRange::ALL, &mut SampleColumns::default()).is_err());
+}
+
+#[test]
+fn series_must_come_in_order() {
+    let disk = FakeDisk::default();
+    disk.create_dir(Path::new("/db")).unwrap();
+    let mut writer = SegmentWriter::create(&disk, Path::new("/db/1.seg"), META).unwrap();
+    let (a, b) = (labels(&[("a", "1")]), labels(&[("b", "1")]));
+    let some = samples([1], |_| 1.0);
+    writer.add_series(&b, &some).unwrap();
+    assert!(writer.add_series(&a, &some).is_err());
+    assert!(writer.add_series(&b, &some).is_err());
+    let mut native = SampleColumns::default();
+    native.histograms.push((1, Arc::default()));
+    assert!(writer.add_series(&labels(&[("c", "1")]), &native).is_err());
+    writer.add_series(&labels(&[("d", "1")]), &SampleColumns::default()).unwrap();
+    assert_eq!(writer.finish().unwrap().series, 1);
+}
+
+#[test]
+fn ranges_read_only_what_lies_in_them() {
+    let times: Vec<i64> = (0..5000).map(|i| START_MS + i * 1000 + (i % 5)).collect();
+    let all = samples(times.clone(), |i| i as f64 / 4.0);
+    let plain = Plain::from([(labels(&[("a", "1")]), all.clone())]);
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    write(&disk, path, &plain);
+    let segment = Segment::open(&disk, path).unwrap();
+    let picks = [0, 1, 2046, 2047, 2048, 2049, 4095, 4096, 4999];
+    for from in picks {
+        for to in picks {
+            for (dfrom, dto) in [(0, 0), (1, -1), (-1, 1)] {
+                let range = TimeRange { start_ms: times[from] + dfrom, end_ms: times[to] + dto };
+                let mut want = SampleColumns::default();
+                all.floats()
+                    .filter(|s| range.contains(s.timestamp_ms))
+                    .for_each(|s| want.push(s.timestamp_ms, s.value));
+                let mut out = SampleColumns::default();
+                segment.read(0, range, &mut out).unwrap();
+                assert!(bits(&out) == bits(&want), "{range:?}");
+            }
+        }
+    }
+    let mut out = samples([START_MS - 5], |_| 9.0);
+    segment.read(0, TimeRange { start_ms: times[4998], end_ms: i64::MAX }, &mut out).unwrap();
+    assert_eq!(out.values, [9.0, 4998.0 / 4.0, 4999.0 / 4.0], "reading appends");
+}
+
+#[test]
+fn statistics_say_what_the_blocks_hold() {
+    let all = samples((0..4700).map(|i| START_MS + i * 1000), |i| ((i * 31) % 1000) as f64);
+    let few = samples((0..100).map(|i| START_MS + i * 1000), |i| i as f64);
+    let plain = Plain::from([
+        (labels(&[("a", "1")]), few.clone()),
+        (labels(&[("a", "2")]), all.clone()),
+        (labels(&[("a", "3")]), few),
+        (labels(&[("a", "4")]), all.clone()),
+    ]);
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    write(&disk, path, &plain);
+    let segment = Segment::open(&disk, path).unwrap();
+    for ordinal in [1, 3] {
+        let stats = segment.statistics(ordinal).unwrap();
+        assert_eq!(stats.iter().map(|s| s.count).collect::<Vec<_>>(), [2048, 2048, 604]);
+        for (stats, block) in stats.iter().zip(all.values.chunks(2048)) {
+            assert_eq!(stats.sum, block.iter().sum::<f64>());
+            assert_eq!((Some(&stats.first), Some(&stats.last)), (block.first(), block.last()));
+            assert_eq!(stats.resets as usize, block.windows(2).filter(|w| w[1] < w[0]).count());
+        }
+    }
+    assert!(segment.statistics(0).unwrap().is_empty());
+}
+
+fn naive(plain: &Plain, scope: &Scope, matchers: &[Matcher]) -> Vec<u32> {
+    let passes =
+        |l: &Labels| scope.forced().into_iter().chain(matchers).all(|m| m.matches(l.get(m.name()).unwrap_or_default()));
+    (0..).zip(plain.keys()).filter(|(_, l)| passes(l)).map(|(i, _)| i).collect()
+}
+
+#[test]
+fn selection_over_a_fleet() {
+    let plain = fleet(60, 2);
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    write(&disk, path, &plain);
+    let segment = Segment::open(&disk, path).unwrap();
+    use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+    let cases: &[&[(&str, MatchOp, &str)]] = &[
+        &[],
+        &[("__name__", Equal, "up")],
+        &[("__name__", Equal, "no")],
+        &[("__name__", Equal, "latency_seconds_bucket"), ("le", Regex, "0.5|1")],
+        &[("__name__", Regex, "l.+"), ("job", NotEqual, "job-1")],
+        &[("instance", Regex, "10\\.0\\.0\\.1.*"), ("le", Equal, "")],
+        &[("le", NotEqual, "")],
+        &[("le", Regex, ".*")],
+        &[("le", NotRegex, ".+")],
+        &[("nothing", Equal, ""), ("job", Regex, "job-(1|2)")],
+        &[("nothing", NotEqual, "")],
+        &[("job", NotRegex, "job-[1-5]"), ("instance", Regex, ".*7:.*")],
+    ];
+    for case in cases {
+        let matchers: Vec<Matcher> = case.iter().map(|(n, op, v)| Matcher::new(*n, *op, *v).unwrap()).collect();
+        for scope in [Scope::default(), Scope::confined(Matcher::equal("job", "job-2"))] {
+            let got: Vec<u32> = segment.select(&scope, &matchers).unwrap().iter().collect();
+            assert_eq!(got, naive(&plain, &scope, &matchers), "{matchers:?}");
+        }
+    }
+}
+
+/// What a reader may find out about a segment, as one value that can be compared.
+fn everything(segment: &Segment) -> Result<String, StorageError> {
+    let mut text = format!("{:?}{:?}", segment.info(), segment.metadata()?);
+    for name in segment.label_names().map(str::to_owned).collect::<Vec<_>>() {
+        text.push_str(&format!("{name}{:?}", segment.label_values(&name)?));
+        for value in segment.label_values(&name)? {
+            let list = segment.select(&Scope::default(), &[Matcher::equal(&name, value)])?;
+            text.push_str(&format!("{:?}", list.iter().collect::<Vec<_>>()));
+        }
+    }
+    for ordinal in 0..segment.len() {
+        let mut out = SampleColumns::default();
+        segment.read(ordinal, TimeRange::ALL, &mut out)?;
+        text.push_str(&format!("{}{:?}{:?}", segment.labels(ordinal)?, bits(&out), segment.statistics(ordinal)?));
+    }
+    Ok(text)
+}
+
+use crate::error::StorageError;
+
+fn small() -> Plain {
+    let mut plain = fleet(2, 6);
+    plain.insert(labels(&[("__name__", "long")]), samples((0..600).map(|i| START_MS + i * 1000), |i| i as f64));
+    plain
+}
+
+#[test]
+fn no_flipped_bit_goes_unseen() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    write(&disk, path, &small());
+    let good = disk.open(path).unwrap().read_all().unwrap().into_owned();
+    let want = everything(&Segment::open(&disk, path).unwrap()).unwrap();
+    let mut errors = 0;
+    for bit in 0..good.len() * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        disk.damage(path, bytes);
+        match Segment::open(&disk, path).and_then(|segment| everything(&segment)) {
+            Ok(text) => assert!(text == want, "bit {bit} changed an answer"),
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(errors > good.len() * 7, "{errors} of {} flips were seen", good.len() * 8);
+}
+
+#[test]
+fn truncated_files_are_refused() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    write(&disk, path, &small());
+    let good = disk.open(path).unwrap().read_all().unwrap().into_owned();
+    for length in 0..good.len() {
+        disk.damage(path, good[..length].to_vec());
+        assert!(Segment::open(&disk, path).is_err(), "{length} of {} bytes", good.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Right checksums over wrong bytes: the file was written by somebody else, or our own memory was damaged.
+    #[test]
+    fn hostile_bytes_give_an_error_or_an_answer(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let disk = FakeDisk::default();
+        let path = Path::new("/db/1.seg");
+        write(&disk, path, &small());
+        let good = disk.open(path).unwrap().read_all().unwrap().into_owned();
+        let bytes = forge(&good, &damage);
+        disk.damage(path, bytes);
+        let _ = Segment::open(&disk, path).and_then(|segment| everything(&segment));
+    }
+
+    #[test]
+    fn any_series_read_back(
+        series in prop::collection::btree_map(
+            prop::collection::btree_map("[abc]", "[xyz☃]{1,3}", 0..4),
+            prop::collection::btree_map(-50_i64..50, any::<u64>().prop_map(f64::from_bits), 1..20),
+            0..40,
+        ),
+        name in "[abc]", op in prop_oneof![Just(MatchOp::Equal), Just(MatchOp::NotEqual), Just(MatchOp::Regex), Just(MatchOp::NotRegex)],
+        value in prop_oneof!["[xyz]{0,2}", Just("x.*".to_owned()), Just("x|y".to_owned()), Just("(x|y)?".to_owned())],
+    ) {
+        let plain: Plain = series
+            .iter()
+            .map(|(l, s)| {
+                let l = Labels::from_pairs(l.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
+                let values: Vec<f64> = s.values().copied().collect();
+                (l, samples(s.keys().copied(), |i| values[i]))
+            })
+            .collect();
+        let disk = FakeDisk::default();
+        let path = Path::new("/db/1.seg");
+        write(&disk, path, &plain);
+        let segment = Segment::open(&disk, path).unwrap();
+        check(&segment, &plain);
+        let matchers = [Matcher::new(name, op, value).unwrap()];
+        let got: Vec<u32> = segment.select(&Scope::default(), &matchers).unwrap().iter().collect();
+        prop_assert_eq!(got, naive(&plain, &Scope::default(), &matchers));
+    }
+}
+
+/// Damages the content of a segment and makes its checksums right again.
+fn forge(good: &[u8], damage: &[(prop::sample::Index, u8)]) -> Vec<u8> {
+    use crate::format::{Put, checksum, u32_at};
+    let footer_bytes = u32_at(good, good.len() - layout::TRAILER_BYTES + 8).unwrap() as usize;
+    let footer_at = good.len() - layout::TRAILER_BYTES - footer_bytes;
+    let mut footer = layout::Footer::decode(&good[footer_at..footer_at + footer_bytes]).unwrap();
+    let mut bytes = good[..footer.frames_end as usize].to_vec();
+    for (at, to) in damage {
+        let at = at.index(bytes.len());
+        bytes[at] = *to;
+    }
+    let mut table = Vec::new();
+    bytes.chunks(frames::FRAME_BYTES).for_each(|frame| table.put_u64(checksum(frame)));
+    footer.table_checksum = checksum(&table);
+    bytes.extend_from_slice(&table);
+    bytes.extend_from_slice(&footer.encode());
+    bytes
+}
