@@ -43,6 +43,8 @@ pub struct App {
     pub ingest: Ingest,
     /// Where synchronous work runs.
     pub workers: Workers,
+    /// What remote write remembers between requests.
+    pub remote_write: crate::remote_write::Seen,
     /// Our own metrics.
     pub telemetry: Arc<Telemetry>,
     /// The token for administration, if there is one.
@@ -62,13 +64,25 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub fn open(config: Config) -> Result<Arc<App>, StartError> {
+        App::open_with(config, |_| {})
+    }
+
+    /// As [`App::open`], with a last word on the options of the database, for tests.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    #[doc(hidden)]
+    pub fn open_with(config: Config, adjust: impl FnOnce(&mut DbOptions)) -> Result<Arc<App>, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let token = config.auth_token_file.as_deref().map(Token::from_file).transpose().map_err(StartError::Config)?;
-        let db = Arc::new(Db::open(db_options(&config), Arc::clone(&clock))?);
+        let mut options = db_options(&config);
+        adjust(&mut options);
+        let db = Arc::new(Db::open(options, Arc::clone(&clock))?);
         let telemetry = Arc::new(Telemetry::default());
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
             workers: Workers::new(&config),
+            remote_write: crate::remote_write::Seen::default(),
             started_ms: clock.now_ms(),
             stopping: watch::Sender::new(false),
             config,

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod error;
 mod operations;
+mod remote_write;
 mod server;
 
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub type Peer = ConnectInfo<SocketAddr>;
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(operations::routes())
+        .merge(remote_write::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))

@@ -11,6 +11,7 @@ pub mod config;
 pub mod exposition;
 pub mod http;
 pub mod ingest;
+pub mod remote_write;
 pub mod system;
 pub mod telemetry;
 pub mod workers;

@@ -7,7 +7,7 @@ use streamgauge::config::{Layer, resolve};
 use streamgauge::{App, Running};
 
 /// A running server; it stops when dropped.
-pub struct Server {
+pub(crate) struct Server {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
     base: String,
@@ -15,35 +15,35 @@ pub struct Server {
 }
 
 /// An answer.
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The body as text.
-    pub body: String,
+    pub(crate) body: String,
     /// The headers, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Answer {
     /// The body as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.body))
     }
 
     /// The value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 }
 
 impl Server {
     /// Starts a server with defaults, without the built-in scrape jobs.
-    pub fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::with(&[])
     }
 
     /// Starts a server with these options on top.
-    pub fn with(options: &[(&str, &str)]) -> Server {
+    pub(crate) fn with(options: &[(&str, &str)]) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let running = |path: &Path| {
             let data = path.join("data").display().to_string();
@@ -61,27 +61,27 @@ impl Server {
     }
 
     /// The shared parts.
-    pub fn app(&self) -> Arc<App> {
+    pub(crate) fn app(&self) -> Arc<App> {
         Arc::clone(&self.running.as_ref().unwrap().app)
     }
 
     /// The address of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
     /// GET.
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], b"")
     }
 
     /// POST with JSON.
-    pub fn post_json(&self, path: &str, body: &serde_json::Value) -> Answer {
+    pub(crate) fn post_json(&self, path: &str, body: &serde_json::Value) -> Answer {
         self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
 
     /// Any request.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
         let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));

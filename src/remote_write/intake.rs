@@ -1,0 +1,223 @@
+//! What both versions do with a series: resolve it by its raw bytes, check it once when it is new, push its samples.
+
+use std::collections::HashMap;
+
+use model::{Labels, METRIC_NAME, Metadata, MetricType};
+use parking_lot::Mutex;
+use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+use super::RequestError;
+use crate::ingest::{Ingest, LabelLimits, Origin, Rejection};
+
+/// Messages about refused series and samples that an answer carries at most.
+const EXAMPLES_MAX: usize = 5;
+/// Families whose metadata is remembered so that repeating it costs nothing; above, all are forgotten.
+const SEEN_MAX: usize = 100_000;
+
+/// What is remembered between requests.
+#[derive(Debug)]
+pub struct Seen {
+    /// Keys the hashes of raw label bytes, so that nobody outside can aim for a collision.
+    seed: u64,
+    /// Hash of a family's name to the hash of what was last said of it.
+    metadata: Mutex<HashMap<u64, u64>>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        // The standard library's random state is the one source of randomness without another dependency.
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        Seen { seed: RandomState::new().build_hasher().finish(), metadata: Mutex::default() }
+    }
+}
+
+/// What became of a request's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Float samples in the batch.
+    pub samples: u64,
+    /// Exemplars in the batch.
+    pub exemplars: u64,
+    /// Samples and series that were refused.
+    pub refused: u64,
+    /// The first refusals, for the sender.
+    pub examples: Vec<String>,
+}
+
+/// Takes one request in.
+pub struct Intake<'a> {
+    ingest: &'a Ingest,
+    seen: &'a Seen,
+    limits: LabelLimits,
+    batch: Batch<'a>,
+    outcome: Outcome,
+    samples_left: usize,
+    samples_max: usize,
+    noted: Vec<(u64, u64)>,
+}
+
+impl<'a> Intake<'a> {
+    /// Starts a request that may have that many samples.
+    pub fn new(ingest: &'a Ingest, seen: &'a Seen, samples_max: usize) -> Self {
+        Intake {
+            ingest,
+            seen,
+            limits: ingest.limits(),
+            batch: ingest.batch(),
+            outcome: Outcome::default(),
+            samples_left: samples_max,
+            samples_max,
+            noted: Vec::new(),
+        }
+    }
+
+    /// Makes the batch durable.
+    ///
+    /// # Errors
+    /// [`storage::CommitError`]: nothing is acknowledged.
+    pub fn commit(self) -> Result<Outcome, storage::CommitError> {
+        self.ingest.commit(Origin::RemoteWrite, self.batch)?;
+        let mut metadata = self.seen.metadata.lock();
+        if metadata.len() + self.noted.len() > SEEN_MAX {
+            metadata.clear();
+        }
+        metadata.extend(self.noted);
+        Ok(self.outcome)
+    }
+
+    /// The key of a series by its raw bytes, within one version of the message.
+    pub(super) fn key(&self, context: u64, raw: &[u8]) -> RawKey {
+        RawKey { context, hash: xxh3_128_with_seed(raw, self.seen.seed) }
+    }
+
+    /// Finds the series with these labels, in the order of the request; none if it was refused, which is counted.
+    ///
+    /// A hit of the key is confirmed label by label, so that a collision of hashes is never a mix-up.
+    pub(super) fn series(&mut self, key: RawKey, labels: &[(&str, &str)], index: usize) -> Option<SeriesRef> {
+        if let Some(Resolved::Series(series)) = self.batch.resolve(key)
+            && self.is(series, labels)
+        {
+            return Some(series);
+        }
+        match self.define(key, labels) {
+            Ok(series) => Some(series),
+            Err(rejection) => {
+                self.refuse(&rejection, &format!("series {index} {}", name_of(labels)));
+                None
+            }
+        }
+    }
+
+    fn is(&mut self, series: SeriesRef, labels: &[(&str, &str)]) -> bool {
+        let sorted = labels.is_sorted_by(|a, b| a.0 < b.0) && labels.iter().all(|(_, value)| !value.is_empty());
+        if sorted {
+            return self.batch.has_labels(series, labels.iter().copied());
+        }
+        match Labels::from_pairs(labels.iter().copied()) {
+            Ok(labels) => self.batch.has_labels(series, labels.iter()),
+            Err(_) => false,
+        }
+    }
+
+    fn define(&mut self, key: RawKey, labels: &[(&str, &str)]) -> Result<SeriesRef, Rejection> {
+        self.limits.check(labels.iter().copied())?;
+        let labels = Labels::from_pairs(labels.iter().copied()).map_err(|e| Rejection::Invalid(e.to_string()))?;
+        if labels.metric_name().is_empty() {
+            return Err(Rejection::Invalid(format!("there is no metric name (label {METRIC_NAME})")));
+        }
+        Ok(self.batch.define(Some(key), &labels)?)
+    }
+
+    /// Adds a sample.
+    pub(super) fn push(&mut self, series: SeriesRef, timestamp_ms: i64, value: f64, labels: &[(&str, &str)]) {
+        match self.batch.push(series, timestamp_ms, value) {
+            Ok(()) => self.outcome.samples += 1,
+            Err(refusal) => self.refuse(&refusal.into(), &format!("a sample of {}", name_of(labels))),
+        }
+    }
+
+    /// Adds an exemplar; one with labels that are not valid is refused.
+    pub(super) fn push_exemplar(
+        &mut self,
+        series: SeriesRef,
+        labels: &[(&str, &str)],
+        timestamp_ms: i64,
+        value: f64,
+        of: &[(&str, &str)],
+    ) {
+        match self
+            .limits
+            .check(labels.iter().copied())
+            .and_then(|()| Labels::from_pairs(labels.iter().copied()).map_err(|e| Rejection::Invalid(e.to_string())))
+        {
+            Ok(labels) => {
+                self.batch.push_exemplar(series, Exemplar { labels, value, timestamp_ms });
+                self.outcome.exemplars += 1;
+            }
+            Err(rejection) => self.refuse(&rejection, &format!("an exemplar of {}", name_of(of))),
+        }
+    }
+
+    /// Refuses native histogram samples: they are not stored yet.
+    pub(super) fn refuse_histograms(&mut self, count: usize, labels: &[(&str, &str)]) {
+        let rejection = Rejection::Invalid("native histogram samples are not stored yet".to_owned());
+        for _ in 0..count {
+            self.refuse(&rejection, &format!("a sample of {}", name_of(labels)));
+        }
+    }
+
+    /// Counts samples against the limit of one request.
+    pub(super) fn count(&mut self, samples: usize) -> Result<(), RequestError> {
+        match self.samples_left.checked_sub(samples) {
+            Some(left) => {
+                self.samples_left = left;
+                Ok(())
+            }
+            None => Err(RequestError::TooManySamples { limit: self.samples_max }),
+        }
+    }
+
+    /// Notes what a metric family is, if that is news.
+    pub(super) fn metadata(&mut self, family: &str, metric_type: MetricType, help: &str, unit: &str) {
+        let hash = |text: &str, seed: u64| xxh3_64_with_seed(text.as_bytes(), seed);
+        let key = hash(family, self.seen.seed);
+        let content = hash(unit, hash(help, self.seen.seed ^ metric_type as u64));
+        if family.is_empty() || self.seen.metadata.lock().get(&key) == Some(&content) {
+            return;
+        }
+        if self.noted.last() != Some(&(key, content)) {
+            self.noted.push((key, content));
+            let metadata = Metadata { metric_type, help: help.to_owned(), unit: unit.to_owned() };
+            self.batch.set_metadata(family, metadata);
+        }
+    }
+
+    fn refuse(&mut self, rejection: &Rejection, what: &str) {
+        self.ingest.reject(Origin::RemoteWrite, rejection, what);
+        self.outcome.refused += 1;
+        if self.outcome.examples.len() < EXAMPLES_MAX {
+            self.outcome.examples.push(format!("{what}: {rejection}"));
+        }
+    }
+}
+
+/// The type behind the number that both versions use.
+pub(super) fn metric_type(number: u64) -> MetricType {
+    match number {
+        1 => MetricType::Counter,
+        2 => MetricType::Gauge,
+        3 => MetricType::Histogram,
+        4 => MetricType::GaugeHistogram,
+        5 => MetricType::Summary,
+        6 => MetricType::Info,
+        7 => MetricType::StateSet,
+        _ => MetricType::Unknown,
+    }
+}
+
+/// The metric's name for messages, cut to a readable length.
+fn name_of(labels: &[(&str, &str)]) -> String {
+    let name = labels.iter().find(|(name, _)| *name == METRIC_NAME).map_or("{}", |(_, value)| *value);
+    format!("{:?}", name.chars().take(64).collect::<String>())
+}

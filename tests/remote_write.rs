@@ -1,0 +1,255 @@
+//! Remote write over HTTP: both versions, what is refused and how, what is stored all the same.
+
+use model::{Budget, Matcher, Sample, SampleColumns, Scope, SeriesSource, TimeRange};
+
+use crate::support::{Answer, Server};
+
+/// Protobuf by hand.
+#[derive(Default, Clone)]
+pub(crate) struct Proto(pub(crate) Vec<u8>);
+
+impl Proto {
+    fn varint(&mut self, mut n: u64) {
+        while n >= 0x80 {
+            self.0.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        self.0.push(n as u8);
+    }
+
+    pub(crate) fn int(mut self, field: u64, n: u64) -> Self {
+        self.varint(field << 3);
+        self.varint(n);
+        self
+    }
+
+    pub(crate) fn bytes(mut self, field: u64, bytes: impl AsRef<[u8]>) -> Self {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.as_ref().len() as u64);
+        self.0.extend_from_slice(bytes.as_ref());
+        self
+    }
+
+    pub(crate) fn message(self, field: u64, message: Proto) -> Self {
+        self.bytes(field, message.0)
+    }
+
+    pub(crate) fn double(mut self, field: u64, n: f64) -> Self {
+        self.varint(field << 3 | 1);
+        self.0.extend_from_slice(&n.to_le_bytes());
+        self
+    }
+
+    fn packed(self, field: u64, numbers: &[u64]) -> Self {
+        let mut list = Proto::default();
+        numbers.iter().for_each(|n| list.varint(*n));
+        self.message(field, list)
+    }
+}
+
+fn label(name: &str, value: &str) -> Proto {
+    Proto::default().bytes(1, name).bytes(2, value)
+}
+
+fn sample(timestamp_ms: i64, value: f64) -> Proto {
+    Proto::default().double(1, value).int(2, timestamp_ms as u64)
+}
+
+/// A series of version 1.0.
+pub(crate) fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Proto {
+    let of = labels.iter().fold(Proto::default(), |p, (n, v)| p.message(1, label(n, v)));
+    samples.iter().fold(of, |p, (t, v)| p.message(2, sample(*t, *v)))
+}
+
+fn request(all: &[Proto]) -> Proto {
+    all.iter().fold(Proto::default(), |p, s| p.message(1, s.clone()))
+}
+
+fn snappy(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+}
+
+const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
+fn post(server: &Server, kind: &str, message: &Proto) -> Answer {
+    let headers = [("content-type", kind), ("content-encoding", "snappy")];
+    server.send("POST", "/api/v1/write", &headers, &snappy(&message.0))
+}
+
+fn write(server: &Server, message: &Proto) -> Answer {
+    post(server, "application/x-protobuf", message)
+}
+
+/// Labels and samples of all series that have samples, in order.
+fn stored(server: &Server) -> Vec<(String, Vec<Sample>)> {
+    let (snapshot, budget) = (server.app().db.snapshot(), Budget::unlimited());
+    let set = snapshot.select(&Scope::default(), &[], TimeRange::ALL, &budget).unwrap();
+    let mut samples = SampleColumns::default();
+    (0..set.len())
+        .map(|i| {
+            set.samples(i, TimeRange::ALL, &budget, &mut samples).unwrap();
+            (set.labels(i).to_string(), samples.floats().collect::<Vec<_>>())
+        })
+        .filter(|(_, samples)| !samples.is_empty())
+        .collect()
+}
+
+fn one(timestamp_ms: i64, value: f64) -> Vec<Sample> {
+    vec![Sample { timestamp_ms, value }]
+}
+
+#[test]
+fn version_1_stores_samples_metadata_and_exemplars() {
+    let server = Server::start();
+    let exemplar = Proto::default().message(1, label("trace_id", "t1")).double(2, 0.5).int(3, 7);
+    let a = series(&[("__name__", "a_total"), ("job", "j")], &[(-5, 1.0), (7, f64::INFINITY)]).message(3, exemplar);
+    let metadata = Proto::default().int(1, 1).bytes(2, "a_total").bytes(4, "Help of a").bytes(5, "rows");
+    // Unsorted labels and an empty value are the same series as the sorted ones without it.
+    let b = series(&[("job", "j"), ("gone", ""), ("__name__", "b")], &[(1, 2.0)]);
+    let again = series(&[("__name__", "b"), ("job", "j")], &[(1, 3.0)]);
+    for round in 0..2 {
+        let answer = write(&server, &request(&[a.clone(), b.clone(), again.clone()]).message(3, metadata.clone()));
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "round {round}");
+        assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("4"));
+        assert_eq!(answer.header("x-prometheus-remote-write-exemplars-written"), Some("1"));
+    }
+    let all = stored(&server);
+    assert_eq!(all[0].0, r#"{__name__="a_total", job="j"}"#);
+    assert_eq!(all[0].1, [one(-5, 1.0), one(7, f64::INFINITY)].concat());
+    assert_eq!(all[1], (r#"{__name__="b", job="j"}"#.to_owned(), one(1, 3.0)));
+    assert_eq!(all.len(), 2);
+    let app = server.app();
+    let known = app.db.metadata_of("a_total").unwrap();
+    assert_eq!((known.help.as_str(), known.unit.as_str()), ("Help of a", "rows"));
+    let exemplars = app.db.exemplars(&Scope::default(), &[Matcher::equal("__name__", "a_total")], TimeRange::ALL);
+    assert_eq!(exemplars[0].1[0].labels.get("trace_id"), Some("t1"));
+    assert_eq!(app.telemetry.samples_accepted.get(&["remote_write"]), 8);
+}
+
+#[test]
+fn version_2_resolves_symbols() {
+    let server = Server::start();
+    let symbols = ["", "__name__", "h_bucket", "le", "0.5", "Help of h", "seconds", "trace_id", "x"];
+    let table = symbols.iter().fold(Proto::default(), |p, s| p.bytes(4, s));
+    let exemplar = Proto::default().packed(1, &[7, 8]).double(2, 0.25).int(3, 9);
+    let metadata = Proto::default().int(1, 3).int(3, 5).int(4, 6);
+    let of = Proto::default()
+        .packed(1, &[1, 2, 3, 4])
+        .message(2, sample(9, 4.0))
+        .message(4, exemplar)
+        .message(5, metadata)
+        .int(6, 1);
+    for _ in 0..2 {
+        let answer = post(&server, V2, &table.clone().message(5, of.clone()));
+        assert_eq!(answer.status, 204, "{}", answer.body);
+        assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
+        assert_eq!(answer.header("x-prometheus-remote-write-histograms-written"), Some("0"));
+        assert_eq!(answer.header("x-prometheus-remote-write-exemplars-written"), Some("1"));
+    }
+    assert_eq!(stored(&server), [(r#"{__name__="h_bucket", le="0.5"}"#.to_owned(), one(9, 4.0))]);
+    let known = server.app().db.metadata_of("h").unwrap();
+    assert_eq!((known.metric_type, known.unit.as_str()), (model::MetricType::Histogram, "seconds"));
+}
+
+#[test]
+fn a_bad_series_does_not_cost_its_request() {
+    let server = Server::with(&[("ingest.max_labels", "3"), ("ingest.max_future", "1h")]);
+    let good = series(&[("__name__", "good")], &[(1, 1.0)]);
+    let future = 1_000_000_000_000_000;
+    for (bad, reason) in [
+        (series(&[("job", "nameless")], &[(1, 1.0)]), "there is no metric name"),
+        (series(&[("__name__", "x"), ("a", "1"), ("a", "2")], &[(1, 1.0)]), r#"label name "a" is there twice"#),
+        (series(&[("__name__", "x"), ("", "1")], &[(1, 1.0)]), "empty name"),
+        (series(&[("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3")], &[]), "limit ingest.max_labels = 3 reached"),
+        (series(&[("__name__", "x")], &[(future, 1.0)]), "ingest.max_future"),
+        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(1, 1)), "native histogram"),
+    ] {
+        let answer = write(&server, &request(&[bad, good.clone()]));
+        assert_eq!(answer.status, 400);
+        assert!(answer.body.contains(reason) && answer.body.starts_with("1 stored, 1 refused"), "{}", answer.body);
+        assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
+    }
+    let good_is_there = stored(&server).iter().any(|(name, samples)| name.contains("good") && samples.len() == 1);
+    assert!(good_is_there);
+    let reasons: Vec<_> =
+        server.app().ingest.rejections().into_iter().map(|(_, reason, n)| (reason, n.count)).collect();
+    assert_eq!(reasons, [("invalid", 4), ("too_many_labels", 1), ("too_new", 1)]);
+}
+
+#[test]
+fn requests_that_cannot_be_read_are_refused_whole() {
+    let server = Server::with(&[
+        ("ingest.max_body_bytes", "1000B"),
+        ("ingest.max_decoded_bytes", "2000B"),
+        ("ingest.max_batch_samples", "3"),
+    ]);
+    let fine = request(&[series(&[("__name__", "x")], &[(1, 1.0)])]);
+    let good = snappy(&fine.0);
+    let table = |list: &[&str]| list.iter().fold(Proto::default(), |p, s| p.bytes(4, s));
+    let v1 = "application/x-protobuf";
+    let wrap = |p: Proto| snappy(&p.0);
+    let samples =
+        |n: i64| wrap(request(&[series(&[("__name__", "y")], &(0..n).map(|t| (t, 0.0)).collect::<Vec<_>>())]));
+    let rows: Vec<(&str, &str, Vec<u8>, u16, &str)> = vec![
+        (v1, "snappy", b"nonsense".to_vec(), 400, "not valid snappy"),
+        (v1, "snappy", vec![], 400, "not valid snappy"),
+        (v1, "snappy", good[..good.len() - 1].to_vec(), 400, "not valid snappy"),
+        (v1, "snappy", snappy(b"\xFF\xFF"), 400, "not a valid prometheus.WriteRequest: a cut number at byte 2"),
+        (v1, "snappy", snappy(b"\x0B"), 400, "unknown wire type"),
+        (v1, "snappy", snappy(b"\x0A\x09x"), 400, "longer than its message"),
+        (v1, "snappy", wrap(Proto::default().int(1, 1)), 400, "should be a message or a text"),
+        (v1, "snappy", wrap(request(&[Proto::default().int(1, 1)])), 400, "should be a message or a text"),
+        (
+            v1,
+            "snappy",
+            wrap(request(&[Proto::default().message(1, Proto::default().bytes(1, b"\xFF"))])),
+            400,
+            "not UTF-8",
+        ),
+        (
+            v1,
+            "snappy",
+            wrap(request(&[series(&[("__name__", "x")], &[]).message(2, Proto::default().int(1, 1))])),
+            400,
+            "should be a double",
+        ),
+        (
+            v1,
+            "snappy",
+            wrap(request(&[series(&[("__name__", "x")], &[]).message(2, Proto::default().double(2, 1.0))])),
+            400,
+            "should be an integer",
+        ),
+        (V2, "snappy", wrap(table(&["x"])), 400, "first symbol"),
+        (V2, "snappy", wrap(table(&["", "a"]).message(5, Proto::default().packed(1, &[1]))), 400, "odd number"),
+        (V2, "snappy", wrap(table(&["", "a"]).message(5, Proto::default().packed(1, &[1, 2]))), 400, "not there"),
+        (
+            V2,
+            "snappy",
+            wrap(table(&[""]).message(5, Proto::default().packed(1, &[1 << 40, 0]))),
+            400,
+            "more than 32 bits",
+        ),
+        (V2, "snappy", wrap(Proto::default().bytes(4, "").bytes(4, b"\xFF")), 400, "symbol that is not UTF-8"),
+        (v1, "br", good.clone(), 415, "content encoding"),
+        (v1, "gzip", b"no gzip".to_vec(), 400, "not valid gzip"),
+        ("application/json", "snappy", good.clone(), 415, "content type"),
+        ("application/x-protobuf;proto=other.Message", "snappy", good.clone(), 415, "content type"),
+        ("text/plain", "snappy", good.clone(), 415, "content type"),
+        (v1, "snappy", vec![0; 1001], 413, "ingest.max_body_bytes = 1000"),
+        (v1, "snappy", snappy(&[0; 2001]), 413, "ingest.max_decoded_bytes = 2000"),
+        (v1, "snappy", samples(4), 413, "ingest.max_batch_samples = 3"),
+        (v1, "snappy", vec![0xFF, 0xFF, 0xFF, 0xFF, 0x0F], 413, "ingest.max_decoded_bytes"),
+    ];
+    for (kind, encoding, body, status, message) in &rows {
+        let headers = [("content-type", *kind), ("content-encoding", *encoding)];
+        let answer = server.send("POST", "/api/v1/write", &headers, body);
+        assert_eq!(answer.status, *status, "{message}: {}", answer.body);
+        assert!(answer.body.contains(message), "{message}: {}", answer.body);
+        assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("0"), "{message}");
+    }
+    assert_eq!(stored(&server), [], "nothing of a refused request is stored");
+    assert_eq!(server.send("POST", "/api/v1/push", &[("content-type", v1)], &samples(3)).status, 204);
+    assert_eq!(stored(&server)[0].1.len(), 3);
+    assert_eq!(server.get("/api/v1/write").status, 405);
+}
