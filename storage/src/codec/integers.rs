@@ -25,6 +25,9 @@ const FLAGS_KNOWN: u8 = ORDER_MASK | FLAG_DIVISOR | FLAG_FLAT;
 /// Below this count all orders are encoded and the smallest kept; above, estimates decide.
 const TRY_ALL_MAX: usize = 32;
 
+/// Streams up to this count are decoded in a smaller row.
+const SMALL_MAX: usize = 32;
+
 /// What an estimate takes for the place of an exception.
 const EXCEPTION_PLACE_BITS: usize = 6;
 
@@ -179,12 +182,27 @@ pub(crate) fn decode_with(
     if count == 0 {
         return Ok(());
     }
+    // Small streams are many, and clearing rows that they do not fill would cost more than decoding them.
+    if count <= SMALL_MAX {
+        return decode_rows::<SMALL_MAX>(cursor, count, &mut sink);
+    }
+    decode_rows::<ROW>(cursor, count, &mut sink)
+}
+
+#[inline]
+fn decode_rows<const N: usize>(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    sink: &mut impl FnMut(&[i64]) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
     let mut decoder = Decoder::start(cursor, count)?;
-    let mut row = [0_i64; ROW];
+    let (mut words, mut row) = ([0_u64; N], [0_i64; N]);
     let mut left = count;
     while left > 0 {
-        let n = decoder.next_row(cursor, left, &mut row)?;
-        sink(row.get(..n).unwrap_or_default())?;
+        let n = left.min(N);
+        let (Some(words), Some(row)) = (words.get_mut(..n), row.get_mut(..n)) else { break };
+        decoder.next_row(cursor, words, row)?;
+        sink(row)?;
         left -= n;
     }
     Ok(())
@@ -202,17 +220,17 @@ pub(crate) fn decode(cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<i64>) 
 }
 
 struct Decoder {
-    flags: u8,
-    first: i64,
+    order: u8,
+    is_flat: bool,
     divisor: i64,
     second: i64,
     /// Integers that were handed on.
     done: usize,
     /// Residuals at the start that are not stored.
     left_out: usize,
-    /// The last `d`.
-    d: i64,
-    /// The last difference of `d`.
+    /// The first integer until there is a last one.
+    last: i64,
+    /// The difference of the last two integers.
     slope: i64,
 }
 
@@ -223,68 +241,62 @@ impl Decoder {
         if flags & !FLAGS_KNOWN != 0 || order > ORDER_MAX {
             return Err(cursor.error("unknown flags of an integer stream"));
         }
-        let first = cursor.zigzag()?;
+        let last = cursor.zigzag()?;
         let divisor = if flags & FLAG_DIVISOR == 0 { 1 } else { cursor.varint()?.cast_signed() };
         let second = if order == ORDER_MAX && count > 1 { cursor.zigzag()? } else { 0 };
         let left_out = if count >= ROW { 0 } else { known_residuals(order) };
-        Ok(Decoder { flags, first, divisor, second, done: 0, left_out, d: 0, slope: 0 })
+        let is_flat = flags & FLAG_FLAT != 0;
+        Ok(Decoder { order, is_flat, divisor, second, done: 0, left_out, last, slope: 0 })
     }
 
-    /// Fills the row with what comes next and returns how many.
+    /// Fills the row with what comes next.
     #[inline]
-    fn next_row(&mut self, cursor: &mut Cursor<'_>, left: usize, row: &mut [i64; ROW]) -> Result<usize, FormatError> {
-        let n = left.min(ROW);
-        let out = &mut row[..n];
-        if self.flags & FLAG_FLAT == 0 {
-            let skip = self.left_out.min(n);
-            if n > skip {
-                miniblock::decode(cursor, &mut out[skip..])?;
-            }
-        } else {
-            out.fill(0);
+    fn next_row(&mut self, cursor: &mut Cursor<'_>, words: &mut [u64], row: &mut [i64]) -> Result<(), FormatError> {
+        let skip = self.left_out.min(row.len());
+        let (_, stored) = row.split_at_mut(skip);
+        if self.is_flat {
+            stored.fill(0);
+        } else if !stored.is_empty() {
+            miniblock::decode(cursor, &mut words[skip..], stored)?;
         }
-        let order = self.flags & ORDER_MASK;
-        let known = if self.done == 0 { known_residuals(order).min(n) } else { 0 };
-        if known > 0 {
-            // What is known replaces the filler: residuals that give d[0] = 0 and d[1] = second.
-            out[0] = 0;
-            if known > 1 {
-                out[1] = self.second;
-            }
+        let known = if self.done == 0 { known_residuals(self.order).min(row.len()) } else { 0 };
+        // What is known replaces the fillers: residuals that give d[0] = 0 and d[1] = second.
+        let (head, _) = row.split_at_mut(known);
+        head.iter_mut().zip([0, self.second]).for_each(|(residual, known)| *residual = known);
+        if self.divisor != 1 {
+            row.iter_mut().for_each(|residual| *residual = residual.wrapping_mul(self.divisor));
         }
-        match order {
-            0 => {}
-            1 => self.sum(out),
+        self.done += row.len();
+        match self.order {
+            0 if self.last == 0 => {}
+            0 => row.iter_mut().for_each(|value| *value = value.wrapping_add(self.last)),
+            1 => self.sum(row),
             _ => {
-                let (head, tail) = out.split_at_mut(known);
+                let (head, tail) = row.split_at_mut(known);
                 self.sum(head);
                 if known > 1 {
-                    self.slope = self.second;
+                    self.slope = self.second.wrapping_mul(self.divisor);
                 }
                 self.sum_twice(tail);
             }
         }
-        for value in out.iter_mut() {
-            *value = value.wrapping_mul(self.divisor).wrapping_add(self.first);
-        }
-        self.done += n;
-        Ok(n)
+        Ok(())
     }
 
     #[inline]
-    fn sum(&mut self, out: &mut [i64]) {
-        for value in out {
-            self.d = self.d.wrapping_add(*value);
-            *value = self.d;
+    fn sum(&mut self, row: &mut [i64]) {
+        for value in row {
+            self.last = self.last.wrapping_add(*value);
+            *value = self.last;
         }
     }
 
     #[inline]
-    fn sum_twice(&mut self, out: &mut [i64]) {
-        for value in out {
+    fn sum_twice(&mut self, row: &mut [i64]) {
+        for value in row {
             self.slope = self.slope.wrapping_add(*value);
-            self.d = self.d.wrapping_add(self.slope);
-            *value = self.d;
+            self.last = self.last.wrapping_add(self.slope);
+            *value = self.last;
         }
     }
 }

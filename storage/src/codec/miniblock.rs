@@ -199,27 +199,23 @@ impl Rice {
     }
 }
 
-/// Reads `out.len()` integers, at most [`ROW`].
+/// Reads `out.len()` integers, at most [`ROW`]; `words` is as long and free to use.
 ///
 /// # Errors
 /// [`FormatError`] if the bytes are not a miniblock of that many integers.
 #[inline]
-pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [i64]) -> Result<(), FormatError> {
+pub(super) fn decode(cursor: &mut Cursor<'_>, words: &mut [u64], out: &mut [i64]) -> Result<(), FormatError> {
     let first = cursor.u8()?;
     let (form, width) = (first >> 6, u32::from(first & 0x3F));
-    let mut row = [0_u64; ROW];
-    let words = row.get_mut(..out.len()).ok_or_else(|| cursor.error("a miniblock has too many integers"))?;
     match form {
         FORM_PACKED => {
             let base = cursor.zigzag()?;
-            unpack_next(cursor, width, words)?;
-            add_base(words, base, out);
+            unpack_above(cursor, width, base, words, out)?;
         }
         FORM_EXCEPTIONS => decode_exceptions(cursor, width, words, out)?,
         FORM_RICE => decode_rice(cursor, width, words, out)?,
         _ if width == 0 => {
-            unpack_next(cursor, 64, words)?;
-            add_base(words, 0, out);
+            unpack_above(cursor, 64, 0, words, out)?;
         }
         _ => return Err(cursor.error("a miniblock of an unknown form")),
     }
@@ -232,11 +228,24 @@ fn unpack_next(cursor: &mut Cursor<'_>, width: u32, out: &mut [u64]) -> Result<(
     unpack(bytes, width, out)
 }
 
+/// Reads integers that were packed above a base.
 #[inline]
-fn add_base(words: &[u64], base: i64, out: &mut [i64]) {
+fn unpack_above(
+    cursor: &mut Cursor<'_>,
+    width: u32,
+    base: i64,
+    words: &mut [u64],
+    out: &mut [i64],
+) -> Result<(), FormatError> {
+    if width == 0 {
+        out.fill(base);
+        return Ok(());
+    }
+    unpack_next(cursor, width, words)?;
     for (out, word) in out.iter_mut().zip(words) {
         *out = word.cast_signed().wrapping_add(base);
     }
+    Ok(())
 }
 
 fn decode_exceptions(
@@ -255,8 +264,7 @@ fn decode_exceptions(
     let (gaps, excess) = (&mut gaps[..count], &mut excess[..count]);
     unpack_next(cursor, gap_width, gaps)?;
     unpack_next(cursor, value_width, excess)?;
-    unpack_next(cursor, width, words)?;
-    add_base(words, base, out);
+    unpack_above(cursor, width, base, words, out)?;
     let mut next = 0;
     for (gap, excess) in gaps.iter().zip(excess) {
         let at = next + *gap as usize;
@@ -276,19 +284,17 @@ fn decode_rice(cursor: &mut Cursor<'_>, width: u32, words: &mut [u64], out: &mut
     let length = cursor.length()?;
     let unary = cursor.take(length)?;
     let mut next = words.iter_mut();
-    let mut quotient = 0_u64;
+    // Bit after the last 1. Taking the lowest 1 off the word is all that the next step must wait for.
+    let mut start = 0_u64;
     for at in (0..unary.len()).step_by(8) {
         let mut word = crate::format::u64_padded(unary, at);
-        let mut left = 64;
         while word != 0 {
-            let zeros = word.trailing_zeros();
+            let bit = at as u64 * 8 + u64::from(word.trailing_zeros());
             let Some(value) = next.next() else { return Err(cursor.error("Rice bits are left over")) };
-            *value |= (quotient + u64::from(zeros)) << width;
-            quotient = 0;
-            left -= zeros + 1;
-            word = (word >> zeros) >> 1;
+            *value |= (bit - start) << width;
+            start = bit + 1;
+            word &= word - 1;
         }
-        quotient += u64::from(left);
     }
     if next.len() > 0 {
         return Err(cursor.error("Rice bits are missing"));
@@ -307,9 +313,9 @@ mod tests {
     fn round_trip(values: &[i64], preference: Preference) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(values, preference, &mut bytes);
-        let mut back = vec![0; values.len()];
+        let (mut words, mut back) = (vec![0; values.len()], vec![0; values.len()]);
         let mut cursor = Cursor::new(&bytes);
-        decode(&mut cursor, &mut back).unwrap();
+        decode(&mut cursor, &mut words, &mut back).unwrap();
         cursor.finish().unwrap();
         assert_eq!(back, values);
         bytes
@@ -365,8 +371,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600), count in 0_usize..=ROW) {
-            let mut out = vec![0; count];
-            let _ = decode(&mut Cursor::new(&bytes), &mut out);
+            let _ = decode(&mut Cursor::new(&bytes), &mut vec![0; count], &mut vec![0; count]);
         }
 
         #[test]
@@ -375,9 +380,9 @@ mod tests {
             encode(&values, Preference::Size, &mut bytes);
             let at = at.index(bytes.len());
             bytes[at] = to;
-            let mut out = vec![0; values.len()];
-            let _ = decode(&mut Cursor::new(&bytes), &mut out);
-            let _ = decode(&mut Cursor::new(&bytes[..at]), &mut out);
+            let (mut words, mut out) = (vec![0; values.len()], vec![0; values.len()]);
+            let _ = decode(&mut Cursor::new(&bytes), &mut words, &mut out);
+            let _ = decode(&mut Cursor::new(&bytes[..at]), &mut words, &mut out);
         }
     }
 }

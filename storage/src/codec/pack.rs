@@ -12,6 +12,8 @@ use crate::format::{FormatError, Put, read_u32s, read_u64s, u64_padded};
 pub(super) const ROW: usize = 256;
 
 const NARROW_MAX: usize = 32;
+/// The widest integer that one word holds wherever in a byte it begins.
+const ONE_LOAD_MAX: usize = 57;
 const LANES32: usize = 8;
 const LANES64: usize = 4;
 
@@ -104,22 +106,51 @@ pub(super) fn unpack(bytes: &[u8], width: u32, out: &mut [u64]) -> Result<(), Fo
 }
 
 fn unpack_run(bytes: &[u8], b: usize, out: &mut [u64]) {
+    let whole = if b <= ONE_LOAD_MAX { unpack_groups(bytes, b, out) } else { 0 };
     let mask = u64::MAX >> (64 - b);
-    let mut bit = 0;
-    if b <= 57 {
-        for value in out {
-            *value = (u64_padded(bytes, bit / 8) >> (bit % 8)) & mask;
-            bit += b;
-        }
-        return;
-    }
-    for value in out {
+    let mut bit = whole * b;
+    for value in out.iter_mut().skip(whole) {
         let (byte, shift) = (bit / 8, bit % 8);
-        let low = u64_padded(bytes, byte) >> shift;
-        let high = if shift == 0 { 0 } else { u64_padded(bytes, byte + 8) << (64 - shift) };
-        *value = (low | high) & mask;
+        let mut word = u64_padded(bytes, byte) >> shift;
+        if shift + b > 64 {
+            word |= u64_padded(bytes, byte + 8) << (64 - shift);
+        }
+        *value = word & mask;
         bit += b;
     }
+}
+
+/// Unpacks groups of eight, which begin at whole bytes, as long as there is room to read words; says how many integers
+/// that were. One function per width, so that all places and shifts are constants.
+fn unpack_groups(bytes: &[u8], b: usize, out: &mut [u64]) -> usize {
+    macro_rules! by_width {
+        ($($n:literal)*) => {
+            match b {
+                $($n => groups::<$n>(bytes, out),)*
+                _ => 0,
+            }
+        };
+    }
+    by_width!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40
+        41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57
+    )
+}
+
+#[inline]
+fn groups<const B: usize>(bytes: &[u8], out: &mut [u64]) -> usize {
+    let mask = u64::MAX >> (64 - B);
+    let mut done = 0;
+    for group in out.as_chunks_mut::<8>().0 {
+        let start = done / 8 * B;
+        let Some(window) = bytes.get(start..start + B + 8) else { break };
+        for (i, value) in group.iter_mut().enumerate() {
+            let (byte, shift) = (i * B / 8, i * B % 8);
+            *value = (u64_padded(window, byte) >> shift) & mask;
+        }
+        done += 8;
+    }
+    done
 }
 
 #[inline]

@@ -117,7 +117,7 @@ fn sizes_stay_in_bounds() {
         *total
     });
     let counter = rounds(|i, total| {
-        *total = if noise(i) % 5760 == 0 {
+        *total = if noise(i).is_multiple_of(5760) {
             0.0
         } else {
             *total + (100.0 + 30.0 * (unit(2 * i) + unit(2 * i + 1) - 1.0)).round()

@@ -111,10 +111,9 @@ fn decode_grid(cursor: &mut Cursor<'_>, has_gaps: bool, count: usize, out: &mut 
     let period_ms = cursor.varint()?.cast_signed();
     if !has_gaps {
         return integers::decode_with(cursor, count, |row| {
-            for residual in row {
-                out.push(slot_ms.wrapping_add(*residual));
-                slot_ms = slot_ms.wrapping_add(period_ms);
-            }
+            let slot = |i: i64| slot_ms.wrapping_add(i.wrapping_mul(period_ms));
+            out.extend((0..).zip(row).map(|(i, residual)| slot(i).wrapping_add(*residual)));
+            slot_ms = slot(row.len() as i64);
             Ok(())
         });
     }

@@ -132,11 +132,15 @@ impl Segment {
         let mut pair = first;
         while pair < end {
             let page = self.value_page(pair)?;
+            let before = pair;
             for value in page.iter().skip(pair as usize % VALUES_PER_PAGE).take((end - pair) as usize) {
                 if !each(pair, value)? {
                     return Ok(());
                 }
                 pair += 1;
+            }
+            if pair == before {
+                return Err(self.corrupt(0, &FormatError::new("a page of values is too short")));
             }
         }
         Ok(())

@@ -48,8 +48,8 @@ use model::{Metadata, MetricType};
 use crate::codec::{BLOCK_SAMPLES_MAX, Preference, integers};
 use crate::format::{Cursor, FormatError, FormatVersion, Put};
 
-/// First and last bytes of a segment.
-pub(super) const MAGIC: u64 = 0x5447_4D53_4745_5347;
+/// First and last bytes of a segment: `SGSEGMNT`.
+pub(super) const MAGIC: u64 = 0x544E_4D47_4553_4753;
 /// The version that is written.
 pub(super) const VERSION: FormatVersion = FormatVersion(1);
 /// Length of the header.
@@ -379,8 +379,9 @@ pub(super) fn block_samples(samples: usize, block: usize) -> usize {
 /// The blocks of a column: where each begins and ends, and for times the first time of each.
 #[derive(Debug, Default)]
 pub(super) struct ColumnHead {
-    /// Ends of the blocks, from the start of the column; the first begins at `start`.
+    /// Ends of the blocks, from the start of the column; none if the column is one block.
     ends: Vec<usize>,
+    /// Where the first block begins.
     start: usize,
     /// First times, for columns of times with more than one block.
     pub(super) first_ms: Vec<i64>,
@@ -405,7 +406,7 @@ impl ColumnHead {
             return Err(FormatError::new("a column has too few bytes"));
         }
         if blocks <= 1 {
-            return Ok(ColumnHead { ends: vec![bytes.len(); blocks], start: 0, first_ms: Vec::new() });
+            return Ok(ColumnHead::default());
         }
         let mut cursor = Cursor::new(bytes);
         let (mut lengths, mut first_ms) = (Vec::with_capacity(blocks), Vec::new());
@@ -430,6 +431,9 @@ impl ColumnHead {
 
     /// The bytes of a block of the column.
     pub(super) fn block<'a>(&self, bytes: &'a [u8], block: usize) -> Result<&'a [u8], FormatError> {
+        if self.ends.is_empty() && block == 0 {
+            return Ok(bytes);
+        }
         let start = block.checked_sub(1).map_or(Some(self.start), |before| self.ends.get(before).copied());
         let end = self.ends.get(block).copied();
         start.zip(end).and_then(|(start, end)| bytes.get(start..end)).ok_or(FormatError::new("there is no such block"))
@@ -449,7 +453,7 @@ const TYPES: [MetricType; 8] = [
 
 /// Appends what is known about metric families. For each: the family (text), the type (a byte: 0 unknown, 1 counter,
 /// 2 gauge, 3 histogram, 4 gauge histogram, 5 summary, 6 info, 7 state set), help (text), unit (text). The section is
-/// the length of this (varint) and its zstd frame.
+/// the length of this (varint) and its zstd frame, or empty if nothing is known.
 pub(super) fn encode_metadata(families: &[(String, Metadata)], out: &mut Vec<u8>) {
     for (family, metadata) in families {
         out.put_text(family);
@@ -472,4 +476,109 @@ pub(super) fn decode_metadata(bytes: &[u8]) -> Result<Vec<(String, Metadata)>, F
         families.push((family, Metadata { metric_type, help, unit }));
     }
     Ok(families)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use model::{Labels, SampleColumns};
+
+    use super::*;
+    use crate::io::Disk;
+    use crate::io::fake::FakeDisk;
+    use crate::segment::{Segment, SegmentMeta, SegmentWriter};
+
+    /// Two series of one target with the same times, byte by byte.
+    #[test]
+    fn a_small_segment_is_pinned() {
+        let disk = FakeDisk::default();
+        disk.create_dir(Path::new("/db")).unwrap();
+        let path = Path::new("/db/1.seg");
+        let mut writer = SegmentWriter::create(&disk, path, SegmentMeta { sequence_min: 3, sequence_max: 99 }).unwrap();
+        for (job, values) in [("a", [1.0, 1.0]), ("b", [0.5, 1.5])] {
+            let labels = Labels::from_pairs([("__name__", "up"), ("job", job)]).unwrap();
+            let samples =
+                SampleColumns { timestamps_ms: vec![1000, 2000], values: values.to_vec(), histograms: Vec::new() };
+            writer.add_series(&labels, &samples).unwrap();
+        }
+        writer.finish().unwrap();
+
+        let want: &[(&str, &[u8])] = &[
+            ("header", b"SGSEGMNT\x01\0\0\0\0\0\0\0"),
+            // A stream of order 2 without residuals: 1000 and 1000 more.
+            ("data: times", &[2, 0x0E, 0xD0, 0x0F, 0xE8, 0x07, 2]),
+            ("data: values of a, constant", &[1, 0x3F, 0xF0]),
+            ("data: values of b, tenths: 5 and 10 more", &[3, 1, 0x0E, 10, 10, 2]),
+            ("names", b"\x08__name__\x01\x03job\x02"),
+            ("values", b"\0\x02up\0\x01a\0\x01b"),
+            ("values: ends of pages", &[10, 0, 0, 0, 0, 0, 0, 0]),
+            ("own sets: length 1, pair 0", &[8, 2, 8, 0]),
+            ("own sets: ends of pages", &[4, 0, 0, 0, 0, 0, 0, 0]),
+            ("shared sets: lengths 1 and 1, pairs 1 and 2", &[8, 2, 0x0A, 2, 2]),
+            ("shared sets: ends of pages", &[5, 0, 0, 0, 0, 0, 0, 0]),
+            ("series: own 0 and 0, shared 0 and 1", &[8, 0, 0x0A, 0, 2]),
+            ("series: data from 0, statistics from 0", &[0, 0]),
+            ("series: times 0 and 0, skipped 7 and 0, bytes 3 and 6", &[8, 0, 0x0E, 14, 7, 1, 0x0E, 6, 3, 2]),
+            ("series: no statistics", &[8, 0]),
+            ("series: ends of pages", &[19, 0, 0, 0, 0, 0, 0, 0]),
+            (
+                "times: offset 0, bytes 7, count 2, first 1000, span 1000",
+                &[8, 0, 8, 14, 8, 4, 8, 0xD0, 0x0F, 8, 0xD0, 0x0F],
+            ),
+            ("times: ends of pages", &[12, 0, 0, 0, 0, 0, 0, 0]),
+            ("lists: series 0 and 1; series 0; series 1", &[1, 0, 1, 1, 0, 0, 1, 1, 0]),
+            ("list pages: offsets 0, 3, 6, 0, 0; lengths 3", &[4, 0, 3, 2, 0, 9, 8, 6]),
+            ("list pages: ends of pages", &[8, 0, 0, 0, 0, 0, 0, 0]),
+            ("checksum of the only frame", &[0x13, 0x8E, 0x2B, 0x8B, 0x20, 0xF1, 0x20, 0x95]),
+            ("footer: end of the frames", &[0xA2, 1]),
+            ("footer: checksum of the table", &[0xF4, 0x04, 0xD9, 0x74, 0x8E, 0xA3, 0x42, 0x54]),
+            ("footer: 2 series, 4 samples, 1000 to 2000 ms, batches 3 to 99", &[2, 4, 0xD0, 0x0F, 0xA0, 0x1F, 3, 99]),
+            ("footer: 2 names, 3 pairs, 1 own set, 2 shared, 1 column of times", &[2, 3, 1, 2, 1]),
+            ("footer: no statistics, no families; 11 sections", &[0, 0, 11]),
+            ("footer: data, names, values", &[1, 1, 16, 16, 2, 1, 32, 15, 3, 1, 47, 18]),
+            ("footer: own sets, shared sets, series", &[4, 1, 65, 12, 5, 1, 77, 13, 6, 1, 90, 27]),
+            ("footer: times, lists, list pages", &[7, 1, 117, 20, 8, 1, 0x89, 1, 9, 9, 1, 0x92, 1, 16]),
+            ("footer: statistics, metadata", &[10, 0, 0xA2, 1, 0, 11, 0, 0xA2, 1, 0]),
+            ("trailer: checksum of the footer", &[0x76, 0xA9, 0xA7, 0x1E, 0xE2, 0x37, 0xD2, 0xE9]),
+            ("trailer: length of the footer, version", &[74, 0, 0, 0, 1, 0, 0, 0]),
+            ("trailer: magic", b"SGSEGMNT"),
+        ];
+        let bytes = disk.bytes(path).unwrap();
+        let mut at = 0;
+        for (what, part) in want {
+            assert_eq!(&bytes[at..at + part.len()], *part, "{what}");
+            at += part.len();
+        }
+        assert_eq!(at, bytes.len());
+        assert!(Segment::open(&disk, path).is_ok());
+    }
+
+    #[test]
+    fn unknown_sections_are_skipped_unless_they_are_needed() {
+        for (kind, flags, opens) in [(32, 0, true), (u64::MAX, 0, true), (32, FLAG_NEEDED, false)] {
+            let known = (1..=11).map(|kind| (kind, FLAG_NEEDED, Section::default()));
+            let sections = known.chain([(kind, flags, Section::default())]).collect();
+            let table_checksum = crate::format::checksum(&[]);
+            let footer = Footer { sections, table_checksum, ..Default::default() };
+            let mut bytes = header();
+            bytes.extend_from_slice(&footer.encode());
+            let disk = FakeDisk::default();
+            disk.create_dir(Path::new("/db")).unwrap();
+            disk.create(Path::new("/db/1.seg")).unwrap().append(&bytes).unwrap();
+            assert_eq!(Segment::open(&disk, Path::new("/db/1.seg")).is_ok(), opens, "kind {kind}, flags {flags}");
+        }
+    }
+
+    #[test]
+    fn newer_versions_are_refused_by_name() {
+        let mut bytes = header();
+        bytes[8] = 2;
+        bytes.extend_from_slice(&Footer::default().encode());
+        let disk = FakeDisk::default();
+        disk.create_dir(Path::new("/db")).unwrap();
+        disk.create(Path::new("/db/1.seg")).unwrap().append(&bytes).unwrap();
+        let error = Segment::open(&disk, Path::new("/db/1.seg")).unwrap_err();
+        assert_eq!(error.to_string(), "/db/1.seg has format 2, this version reads up to 1");
+    }
 }

@@ -194,6 +194,9 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(crate) fn metadata(&self) -> Result<Vec<(String, Metadata)>, StorageError> {
+        if self.metadata.bytes == 0 && self.summary.families == 0 {
+            return Ok(Vec::new());
+        }
         let bytes = self.part(self.metadata, 0, section_len(self.metadata))?;
         let corrupt = |detail| self.corrupt(self.metadata.offset, &FormatError::new(detail));
         let mut cursor = Cursor::new(&bytes);

@@ -170,9 +170,50 @@ fn sample(rows: &SortedRows) -> Vec<Vec<u32>> {
     let mut sample = Vec::new();
     rows.for_each(|row| {
         let key = row.iter().copied().max_by_key(values_of);
-        if sample.len() < 2 * SAMPLE_SERIES_MAX && mix(key.unwrap_or(0)) % every == 0 {
+        if sample.len() < 2 * SAMPLE_SERIES_MAX && mix(key.unwrap_or(0)).is_multiple_of(every) {
             sample.push(row.to_vec());
         }
     });
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+
+    use super::*;
+    use crate::segment::rows::LabelRows;
+
+    #[test]
+    fn what_targets_have_in_common_is_found() {
+        let mut all = std::collections::BTreeSet::new();
+        for target in 0..200 {
+            let instance = format!("host-{target}:9100");
+            let base = [("instance", instance.as_str()), ("job", "node"), ("rack", if target < 9 { "a" } else { "b" })];
+            for name in ["up", "load"] {
+                all.insert(Labels::from_pairs([&base[..], &[("__name__", name)]].concat()).unwrap());
+            }
+            for le in ["1", "2", "3", "+Inf"] {
+                let own = [("__name__", "latency_bucket"), ("le", le)];
+                all.insert(Labels::from_pairs([&base[..], &own].concat()).unwrap());
+            }
+        }
+        let mut rows = LabelRows::default();
+        assert!(all.iter().all(|labels| rows.push(labels)));
+        let rows = rows.sorted();
+        let split = SplitRows::new(&rows);
+        assert_eq!((split.own.len(), split.shared.len()), (6, 200));
+        // Put together again, the pairs are those of the series.
+        let names_and_values: Vec<(String, String)> = rows
+            .name_of
+            .iter()
+            .zip(rows.values())
+            .map(|(n, v)| (rows.names[*n as usize].clone(), v.to_owned()))
+            .collect();
+        for (labels, (own, shared)) in all.iter().zip(&split.rows) {
+            let pairs = split.own.get(*own).iter().chain(split.shared.get(*shared));
+            let pairs = pairs.map(|p| &names_and_values[*p as usize]).map(|(n, v)| (n.as_str(), v.as_str()));
+            assert_eq!(&Labels::from_pairs(pairs).unwrap(), labels);
+        }
+    }
 }

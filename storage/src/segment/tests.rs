@@ -8,8 +8,9 @@ use model::{Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope
 use proptest::prelude::*;
 
 use super::*;
-use crate::io::Disk;
+use crate::error::StorageError;
 use crate::io::fake::FakeDisk;
+use crate::io::{Disk, RealDisk};
 
 type Plain = BTreeMap<Labels, SampleColumns>;
 
@@ -36,7 +37,7 @@ fn families() -> Vec<(String, Metadata)> {
     ]
 }
 
-fn write(disk: &FakeDisk, path: &Path, plain: &Plain) -> SegmentInfo {
+fn write(disk: &dyn Disk, path: &Path, plain: &Plain) -> SegmentInfo {
     disk.create_dir(path.parent().unwrap()).unwrap();
     let mut writer = SegmentWriter::create(disk, path, META).unwrap();
     for (labels, samples) in plain {
@@ -87,10 +88,13 @@ fn check(segment: &Segment, plain: &Plain) {
 #[test]
 fn a_fleet_reads_back() {
     let plain = fleet(60, 30);
-    for disk in [FakeDisk::default()] {
-        let path = Path::new("/db/segments/1.seg");
-        let info = write(&disk, path, &plain);
-        let segment = Segment::open(&disk, path).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let cases: [(&dyn Disk, &str); 3] =
+        [(&FakeDisk::default(), "/db/0.seg"), (&RealDisk::mapped(), "1.seg"), (&RealDisk::pread(), "2.seg")];
+    for (disk, path) in cases {
+        let path = &dir.path().join(path);
+        let info = write(disk, path, &plain);
+        let segment = Segment::open(disk, path).unwrap();
         assert_eq!(segment.info(), info);
         assert_eq!((info.series, info.samples, info.bytes), (360, 10_800, disk.len(path).unwrap().unwrap()));
         assert_eq!((info.sequence_min, info.sequence_max), (3, 99));
@@ -246,12 +250,56 @@ fn everything(segment: &Segment) -> Result<String, StorageError> {
     Ok(text)
 }
 
-use crate::error::StorageError;
-
 fn small() -> Plain {
     let mut plain = fleet(2, 6);
     plain.insert(labels(&[("__name__", "long")]), samples((0..600).map(|i| START_MS + i * 1000), |i| i as f64));
     plain
+}
+
+/// Segments of each version stay readable: this one was written by the first release.
+#[test]
+fn old_segments_are_read() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    disk.create_dir(Path::new("/db")).unwrap();
+    let bytes = include_bytes!("../../tests/fixtures/segment_v1/fleet.seg");
+    disk.create(path).unwrap().append(bytes).unwrap();
+    let segment = Segment::open(&disk, path).unwrap();
+    check(&segment, &fleet(3, 2200));
+    assert_eq!(segment.metadata().unwrap(), families());
+    assert_eq!(segment.statistics(0).unwrap().len(), 1);
+}
+
+#[test]
+fn damage_is_found_when_it_is_read_and_by_verify() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    let plain = fleet(120, 2000);
+    write(&disk, path, &plain);
+    let mut bytes = disk.bytes(path).unwrap();
+    assert!(bytes.len() > 10 * frames::FRAME_BYTES);
+    let at = 5 * frames::FRAME_BYTES + 77;
+    bytes[at] ^= 4;
+    disk.damage(path, bytes);
+    let segment = Segment::open(&disk, path).unwrap();
+    let found = segment.verify();
+    let [StorageError::Corrupt { offset, .. }] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(*offset, 5 * frames::FRAME_BYTES as u64);
+    let read = |ordinal| segment.read(ordinal, TimeRange::ALL, &mut SampleColumns::default());
+    let lost = (0..segment.len()).filter(|ordinal| read(*ordinal).is_err()).count();
+    assert!((1..=40).contains(&lost), "{lost} of {} series are lost, the others are served", segment.len());
+}
+
+/// What a series costs beside its samples, and what samples cost, on data like that of real fleets.
+#[test]
+fn sizes_stay_in_bounds() {
+    let disk = FakeDisk::default();
+    for (targets, count, per_sample_max) in [(500, 6, 2.6), (40, 240, 0.45)] {
+        let path = PathBuf::from(format!("/db/{targets}.seg"));
+        let info = write(&disk, &path, &fleet(targets, count));
+        let per_sample = info.bytes as f64 / info.samples as f64;
+        assert!(per_sample <= per_sample_max, "{targets} targets: {per_sample:.2} bytes per sample");
+    }
 }
 
 #[test]

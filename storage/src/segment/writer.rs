@@ -20,10 +20,10 @@ use crate::error::StorageError;
 use crate::format::{Put, checksum, content_hash};
 use crate::index::postings::{ENTRIES_PER_PAGE, encode_entries, encode_list, encode_ranges};
 use crate::index::symbols::{SETS_PER_PAGE, VALUES_PER_PAGE, encode_names, encode_sets, encode_values};
-use crate::io::{Disk, DiskFile};
+use crate::io::Disk;
 
 /// Postings that are collected at a time: bounds memory, at the price of one more pass over the series for each.
-const POSTINGS_PER_PASS: usize = 8 << 20;
+const POSTINGS_PER_PASS: usize = 4 << 20;
 
 /// Bytes of postings that are kept to find equal lists (`instance` and `job_id` may stand for the same series).
 const LISTS_KEPT_BYTES_MAX: usize = 32 << 20;
@@ -210,14 +210,10 @@ impl SegmentWriter {
         write_postings(&mut sections, &rows, &split)?;
         sections.blob(Kind::Statistics, 0, &self.statistics)?;
         sections.blob(Kind::Metadata, 0, &compressed_metadata(&self.metadata, &self.path)?)?;
-        let (footer, mut file, table) = sections.finish(summary)?;
-        let end = footer.encode();
-        file.append(&table)?;
-        file.append(&end)?;
-        file.sync()?;
+        let bytes = sections.finish(summary)?;
         Ok(SegmentInfo {
             path: self.path,
-            bytes: footer.frames_end + (table.len() + end.len()) as u64,
+            bytes,
             series: rows.series,
             samples: self.samples,
             range: self.range,
@@ -229,6 +225,9 @@ impl SegmentWriter {
 
 fn compressed_metadata(families: &[(String, Metadata)], path: &Path) -> Result<Vec<u8>, StorageError> {
     let (mut plain, mut out) = (Vec::new(), Vec::new());
+    if families.is_empty() {
+        return Ok(out);
+    }
     encode_metadata(families, &mut plain);
     out.put_varint(plain.len() as u64);
     let frame = zstd::bulk::compress(&plain, METADATA_ZSTD_LEVEL);
@@ -264,12 +263,16 @@ impl Sections {
         Ok(())
     }
 
-    /// Ends the frames; gives the footer, the file, and the table of checksums to be written before the footer.
-    fn finish(self, summary: Summary) -> Result<(Footer, Box<dyn DiskFile>, Vec<u8>), StorageError> {
+    /// Ends the frames, appends their checksums, footer and trailer, and syncs; gives the length of the file.
+    fn finish(self, summary: Summary) -> Result<u64, StorageError> {
         let frames_end = self.file.position();
-        let (table, file) = self.file.finish()?;
+        let (table, mut file) = self.file.finish()?;
         let footer = Footer { frames_end, table_checksum: checksum(&table), summary, sections: self.list };
-        Ok((footer, file, table))
+        let end = footer.encode();
+        file.append(&table)?;
+        file.append(&end)?;
+        file.sync()?;
+        Ok(frames_end + (table.len() + end.len()) as u64)
     }
 }
 
