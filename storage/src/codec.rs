@@ -7,7 +7,8 @@
 //! # Bytes of a block
 //! One byte: the codec's number in the lower six bits ([`CodecNumber`]), bit 6 zero, bit 7 set if exceptions follow
 //! (their form is in `exceptions.rs`). Then the codec's own bytes, described in its file, up to the end of the block.
-//! The count of values is kept with the timestamps. Numbers are never used again for something else.
+//! The count of values is kept with the timestamps. Numbers are never used again for something else; 6 and 7 are kept
+//! for what needs the data of other series (an equal block elsewhere, the difference from a neighbouring bucket).
 
 mod constant;
 mod exceptions;

@@ -6,8 +6,11 @@
 mod frames;
 mod labels;
 mod layout;
+mod paged;
+mod postings_writer;
 mod reader;
 mod rows;
+mod sections;
 mod sets;
 mod statistics;
 mod times;

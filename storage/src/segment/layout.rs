@@ -41,12 +41,17 @@
 //! A **column** of times or values with at most [`BLOCK_SAMPLES_MAX`] samples is one block (`codec.rs`,
 //! `codec/timestamps.rs`). A longer one begins with a stream of the lengths of its blocks in bytes, for times followed
 //! by a stream of the first time of each block; then the blocks, all but the last full. Series with equal times refer
-//! to the same column of times. Kinds 32 and up are for native histograms and exemplars.
+//! to the same column of times; a column may be empty. Kinds 32 and up are for native histograms and exemplars.
 
-use model::{Metadata, MetricType};
+mod column;
+mod metadata;
+mod pages;
 
-use crate::codec::{BLOCK_SAMPLES_MAX, Preference, integers};
 use crate::format::{Cursor, FormatError, FormatVersion, Put};
+
+pub(super) use column::{ColumnHead, block_count, block_samples};
+pub(super) use metadata::{decode_metadata, encode_metadata};
+pub(super) use pages::{SERIES_PER_PAGE, SeriesPage, SeriesRow, TIMES_PER_PAGE, TimesPage, TimesRow};
 
 /// First and last bytes of a segment: `SGSEGMNT`.
 pub(super) const MAGIC: u64 = 0x544E_4D47_4553_4753;
@@ -58,11 +63,6 @@ pub(super) const HEADER_BYTES: u64 = 16;
 pub(super) const TRAILER_BYTES: usize = 24;
 /// A reader that does not know the section must refuse the file.
 pub(super) const FLAG_NEEDED: u64 = 1;
-
-/// Series in a page.
-pub(super) const SERIES_PER_PAGE: usize = 256;
-/// Columns of times in a page.
-pub(super) const TIMES_PER_PAGE: usize = 256;
 
 /// The kinds of sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,261 +221,6 @@ pub(super) fn read_trailer(bytes: &[u8]) -> Result<(u64, u32, FormatVersion), Fo
         return Err(FormatError::new("the end of the segment is missing"));
     }
     Ok(parts)
-}
-
-/// What the series section says about one series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct SeriesRow {
-    /// Its own set of label pairs.
-    pub(super) own: u32,
-    /// The set it shares.
-    pub(super) shared: u32,
-    /// Its column of times.
-    pub(super) times: u32,
-    /// Offset of its column of values in the data section.
-    pub(super) values_offset: u64,
-    /// Bytes of its column of values.
-    pub(super) values_bytes: u32,
-    /// Its first record in the statistics section.
-    pub(super) statistics_first: u64,
-    /// Number of its records.
-    pub(super) statistics_count: u32,
-}
-
-/// A page of the series section.
-///
-/// Bytes: a stream of own sets, a stream of shared sets, then the part that [`SeriesPage::encode_places`] writes: where
-/// the first series' data begins (varint), index of its first statistics record (varint), and streams of: the column of
-/// times, bytes between the end of the values before and the start of these (a column of times that was new), bytes of
-/// the values, number of statistics records.
-#[derive(Debug, Default)]
-pub(super) struct SeriesPage {
-    pub(super) rows: Vec<SeriesRow>,
-}
-
-impl SeriesPage {
-    /// Appends the label sets of the rows.
-    pub(super) fn encode_sets(own: &[i64], shared: &[i64], out: &mut Vec<u8>) {
-        integers::encode(own, Preference::Speed, out);
-        integers::encode(shared, Preference::Speed, out);
-    }
-
-    /// Appends everything else; `data_offset` is where the values of the series before this page end.
-    pub(super) fn encode_places(rows: &[SeriesRow], data_offset: u64, out: &mut Vec<u8>) {
-        out.put_varint(data_offset);
-        out.put_varint(rows.first().map_or(0, |row| row.statistics_first));
-        let column = |of: fn(&SeriesRow) -> u32| rows.iter().map(|row| i64::from(of(row))).collect::<Vec<_>>();
-        let mut end = data_offset;
-        let mut skipped = Vec::with_capacity(rows.len());
-        for row in rows {
-            skipped.push((row.values_offset - end).cast_signed());
-            end = row.values_offset + u64::from(row.values_bytes);
-        }
-        integers::encode(&column(|row| row.times), Preference::Speed, out);
-        integers::encode(&skipped, Preference::Speed, out);
-        integers::encode(&column(|row| row.values_bytes), Preference::Speed, out);
-        integers::encode(&column(|row| row.statistics_count), Preference::Speed, out);
-    }
-
-    /// Reads the page of `count` series.
-    pub(super) fn decode(bytes: &[u8], count: usize) -> Result<SeriesPage, FormatError> {
-        let mut cursor = Cursor::new(bytes);
-        let mut rows = vec![SeriesRow::default(); count.min(SERIES_PER_PAGE)];
-        decode_column(&mut cursor, &mut rows, |row, value| row.own = value)?;
-        decode_column(&mut cursor, &mut rows, |row, value| row.shared = value)?;
-        let (mut end, mut statistics) = (cursor.varint()?, cursor.varint()?);
-        decode_column(&mut cursor, &mut rows, |row, value| row.times = value)?;
-        decode_column(&mut cursor, &mut rows, |row, value| row.values_offset = u64::from(value))?;
-        decode_column(&mut cursor, &mut rows, |row, value| row.values_bytes = value)?;
-        decode_column(&mut cursor, &mut rows, |row, value| row.statistics_count = value)?;
-        cursor.finish()?;
-        for row in &mut rows {
-            row.values_offset = end.saturating_add(row.values_offset);
-            end = row.values_offset.saturating_add(u64::from(row.values_bytes));
-            row.statistics_first = statistics;
-            statistics = statistics.saturating_add(u64::from(row.statistics_count));
-        }
-        Ok(SeriesPage { rows })
-    }
-}
-
-fn decode_column<T>(
-    cursor: &mut Cursor<'_>,
-    rows: &mut [T],
-    mut set: impl FnMut(&mut T, u32),
-) -> Result<(), FormatError> {
-    let count = rows.len();
-    let mut rows = rows.iter_mut();
-    integers::decode_with(cursor, count, |values| {
-        for (value, row) in values.iter().zip(rows.by_ref()) {
-            let value = u32::try_from(*value).map_err(|_| FormatError::new("an id or a length is out of range"))?;
-            set(row, value);
-        }
-        Ok(())
-    })
-}
-
-/// What the times section says about one column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct TimesRow {
-    /// Offset of the column in the data section.
-    pub(super) offset: u64,
-    /// Its bytes.
-    pub(super) bytes: u32,
-    /// Number of times in it.
-    pub(super) count: u32,
-    /// Its first time.
-    pub(super) first_ms: i64,
-    /// Its last time.
-    pub(super) last_ms: i64,
-}
-
-/// A page of the times section. Bytes: streams of offsets, bytes, counts, first times, and last times less first ones.
-#[derive(Debug, Default)]
-pub(super) struct TimesPage {
-    pub(super) rows: Vec<TimesRow>,
-}
-
-impl TimesPage {
-    /// Appends a page.
-    pub(super) fn encode(rows: &[TimesRow], out: &mut Vec<u8>) {
-        let column = |of: fn(&TimesRow) -> i64| rows.iter().map(of).collect::<Vec<_>>();
-        integers::encode(&column(|row| row.offset.cast_signed()), Preference::Speed, out);
-        integers::encode(&column(|row| i64::from(row.bytes)), Preference::Speed, out);
-        integers::encode(&column(|row| i64::from(row.count)), Preference::Speed, out);
-        integers::encode(&column(|row| row.first_ms), Preference::Speed, out);
-        integers::encode(&column(|row| row.last_ms.wrapping_sub(row.first_ms)), Preference::Speed, out);
-    }
-
-    /// Reads the page of `count` columns.
-    pub(super) fn decode(bytes: &[u8], count: usize) -> Result<TimesPage, FormatError> {
-        let mut cursor = Cursor::new(bytes);
-        let mut rows = vec![TimesRow::default(); count.min(TIMES_PER_PAGE)];
-        let count = rows.len();
-        let mut column = Vec::with_capacity(count);
-        integers::decode(&mut cursor, count, &mut column)?;
-        rows.iter_mut().zip(column.drain(..)).for_each(|(row, offset)| row.offset = offset.cast_unsigned());
-        decode_column(&mut cursor, &mut rows, |row, value| row.bytes = value)?;
-        decode_column(&mut cursor, &mut rows, |row, value| row.count = value)?;
-        integers::decode(&mut cursor, count, &mut column)?;
-        rows.iter_mut().zip(column.drain(..)).for_each(|(row, first)| row.first_ms = first);
-        integers::decode(&mut cursor, count, &mut column)?;
-        rows.iter_mut().zip(column.drain(..)).for_each(|(row, span)| row.last_ms = row.first_ms.wrapping_add(span));
-        cursor.finish()?;
-        Ok(TimesPage { rows })
-    }
-}
-
-/// Number of blocks of a column.
-pub(super) fn block_count(samples: usize) -> usize {
-    samples.div_ceil(BLOCK_SAMPLES_MAX)
-}
-
-/// Samples of a block of a column.
-pub(super) fn block_samples(samples: usize, block: usize) -> usize {
-    samples.saturating_sub(block * BLOCK_SAMPLES_MAX).min(BLOCK_SAMPLES_MAX)
-}
-
-/// The blocks of a column: where each begins and ends, and for times the first time of each.
-#[derive(Debug, Default)]
-pub(super) struct ColumnHead {
-    /// Ends of the blocks, from the start of the column; none if the column is one block.
-    ends: Vec<usize>,
-    /// Where the first block begins.
-    start: usize,
-    /// First times, for columns of times with more than one block.
-    pub(super) first_ms: Vec<i64>,
-}
-
-impl ColumnHead {
-    /// Appends the head of a column, if it needs one.
-    pub(super) fn encode(block_bytes: &[i64], first_ms: Option<&[i64]>, out: &mut Vec<u8>) {
-        if block_bytes.len() > 1 {
-            integers::encode(block_bytes, Preference::Speed, out);
-            if let Some(first_ms) = first_ms {
-                integers::encode(first_ms, Preference::Speed, out);
-            }
-        }
-    }
-
-    /// Reads the head of the column with these bytes.
-    pub(super) fn decode(bytes: &[u8], samples: usize, with_times: bool) -> Result<ColumnHead, FormatError> {
-        let blocks = block_count(samples);
-        // Every block has a byte at least, so this bounds what the streams may allocate.
-        if blocks > bytes.len() {
-            return Err(FormatError::new("a column has too few bytes"));
-        }
-        if blocks <= 1 {
-            return Ok(ColumnHead::default());
-        }
-        let mut cursor = Cursor::new(bytes);
-        let (mut lengths, mut first_ms) = (Vec::with_capacity(blocks), Vec::new());
-        integers::decode(&mut cursor, blocks, &mut lengths)?;
-        if with_times {
-            first_ms.reserve(blocks);
-            integers::decode(&mut cursor, blocks, &mut first_ms)?;
-        }
-        let start = cursor.position();
-        let mut end = start;
-        let mut ends = Vec::with_capacity(blocks);
-        for length in lengths {
-            let length = usize::try_from(length).map_err(|_| FormatError::new("a block has a wrong length"))?;
-            end = end.saturating_add(length);
-            ends.push(end);
-        }
-        if end != bytes.len() {
-            return Err(FormatError::new("the blocks do not fill their column"));
-        }
-        Ok(ColumnHead { ends, start, first_ms })
-    }
-
-    /// The bytes of a block of the column.
-    pub(super) fn block<'a>(&self, bytes: &'a [u8], block: usize) -> Result<&'a [u8], FormatError> {
-        if self.ends.is_empty() && block == 0 {
-            return Ok(bytes);
-        }
-        let start = block.checked_sub(1).map_or(Some(self.start), |before| self.ends.get(before).copied());
-        let end = self.ends.get(block).copied();
-        start.zip(end).and_then(|(start, end)| bytes.get(start..end)).ok_or(FormatError::new("there is no such block"))
-    }
-}
-
-const TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
-/// Appends what is known about metric families. For each: the family (text), the type (a byte: 0 unknown, 1 counter,
-/// 2 gauge, 3 histogram, 4 gauge histogram, 5 summary, 6 info, 7 state set), help (text), unit (text). The section is
-/// the length of this (varint) and its zstd frame, or empty if nothing is known.
-pub(super) fn encode_metadata(families: &[(String, Metadata)], out: &mut Vec<u8>) {
-    for (family, metadata) in families {
-        out.put_text(family);
-        let number = TYPES.iter().position(|t| *t == metadata.metric_type).unwrap_or(0);
-        out.put_u8(number as u8);
-        out.put_text(&metadata.help);
-        out.put_text(&metadata.unit);
-    }
-}
-
-/// Reads what [`encode_metadata`] wrote.
-pub(super) fn decode_metadata(bytes: &[u8]) -> Result<Vec<(String, Metadata)>, FormatError> {
-    let mut cursor = Cursor::new(bytes);
-    let mut families = Vec::new();
-    while !cursor.is_empty() {
-        let family = cursor.text()?.to_owned();
-        let number = usize::from(cursor.u8()?);
-        let metric_type = *TYPES.get(number).ok_or_else(|| cursor.error("an unknown metric type"))?;
-        let (help, unit) = (cursor.text()?.to_owned(), cursor.text()?.to_owned());
-        families.push((family, Metadata { metric_type, help, unit }));
-    }
-    Ok(families)
 }
 
 #[cfg(test)]

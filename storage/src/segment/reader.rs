@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
 
 use model::{Metadata, SampleColumns, TimeRange};
-use parking_lot::Mutex;
 
 use super::SegmentInfo;
 use super::frames::FrameReader;
@@ -14,10 +12,11 @@ use super::layout::{
     TIMES_PER_PAGE, TRAILER_BYTES, TimesPage, TimesRow, VERSION, block_count, block_samples, decode_metadata,
     read_header, read_trailer,
 };
+use super::paged::Paged;
 use super::statistics::{BlockStatistics, RECORD_BYTES};
 use crate::codec::{decode_block, timestamps};
 use crate::error::StorageError;
-use crate::format::{Cursor, FormatError, checksum, u64_at};
+use crate::format::{Cursor, FormatError, checksum};
 use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
 use crate::index::symbols::{Name, SETS_PER_PAGE, SetsPage, VALUES_PER_PAGE, ValuesPage, decode_names};
 use crate::io::{Disk, Region};
@@ -289,74 +288,4 @@ fn open_frames(region: Box<dyn Region>, path: &Path, footer: &Footer) -> Result<
         return Err(corrupt("the checksum of the table of checksums is wrong"));
     }
     FrameReader::new(path, region, footer.frames_end, &table).map_err(|e| e.in_file(path, footer.frames_end))
-}
-
-/// One slot of a cache: the page's number and the page.
-type Slot<T> = Mutex<Option<(u32, Arc<T>)>>;
-
-/// A paged section with some decoded pages.
-#[derive(Debug)]
-pub(super) struct Paged<T> {
-    section: Section,
-    items: u64,
-    per_page: usize,
-    slots: Vec<Slot<T>>,
-}
-
-impl<T> Paged<T> {
-    fn new(section: Section, items: u64, per_page: usize, kept: usize) -> Self {
-        let pages = usize::try_from(items).unwrap_or(usize::MAX).div_ceil(per_page);
-        let slots = (0..kept.min(pages)).map(|_| Mutex::new(None)).collect();
-        Paged { section, items, per_page, slots }
-    }
-
-    /// Takes something out of the page that an item is in.
-    pub(super) fn get<R>(
-        &self,
-        frames: &FrameReader,
-        item: u32,
-        decode: impl FnOnce(&[u8], usize) -> Result<T, FormatError>,
-        take: impl FnOnce(&T, usize) -> Option<R>,
-    ) -> Result<R, StorageError> {
-        let page = self.page(frames, item / self.per_page as u32, decode)?;
-        let missing = || FormatError::new("a reference to nothing").in_file(frames.path(), self.section.offset);
-        take(&page, item as usize % self.per_page).ok_or_else(missing)
-    }
-
-    /// A page, decoded.
-    pub(super) fn page(
-        &self,
-        frames: &FrameReader,
-        number: u32,
-        decode: impl FnOnce(&[u8], usize) -> Result<T, FormatError>,
-    ) -> Result<Arc<T>, StorageError> {
-        let corrupt = |error: FormatError| error.in_file(frames.path(), self.section.offset);
-        let count = self.items.saturating_sub(u64::from(number) * self.per_page as u64).min(self.per_page as u64);
-        let slot = self.slots.get(number as usize % self.slots.len().max(1)).filter(|_| count > 0);
-        let slot = slot.ok_or_else(|| corrupt(FormatError::new("a reference to nothing")))?;
-        if let Some((_, page)) = slot.lock().as_ref().filter(|(kept, _)| *kept == number) {
-            return Ok(Arc::clone(page));
-        }
-        let bytes = self.page_bytes(frames, number)?;
-        let page = Arc::new(decode(&bytes, count as usize).map_err(corrupt)?);
-        *slot.lock() = Some((number, Arc::clone(&page)));
-        Ok(page)
-    }
-
-    fn page_bytes<'a>(&self, frames: &'a FrameReader, number: u32) -> Result<Cow<'a, [u8]>, StorageError> {
-        let corrupt =
-            || FormatError::new("a page lies outside its section").in_file(frames.path(), self.section.offset);
-        let table_bytes = self.items.div_ceil(self.per_page as u64) * 8;
-        let table = self.section.bytes.checked_sub(table_bytes).ok_or_else(corrupt)?;
-        // The end of the page before, and of this page.
-        let first = u64::from(number.saturating_sub(1));
-        let ends = frames.read(self.section.offset + table + first * 8, if number == 0 { 8 } else { 16 })?;
-        let (start, end) = match (u64_at(&ends, 0), u64_at(&ends, 8)) {
-            (Some(start), Some(end)) => (start, end),
-            (Some(end), None) => (0, end),
-            _ => return Err(corrupt()),
-        };
-        let len = end.checked_sub(start).filter(|_| end <= table).and_then(|len| usize::try_from(len).ok());
-        frames.read(self.section.offset + start, len.ok_or_else(corrupt)?)
-    }
 }

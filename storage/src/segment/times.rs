@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::layout::{ColumnHead, TIMES_PER_PAGE, TimesPage, TimesRow};
+use super::layout::{ColumnHead, TIMES_PER_PAGE, TimesPage, TimesRow, block_count, block_samples};
 use crate::codec::{BLOCK_SAMPLES_MAX, Preference, timestamps};
-use crate::format::content_hash_i64;
+use crate::format::{FormatError, content_hash_i64};
 
 /// Bytes of encoded columns that are kept to compare new ones with. What falls out is written again when it comes
 /// again: a cohort's series are seldom that far apart.
@@ -118,10 +118,10 @@ fn encode_column(times_ms: &[i64]) -> Vec<u8> {
     bytes
 }
 
-fn decode_column(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), crate::format::FormatError> {
+fn decode_column(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), FormatError> {
     let head = ColumnHead::decode(bytes, count, true)?;
-    for block in 0..super::layout::block_count(count) {
-        timestamps::decode_block(head.block(bytes, block)?, super::layout::block_samples(count, block), out)?;
+    for block in 0..block_count(count) {
+        timestamps::decode_block(head.block(bytes, block)?, block_samples(count, block), out)?;
     }
     Ok(())
 }
