@@ -1,5 +1,7 @@
 //! The whole server from outside: one binary, one module per concern.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod api;
 mod remote_write;
 mod support;
