@@ -41,11 +41,12 @@ pub(crate) fn encode(values: &[i64], preference: Preference, out: &mut Vec<u8>) 
         return flat.encode(first, divisor, preference, out);
     }
     let start = out.len();
-    let mut ranked: Vec<(usize, &Residuals)> = candidates.iter().map(|c| (c.estimate(), c)).collect();
+    let try_all = values.len() <= TRY_ALL_MAX;
+    let mut ranked: [(usize, &Residuals); 3] =
+        candidates.each_ref().map(|c| (if try_all { 0 } else { c.estimate() }, c));
     ranked.sort_by_key(|(cost, _)| *cost);
-    let bound = ranked.first().map_or(0, |(cost, _)| cost + cost / 16);
-    ranked.retain(|(cost, _)| values.len() <= TRY_ALL_MAX || *cost <= bound);
-    for (i, (_, candidate)) in ranked.into_iter().enumerate() {
+    let bound = ranked[0].0 + ranked[0].0 / 16;
+    for (i, (_, candidate)) in ranked.into_iter().filter(|(cost, _)| *cost <= bound).enumerate() {
         let before = out.len();
         candidate.encode(first, divisor, preference, out);
         if i > 0 {

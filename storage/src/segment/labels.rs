@@ -6,15 +6,40 @@ use std::sync::Arc;
 use model::{Labels, Matcher, Scope};
 use roaring::{MultiOps, RoaringBitmap};
 
+use super::paged::Paged;
 use super::reader::Segment;
 use crate::error::StorageError;
 use crate::format::FormatError;
 use crate::index::postings::{EntriesPage, decode_list};
 use crate::index::select::{LabelIndex, select};
-use crate::index::symbols::{Name, SetsPage, VALUES_PER_PAGE, ValuesPage};
+use crate::index::symbols::{Name, SETS_PER_PAGE, SetsPage, VALUES_PER_PAGE, ValuesPage};
 
 /// Lists that are united at a time.
 const LISTS_PER_UNION: usize = 256;
+
+/// A page of label sets with the texts of their values.
+#[derive(Debug, Default)]
+pub(super) struct LabelSets {
+    text: String,
+    pairs: Vec<PairText>,
+    /// For each set where its pairs end.
+    ends: Vec<usize>,
+}
+
+/// A label: the place of its name among the segment's names, and of its value in the page's text.
+#[derive(Debug, Clone, Copy)]
+struct PairText {
+    name: u32,
+    start: usize,
+    end: usize,
+}
+
+impl LabelSets {
+    fn get(&self, i: usize) -> Option<&[PairText]> {
+        let start = i.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.pairs.get(start..*self.ends.get(i)?)
+    }
+}
 
 impl Segment {
     /// The series that pass the scope and all matchers.
@@ -30,19 +55,31 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(crate) fn labels(&self, ordinal: u32) -> Result<Labels, StorageError> {
-        let mut pairs = self.pairs_of(ordinal)?;
-        pairs.sort_unstable();
-        let mut values = Vec::with_capacity(pairs.len());
-        for pair in &pairs {
-            values.push((self.name_of(*pair), self.value_page(*pair)?, *pair as usize % VALUES_PER_PAGE));
+        let row = self.series_row(ordinal)?;
+        let own = self.label_sets(&self.own_sets, row.own / SETS_PER_PAGE as u32)?;
+        let shared = self.label_sets(&self.shared_sets, row.shared / SETS_PER_PAGE as u32)?;
+        let sets = own.get(row.own as usize % SETS_PER_PAGE).zip(shared.get(row.shared as usize % SETS_PER_PAGE));
+        let corrupt = || self.corrupt(0, &FormatError::new("a series has labels that cannot be"));
+        let (own_set, shared_set) = sets.ok_or_else(corrupt)?;
+        let mut texts: Vec<(&str, &str)> = Vec::with_capacity(own_set.len() + shared_set.len());
+        let (mut own_set, mut shared_set) = (own_set.iter().peekable(), shared_set.iter().peekable());
+        loop {
+            let own_is_next = match (own_set.peek(), shared_set.peek()) {
+                (Some(a), Some(b)) => a.name < b.name,
+                (a, b) => match a.or(b) {
+                    Some(_) => a.is_some(),
+                    None => break,
+                },
+            };
+            let (sets, pair) = if own_is_next { (&own, own_set.next()) } else { (&shared, shared_set.next()) };
+            let name = pair.and_then(|pair| self.names.get(pair.name as usize));
+            let value = pair.and_then(|pair| sets.text.get(pair.start..pair.end));
+            texts.push(name.map(|name| name.text.as_str()).zip(value.filter(|v| !v.is_empty())).ok_or_else(corrupt)?);
         }
-        let texts: Option<Vec<(&str, &str)>> = values
-            .iter()
-            .map(|(name, page, i)| Some((name.as_ref()?.text.as_str(), page.get(*i).filter(|v| !v.is_empty())?)))
-            .collect();
-        let rising = texts.filter(|texts| texts.is_sorted_by(|a, b| a.0 < b.0));
-        let labels = rising.and_then(|texts| Labels::from_sorted(&texts).ok());
-        labels.ok_or_else(|| self.corrupt(0, &FormatError::new("a series has labels that cannot be")))
+        if !texts.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(corrupt());
+        }
+        Labels::from_sorted(&texts).map_err(|_| corrupt())
     }
 
     /// The ordinal of the series with these labels, if it is here.
@@ -82,23 +119,48 @@ impl Segment {
         Ok(values)
     }
 
-    /// The ids of a series' label pairs, in no order.
-    fn pairs_of(&self, ordinal: u32) -> Result<Vec<u32>, StorageError> {
-        let row = self.series_row(ordinal)?;
-        let pairs = self.summary.pairs as u32;
-        let decode = |bytes: &[u8], count: usize| SetsPage::decode(bytes, count, pairs);
-        let take = |page: &SetsPage, i: usize| page.get(i).map(<[u32]>::to_vec);
-        let mut set = self.own_sets.get(&self.frames, row.own, decode, take)?;
-        self.shared_sets.get(&self.frames, row.shared, decode, |page, i| {
-            set.extend_from_slice(page.get(i)?);
-            Some(())
-        })?;
-        Ok(set)
+    /// A page of label sets with their texts.
+    fn label_sets(&self, section: &Paged<LabelSets>, page: u32) -> Result<Arc<LabelSets>, StorageError> {
+        section.page_with(&self.frames, page, |bytes, count| {
+            match SetsPage::decode(bytes, count, self.summary.pairs as u32) {
+                Ok(sets) => self.resolve(&sets, count),
+                Err(error) => Ok(Err(error)),
+            }
+        })
     }
 
-    fn name_of(&self, pair: u32) -> Option<&Name> {
+    fn resolve(&self, sets: &SetsPage, count: usize) -> Result<Result<LabelSets, FormatError>, StorageError> {
+        let mut resolved = LabelSets::default();
+        // Sets that follow one another have values that are near each other in the same position.
+        let mut near: Vec<(u32, Arc<ValuesPage>)> = Vec::new();
+        for set in (0..count).filter_map(|i| sets.get(i)) {
+            for (position, pair) in set.iter().enumerate() {
+                let page = pair / VALUES_PER_PAGE as u32;
+                if near.get(position).is_none_or(|(number, _)| *number != page) {
+                    let values = (page, self.value_page(*pair)?);
+                    match near.get_mut(position) {
+                        Some(slot) => *slot = values,
+                        None => near.push(values),
+                    }
+                }
+                let value = near.get(position).and_then(|(_, values)| values.get(*pair as usize % VALUES_PER_PAGE));
+                let (Some(name), Some(value)) = (self.name_of(*pair), value) else {
+                    return Ok(Err(FormatError::new("a label pair without a name or a value")));
+                };
+                let start = resolved.text.len();
+                resolved.text.push_str(value);
+                resolved.pairs.push(PairText { name, start, end: resolved.text.len() });
+            }
+            resolved.ends.push(resolved.pairs.len());
+        }
+        Ok(Ok(resolved))
+    }
+
+    /// The place of a pair's name among the names.
+    fn name_of(&self, pair: u32) -> Option<u32> {
         let at = self.names.partition_point(|name| name.first_pair <= pair);
-        self.names[..at].iter().rev().find(|name| name.pairs > 0)
+        let before = self.names.get(..at).unwrap_or_default();
+        before.iter().rposition(|name| name.pairs > 0).map(|place| place as u32)
     }
 
     fn find_name(&self, name: &str) -> Option<&Name> {

@@ -49,6 +49,16 @@ impl<T> Paged<T> {
         number: u32,
         decode: impl FnOnce(&[u8], usize) -> Result<T, FormatError>,
     ) -> Result<Arc<T>, StorageError> {
+        self.page_with(frames, number, |bytes, count| Ok(decode(bytes, count)))
+    }
+
+    /// A page, made of its bytes and the number of its items; the inner error is one of the bytes.
+    pub(super) fn page_with(
+        &self,
+        frames: &FrameReader,
+        number: u32,
+        make: impl FnOnce(&[u8], usize) -> Result<Result<T, FormatError>, StorageError>,
+    ) -> Result<Arc<T>, StorageError> {
         let corrupt = |error: FormatError| error.in_file(frames.path(), self.section.offset);
         let count = self.items.saturating_sub(u64::from(number) * self.per_page as u64).min(self.per_page as u64);
         let slot = self.slots.get(number as usize % self.slots.len().max(1)).filter(|_| count > 0);
@@ -57,7 +67,7 @@ impl<T> Paged<T> {
             return Ok(Arc::clone(page));
         }
         let bytes = self.page_bytes(frames, number)?;
-        let page = Arc::new(decode(&bytes, count as usize).map_err(corrupt)?);
+        let page = Arc::new(make(&bytes, count as usize)?.map_err(corrupt)?);
         *slot.lock() = Some((number, Arc::clone(&page)));
         Ok(page)
     }

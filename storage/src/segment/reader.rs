@@ -7,6 +7,7 @@ use model::{Metadata, SampleColumns, TimeRange};
 
 use super::SegmentInfo;
 use super::frames::FrameReader;
+use super::labels::LabelSets;
 use super::layout::{
     ColumnHead, FLAG_NEEDED, Footer, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow, Summary,
     TIMES_PER_PAGE, TRAILER_BYTES, TimesPage, TimesRow, VERSION, block_count, block_samples, decode_metadata,
@@ -18,17 +19,18 @@ use crate::codec::{decode_block, timestamps};
 use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, checksum};
 use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
-use crate::index::symbols::{Name, SETS_PER_PAGE, SetsPage, VALUES_PER_PAGE, ValuesPage, decode_names};
+use crate::index::symbols::{Name, SETS_PER_PAGE, VALUES_PER_PAGE, ValuesPage, decode_names};
 use crate::io::{Disk, Region};
 
 /// Largest footer that is read: room for hundreds of kinds of sections.
 const FOOTER_BYTES_MAX: u32 = 64 << 10;
 
-/// Decoded pages that are kept, by kind. Series are read in order mostly, by a few threads; values come from all over.
+/// Decoded pages that are kept, by kind. Series are read in order mostly, by a few threads; the sets they share come
+/// again with each metric.
 const SERIES_PAGES_KEPT: usize = 16;
 const TIMES_PAGES_KEPT: usize = 16;
-const SET_PAGES_KEPT: usize = 64;
-const VALUE_PAGES_KEPT: usize = 512;
+const SET_PAGES_KEPT: usize = 256;
+const VALUE_PAGES_KEPT: usize = 128;
 const ENTRY_PAGES_KEPT: usize = 16;
 
 /// An open segment. Share it behind an `Arc`; all reads may run at the same time.
@@ -42,8 +44,8 @@ pub(crate) struct Segment {
     statistics: Section,
     metadata: Section,
     pub(super) values: Paged<ValuesPage>,
-    pub(super) own_sets: Paged<SetsPage>,
-    pub(super) shared_sets: Paged<SetsPage>,
+    pub(super) own_sets: Paged<LabelSets>,
+    pub(super) shared_sets: Paged<LabelSets>,
     series: Paged<SeriesPage>,
     times: Paged<TimesPage>,
     pub(super) entries: Paged<EntriesPage>,

@@ -102,12 +102,12 @@ mod tests {
 
     #[test]
     fn staleness_markers_and_resets() {
-        let stats = BlockStatistics::of(&[5.0, stale_nan(), 9.0, 2.0, 4.0, stale_nan()]);
+        let stats = BlockStatistics::of(&[5.0, stale_nan(), 9.0, 2.0, 2.0, 2.0, stale_nan()]);
         let want = BlockStatistics {
-            count: 4,
+            count: 5,
             resets: 1,
             first: 5.0,
-            last: 4.0,
+            last: 2.0,
             min: 2.0,
             max: 9.0,
             sum: 20.0,
