@@ -50,8 +50,8 @@ fn blocks_are_pinned() {
         (&[0.0], &[1]),
         // Order 2, flat, divisor 2; first 10, second 1.
         (&[10.0, 12.0, 14.0, 16.0], &[2, 0b1110, 20, 2, 2]),
-        // Scale 1; order 2, divisor 5, first 5, second 1; packed in 0 bits above 1.
-        (&[0.5, 1.0, 2.0, 3.5], &[3, 1, 0b0110, 10, 5, 2, 0, 2]),
+        // Scale 1; order 1, divisor 5, first 5; packed in 2 bits above 1: 0, 1, 2.
+        (&[0.5, 1.0, 2.0, 3.5], &[3, 1, 0b0101, 10, 5, 2, 2, 0b10_0100]),
         // One exception, three places on, the staleness marker; then as above.
         (&[1.0, 2.0, 3.0, stale], &[0x82, 0, 6, 0b1010, 2, 2]),
         (&[f64::NAN, f64::INFINITY], &[5, 0, 0, 0, 0, 0, 0, 0xF8, 0x7F, 0, 0, 0, 0, 0, 0, 0xF0, 0x7F]),
