@@ -17,6 +17,28 @@ pub enum ValueType {
     Matrix,
 }
 
+impl ValueType {
+    /// The name in messages and documents: `instant vector`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ValueType::Scalar => "scalar",
+            ValueType::String => "string",
+            ValueType::Vector => "instant vector",
+            ValueType::Matrix => "range vector",
+        }
+    }
+
+    /// The name in answers of the Prometheus API: `vector`.
+    pub fn result_type(self) -> &'static str {
+        match self {
+            ValueType::Scalar => "scalar",
+            ValueType::String => "string",
+            ValueType::Vector => "vector",
+            ValueType::Matrix => "matrix",
+        }
+    }
+}
+
 /// An expression with its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
@@ -73,7 +95,7 @@ pub enum Node {
     Aggregation(Box<Aggregation>),
     /// `rate(x[5m])`.
     Call {
-        /// The function's name as in the table of `functions.rs`.
+        /// The function's name as in [`crate::FUNCTIONS`].
         function: &'static str,
         /// The arguments as written, without defaults.
         args: Vec<Expr>,
@@ -89,6 +111,31 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// Offset and `@`.
     pub modifiers: Modifiers,
+}
+
+impl Expr {
+    /// The expressions directly inside this one, from left to right.
+    pub fn children(&self) -> Vec<&Expr> {
+        match &self.node {
+            Node::Number { .. } | Node::String(_) | Node::VectorSelector(_) | Node::MatrixSelector { .. } => Vec::new(),
+            Node::Subquery { expr, .. } | Node::Unary { expr, .. } | Node::Paren(expr) => vec![expr],
+            Node::Binary(binary) => vec![&binary.left, &binary.right],
+            Node::Aggregation(aggregation) => aggregation.param.iter().chain([&aggregation.expr]).collect(),
+            Node::Call { args, .. } => args.iter().collect(),
+        }
+    }
+
+    /// All selectors, from left to right.
+    pub fn selectors(&self) -> Vec<&Selector> {
+        let (mut found, mut open) = (Vec::new(), vec![self]);
+        while let Some(expr) = open.pop() {
+            match &expr.node {
+                Node::VectorSelector(selector) | Node::MatrixSelector { selector, .. } => found.push(selector),
+                _ => open.extend(expr.children().into_iter().rev()),
+            }
+        }
+        found
+    }
 }
 
 /// `offset` and `@`, in either order.
@@ -116,8 +163,10 @@ pub enum AtModifier {
 pub enum DurationExpr {
     /// Milliseconds.
     Literal {
-        /// The length.
+        /// The length, rounded to milliseconds.
         ms: i64,
+        /// The length in seconds as written, for arithmetic.
+        seconds: f64,
         /// Written as a plain number of seconds.
         is_number: bool,
         /// Where it stands.
@@ -196,6 +245,72 @@ pub enum BinaryOp {
     Unless,
 }
 
+impl DurationExpr {
+    /// Where it stands.
+    pub fn span(&self) -> Span {
+        match self {
+            DurationExpr::Literal { span, .. }
+            | DurationExpr::Unary { span, .. }
+            | DurationExpr::Binary { span, .. }
+            | DurationExpr::Call { span, .. }
+            | DurationExpr::Paren { span, .. } => *span,
+        }
+    }
+}
+
+impl BinaryOp {
+    /// The operators that are words.
+    pub(crate) const WORDS: [BinaryOp; 4] = [BinaryOp::And, BinaryOp::Or, BinaryOp::Unless, BinaryOp::Atan2];
+
+    /// The operator as PromQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BinaryOp::Add => "+",
+            BinaryOp::Sub => "-",
+            BinaryOp::Mul => "*",
+            BinaryOp::Div => "/",
+            BinaryOp::Mod => "%",
+            BinaryOp::Pow => "^",
+            BinaryOp::Atan2 => "atan2",
+            BinaryOp::Equal => "==",
+            BinaryOp::NotEqual => "!=",
+            BinaryOp::Greater => ">",
+            BinaryOp::GreaterEqual => ">=",
+            BinaryOp::Less => "<",
+            BinaryOp::LessEqual => "<=",
+            BinaryOp::And => "and",
+            BinaryOp::Or => "or",
+            BinaryOp::Unless => "unless",
+        }
+    }
+
+    /// True for `==`, `!=`, `>`, `>=`, `<`, `<=`.
+    pub fn is_comparison(self) -> bool {
+        use BinaryOp::{Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual};
+        matches!(self, Equal | NotEqual | Greater | GreaterEqual | Less | LessEqual)
+    }
+
+    /// True for `and`, `or`, `unless`.
+    pub fn is_set(self) -> bool {
+        matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
+    }
+
+    /// How tightly it binds; more is tighter.
+    pub(crate) fn precedence(self) -> u8 {
+        match self {
+            BinaryOp::Or => 1,
+            BinaryOp::And | BinaryOp::Unless => 2,
+            op if op.is_comparison() => 3,
+            BinaryOp::Add | BinaryOp::Sub => 4,
+            BinaryOp::Pow => BinaryOp::PRECEDENCE_MAX,
+            _ => 5,
+        }
+    }
+
+    /// The precedence of `^`, the only operator that binds tighter than a sign and that is right-associative.
+    pub(crate) const PRECEDENCE_MAX: u8 = 6;
+}
+
 /// A binary operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binary {
@@ -203,7 +318,8 @@ pub struct Binary {
     pub op: BinaryOp,
     /// `bool` stands behind a comparison.
     pub returns_bool: bool,
-    /// How elements of two vectors find each other; none where not both sides are vectors or nothing was written.
+    /// How elements of two vectors find each other; none where not both sides are vectors or nothing was written
+    /// (set operators are then many-to-many, all others one-to-one, on all labels).
     pub matching: Option<VectorMatching>,
     /// Left side.
     pub left: Expr,
@@ -259,6 +375,56 @@ pub enum AggregationOp {
     Quantile,
     LimitK,
     LimitRatio,
+}
+
+impl AggregationOp {
+    /// All operators.
+    pub(crate) const ALL: [AggregationOp; 14] = [
+        AggregationOp::Sum,
+        AggregationOp::Avg,
+        AggregationOp::Count,
+        AggregationOp::Min,
+        AggregationOp::Max,
+        AggregationOp::Group,
+        AggregationOp::Stddev,
+        AggregationOp::Stdvar,
+        AggregationOp::TopK,
+        AggregationOp::BottomK,
+        AggregationOp::CountValues,
+        AggregationOp::Quantile,
+        AggregationOp::LimitK,
+        AggregationOp::LimitRatio,
+    ];
+
+    /// The operator as PromQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AggregationOp::Sum => "sum",
+            AggregationOp::Avg => "avg",
+            AggregationOp::Count => "count",
+            AggregationOp::Min => "min",
+            AggregationOp::Max => "max",
+            AggregationOp::Group => "group",
+            AggregationOp::Stddev => "stddev",
+            AggregationOp::Stdvar => "stdvar",
+            AggregationOp::TopK => "topk",
+            AggregationOp::BottomK => "bottomk",
+            AggregationOp::CountValues => "count_values",
+            AggregationOp::Quantile => "quantile",
+            AggregationOp::LimitK => "limitk",
+            AggregationOp::LimitRatio => "limit_ratio",
+        }
+    }
+
+    /// Type of the parameter; none for operators without one.
+    pub fn param_type(self) -> Option<ValueType> {
+        use AggregationOp::{BottomK, CountValues, LimitK, LimitRatio, Quantile, TopK};
+        match self {
+            TopK | BottomK | Quantile | LimitK | LimitRatio => Some(ValueType::Scalar),
+            CountValues => Some(ValueType::String),
+            _ => None,
+        }
+    }
 }
 
 /// An aggregation.

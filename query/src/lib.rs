@@ -4,13 +4,21 @@
 
 mod answer;
 pub mod ast;
+mod check;
 mod error;
 mod functions;
+mod lexer;
 mod options;
+mod parser;
+mod print;
+mod quote;
+mod regex_error;
 mod span;
 
 pub use answer::{Annotations, Answer, SampleValue, SeriesPoints, Value, VectorElement};
 pub use error::{ErrorKind, QueryError};
 pub use functions::{FUNCTIONS, Function, function};
 pub use options::EngineOptions;
+pub use parser::{parse, parse_matchers};
+pub use print::pretty;
 pub use span::Span;

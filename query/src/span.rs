@@ -10,11 +10,11 @@ pub struct Span {
 }
 
 impl Span {
-    /// Line and column of the start, both from 1; columns count characters.
+    /// Line and column of the start, both from 1; columns count bytes, as Prometheus does.
     pub fn line_column(&self, text: &str) -> (usize, usize) {
-        let before = text.get(..self.start.min(text.len())).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+        let before = &text.as_bytes()[..self.start.min(text.len())];
+        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
         (line, column)
     }
 
