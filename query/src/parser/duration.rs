@@ -105,8 +105,7 @@ fn operand(input: Cursor<'_>) -> Parsed<'_, Tree<DurationExpr>> {
 fn number(input: Cursor<'_>) -> Parsed<'_, Tree<DurationExpr>> {
     let span = input.token.span;
     let (rest, (seconds, is_duration)) = literal(input)?;
-    // Negated, so that NaN is refused too.
-    if !(seconds.abs() <= SECONDS_MAX) {
+    if seconds.is_nan() || seconds.abs() > SECONDS_MAX {
         return Err(failure(span, "duration out of range"));
     }
     let ms = (seconds * 1000.0).round() as i64;
