@@ -17,8 +17,8 @@ pub(crate) const VALUES_PER_PAGE: usize = 16;
 /// Label sets in a page.
 pub(crate) const SETS_PER_PAGE: usize = 64;
 
-/// Most pairs of one set that are read: a guard against hostile bytes, far above any limit on labels.
-const SET_PAIRS_MAX: usize = 1 << 16;
+/// Most labels of one series: a guard against hostile bytes, far above any limit that users set.
+pub(crate) const SET_PAIRS_MAX: usize = 1 << 16;
 
 /// A name and how many values it has.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,9 @@ use super::rows::SortedRows;
 /// Series that are looked at to decide.
 const SAMPLE_SERIES_MAX: usize = 16 << 10;
 
+/// Names that are tried: bounds the work where there are thousands.
+const CANDIDATES_MAX: usize = 48;
+
 /// A name becomes a series' own only if that leaves at most this share of the sets, in percent.
 const GAIN_PERCENT: usize = 95;
 
@@ -123,11 +126,12 @@ fn own_names(rows: &SortedRows) -> Vec<bool> {
         };
         sums.push((of(true), of(false)));
     }
+    let candidates = frequent_names(&sample, is_own.len(), name_of);
     let distinct = |sums: &mut dyn Iterator<Item = u64>| sums.collect::<HashSet<u64>>().len();
     let mut sets = distinct(&mut sums.iter().map(|s| s.0)) + distinct(&mut sums.iter().map(|s| s.1));
     loop {
         let mut best: Option<(usize, usize)> = None;
-        for name in (0..is_own.len()).filter(|name| !is_own[*name]) {
+        for name in candidates.iter().copied().filter(|name| !is_own[*name]) {
             let moved = sample.iter().zip(&sums).map(|(row, sum)| move_name(row, *sum, |pair| name_of(pair) == name));
             let (own, shared): (HashSet<u64>, HashSet<u64>) = moved.unzip();
             let count = own.len() + shared.len();
@@ -143,6 +147,16 @@ fn own_names(rows: &SortedRows) -> Vec<bool> {
         sets = count;
     }
     is_own
+}
+
+/// The names that most series have.
+fn frequent_names(sample: &[Vec<u32>], names: usize, name_of: impl Fn(u32) -> usize) -> Vec<usize> {
+    let mut counts = vec![0_usize; names];
+    sample.iter().flatten().for_each(|pair| counts[name_of(*pair)] += 1);
+    let mut order: Vec<usize> = (0..names).filter(|name| counts[*name] > 0).collect();
+    order.sort_by_key(|name| std::cmp::Reverse(counts[*name]));
+    order.truncate(CANDIDATES_MAX);
+    order
 }
 
 fn move_name(row: &[u32], (own, shared): (u64, u64), is_moved: impl Fn(u32) -> bool) -> (u64, u64) {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::StorageError;
+use crate::index::symbols::SET_PAIRS_MAX;
 use crate::io::fake::FakeDisk;
 use crate::io::{Disk, RealDisk};
 
@@ -138,6 +139,21 @@ fn series_must_come_in_order() {
     assert!(writer.add_series(&labels(&[("c", "1")]), &native).is_err());
     writer.add_series(&labels(&[("d", "1")]), &SampleColumns::default()).unwrap();
     assert_eq!(writer.finish().unwrap().series, 1);
+}
+
+#[test]
+fn as_many_labels_as_a_series_can_have() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    disk.create_dir(Path::new("/db")).unwrap();
+    let names: Vec<String> = (0..=SET_PAIRS_MAX).map(|i| format!("l{i:06}")).collect();
+    let of = |count: usize| Labels::from_pairs(names[..count].iter().map(|n| (n.as_str(), "v"))).unwrap();
+    let mut writer = SegmentWriter::create(&disk, path, META).unwrap();
+    let some = samples([1], |_| 1.0);
+    writer.add_series(&of(SET_PAIRS_MAX), &some).unwrap();
+    assert!(writer.add_series(&of(SET_PAIRS_MAX + 1), &some).is_err());
+    writer.finish().unwrap();
+    assert_eq!(Segment::open(&disk, path).unwrap().labels(0).unwrap(), of(SET_PAIRS_MAX));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::{SegmentInfo, SegmentMeta};
 use crate::codec::{BLOCK_SAMPLES_MAX, Preference, encode_block};
 use crate::error::StorageError;
 use crate::format::Put;
+use crate::index::symbols::SET_PAIRS_MAX;
 use crate::io::Disk;
 
 /// How hard help texts are compressed; there are few.
@@ -93,6 +94,9 @@ impl SegmentWriter {
         let Ok(count) = u32::try_from(samples.values.len()) else {
             return Err(self.refuse("a series has too many samples"));
         };
+        if labels.len() > SET_PAIRS_MAX {
+            return Err(self.refuse("a series has too many labels"));
+        }
         if !self.labels.push(labels) {
             return Err(self.refuse("there are too many series or labels"));
         }
