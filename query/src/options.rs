@@ -17,6 +17,9 @@ pub struct EngineOptions {
     pub depth_max: usize,
     /// Threads that one query may use (`query.threads`).
     pub threads: usize,
+    /// True if an operation that makes a metric's name untrue drops it only at the end of the evaluation, so that
+    /// `label_replace` and `by (__name__)` still see it (`query.delayed_name_removal`).
+    pub delayed_name_removal: bool,
 }
 
 impl Default for EngineOptions {
@@ -28,6 +31,7 @@ impl Default for EngineOptions {
             expression_bytes_max: 4 << 20,
             depth_max: 250,
             threads: 1,
+            delayed_name_removal: true,
         }
     }
 }

@@ -1,0 +1,122 @@
+//! Collects annotations while an expression is evaluated, worded and placed as Prometheus does it
+//! (`util/annotations/annotations.go`).
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::answer::Annotations;
+use crate::numeric::go_g;
+use crate::span::Span;
+
+/// The annotations of one evaluation; shared by its threads.
+#[derive(Debug)]
+pub(crate) struct Notes<'q> {
+    /// The expression's text, in which positions are counted.
+    text: &'q str,
+    found: Mutex<Annotations>,
+}
+
+/// ` for metric name "x"`, or nothing for no name.
+fn of_metric(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
+}
+
+impl<'q> Notes<'q> {
+    pub(crate) fn new(text: &'q str) -> Self {
+        Notes { text, found: Mutex::default() }
+    }
+
+    /// What was found.
+    pub(crate) fn finish(self) -> Annotations {
+        self.found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, span: Span, message: &str, is_warning: bool) {
+        let (line, column) = span.line_column(self.text);
+        let kind = if is_warning { "warning" } else { "info" };
+        let note = format!("PromQL {kind}: {message} ({line}:{column})");
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_warning { found.warnings.insert(note) } else { found.infos.insert(note) };
+    }
+
+    fn warning(&self, span: Span, message: &str) {
+        self.add(span, message, true);
+    }
+
+    fn info(&self, span: Span, message: &str) {
+        self.add(span, message, false);
+    }
+
+    /// A φ outside 0 to 1.
+    pub(crate) fn invalid_quantile(&self, span: Span, phi: f64) {
+        if phi.is_nan() || !(0.0..=1.0).contains(&phi) {
+            self.warning(span, &format!("quantile value should be between 0 and 1, got {}", go_g(phi)));
+        }
+    }
+
+    /// A ratio outside −1 to 1.
+    pub(crate) fn invalid_ratio(&self, span: Span, ratio: f64, capped: f64) {
+        let (ratio, capped) = (go_g(ratio), go_g(capped));
+        self.warning(span, &format!("ratio value should be between -1 and 1, got {ratio}, capping to {capped}"));
+    }
+
+    /// A bucket without a usable `le`.
+    pub(crate) fn bad_bucket_label(&self, span: Span, metric: &str, value: &str) {
+        let metric = of_metric(metric);
+        self.warning(span, &format!(r#"bucket label "le" is missing or has a malformed value of {value:?}{metric}"#));
+    }
+
+    /// Floats and native histograms in one range.
+    pub(crate) fn mixed_range(&self, span: Span, metric: &str) {
+        self.warning(span, &format!("encountered a mix of histograms and floats for metric name {metric:?}"));
+    }
+
+    /// Native histograms beside the floats of a range, left out.
+    pub(crate) fn ignored_in_range(&self, span: Span, metric: &str) {
+        self.info(
+            span,
+            &format!("ignored histograms in a range containing both floats and histograms for metric name {metric:?}"),
+        );
+    }
+
+    /// `rate` or `increase` of what does not look like a counter.
+    pub(crate) fn possible_non_counter(&self, span: Span, metric: &str) {
+        let message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket";
+        self.info(span, &format!("{message}: {metric:?}"));
+    }
+
+    /// Buckets of a classic histogram that did not rise.
+    pub(crate) fn forced_monotonicity(&self, span: Span) {
+        self.info(
+            span,
+            "input to histogram_quantile needed to be fixed for monotonicity (see \
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
+        );
+    }
+
+    /// A sort whose order is lost.
+    pub(crate) fn sort_in_range_query(&self, span: Span) {
+        self.warning(span, "sort is ineffective for range queries since results are always ordered by labels");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wording_and_position() {
+        let notes = Notes::new("sum(\n rate(x[5m]))");
+        notes.possible_non_counter(Span { start: 11, end: 16 }, "x");
+        notes.invalid_quantile(Span { start: 0, end: 1 }, 0.5);
+        notes.invalid_quantile(Span { start: 0, end: 1 }, f64::INFINITY);
+        let found = notes.finish();
+        assert_eq!(
+            found.infos.into_iter().collect::<Vec<_>>(),
+            [r#"PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "x" (2:7)"#]
+        );
+        assert_eq!(
+            found.warnings.into_iter().collect::<Vec<_>>(),
+            ["PromQL warning: quantile value should be between 0 and 1, got +Inf (1:1)"]
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Instant and range selectors: which series, which samples, and the newest sample at each step.
+
+use model::{SampleColumns, SeriesSet, Steps, is_stale};
+
+use crate::answer::SeriesPoints;
+use crate::ast::{DurationExpr, Selector};
+use crate::error::QueryError;
+use crate::eval::column::Column;
+use crate::eval::parallel::Scratch;
+use crate::eval::window::Windows;
+use crate::eval::{Evaluator, Grid, Sink};
+
+/// What an instant selector tells of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aspect {
+    /// Its value.
+    Value,
+    /// Its time, in seconds.
+    Time,
+}
+
+impl<'q> Evaluator<'q> {
+    /// The windows of a selector over the grid.
+    pub(crate) fn windows(&self, selector: &Selector, range_ms: i64, steps: Steps) -> Result<Windows, QueryError> {
+        Ok(Windows {
+            steps,
+            pinned_ms: self.times.pinned_ms(&selector.modifiers),
+            offset_ms: self.times.offset_ms(&selector.modifiers)?,
+            range_ms,
+        })
+    }
+
+    /// Finds the series of a selector that may have samples in the windows.
+    pub(crate) fn select(
+        &self,
+        selector: &Selector,
+        windows: &Windows,
+    ) -> Result<Box<dyn SeriesSet + 'q>, QueryError> {
+        Ok(self.source.select(self.scope, &selector.matchers, windows.union(), self.budget)?)
+    }
+
+    /// Evaluates an instant selector.
+    pub(crate) fn stream_selector(
+        &self,
+        selector: &Selector,
+        aspect: Aspect,
+        grid: Grid,
+        sink: &mut Sink<'_, 'q>,
+    ) -> Result<(), QueryError> {
+        let windows = self.windows(selector, self.options.lookback_delta_ms, grid.steps)?;
+        let set = self.select(selector, &windows)?;
+        let newest = |_: &_, scratch: &mut Scratch<'q>| {
+            let mut column = Column::absent(grid.len, self.budget)?;
+            fill_newest(&scratch.read, &windows, aspect, &mut column);
+            Ok((!column.is_vacant()).then_some(column))
+        };
+        self.each_series(set.as_ref(), windows.union(), &newest, sink)
+    }
+
+    /// The samples of a range selector in its one window, for an instant query of the selector itself.
+    pub(crate) fn raw_samples(
+        &self,
+        selector: &Selector,
+        range: &DurationExpr,
+        grid: Grid,
+    ) -> Result<Vec<SeriesPoints>, QueryError> {
+        let windows = self.windows(selector, self.times.positive_ms(range)?, grid.steps)?;
+        let set = self.select(selector, &windows)?;
+        let mut found = Vec::new();
+        for i in 0..set.len() {
+            self.budget.check()?;
+            let mut read = SampleColumns::default();
+            set.samples(i, windows.union(), self.budget, &mut read)?;
+            let mut points = SampleColumns::default();
+            for sample in read.floats().filter(|s| !is_stale(s.value)) {
+                points.push(sample.timestamp_ms, sample.value);
+            }
+            points.histograms.extend(read.histograms.into_iter().filter(|(_, h)| !is_stale(h.sum)));
+            if !points.is_empty() {
+                self.budget.take_bytes((points.len() * size_of::<(i64, f64)>()) as u64)?;
+                found.push(SeriesPoints { labels: set.labels(i), points });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Puts the newest sample of each window into its place. A staleness marker ends the series; so does, for now, a
+/// native histogram: an older float would be a lie.
+fn fill_newest(read: &SampleColumns, windows: &Windows, aspect: Aspect, column: &mut Column<'_>) {
+    let histogram_times: Vec<i64> = read.histograms.iter().map(|(time, _)| *time).collect();
+    let mut histograms = windows.slices(&histogram_times);
+    for (i, slice) in windows.slices(&read.timestamps_ms).enumerate() {
+        let newest_histogram = histograms.next().filter(|h| !h.is_empty()).and_then(|h| histogram_times.get(h.end - 1));
+        let Some(newest) = slice.end.checked_sub(1).filter(|at| *at >= slice.start) else { continue };
+        let (Some(time), Some(value)) = (read.timestamps_ms.get(newest), read.values.get(newest)) else { continue };
+        if is_stale(*value) || newest_histogram.is_some_and(|h| h > time) {
+            continue;
+        }
+        match aspect {
+            Aspect::Value => column.set(i, *value),
+            Aspect::Time => column.set(i, *time as f64 / 1000.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Budget, Histogram, stale_nan};
+    use std::sync::Arc;
+
+    fn newest(read: &SampleColumns, aspect: Aspect) -> Vec<Option<f64>> {
+        let budget = Budget::unlimited();
+        let steps = Steps { start_ms: 0, end_ms: 60, step_ms: 10 };
+        let windows = Windows { steps, pinned_ms: None, offset_ms: 0, range_ms: 20 };
+        let mut column = Column::absent(steps.count(), &budget).unwrap();
+        fill_newest(read, &windows, aspect, &mut column);
+        column.iter().collect()
+    }
+
+    #[test]
+    fn lookback_is_open_and_markers_end_a_series() {
+        let mut read = SampleColumns::default();
+        for (time, value) in [(0, 1.0), (5, 2.0), (35, stale_nan()), (41, 3.0)] {
+            read.push(time, value);
+        }
+        assert_eq!(newest(&read, Aspect::Value), [Some(1.0), Some(2.0), Some(2.0), None, None, Some(3.0), Some(3.0)]);
+        assert_eq!(newest(&read, Aspect::Time)[1], Some(0.005));
+        // Exactly the lookback ago is too old.
+        let mut read = SampleColumns::default();
+        read.push(10, 4.0);
+        assert_eq!(newest(&read, Aspect::Value), [None, Some(4.0), Some(4.0), None, None, None, None]);
+    }
+
+    #[test]
+    fn a_newer_histogram_hides_older_floats() {
+        let mut read = SampleColumns::default();
+        read.push(0, 1.0);
+        read.push(30, 2.0);
+        read.histograms.push((10, Arc::new(Histogram::default())));
+        assert_eq!(newest(&read, Aspect::Value), [Some(1.0), None, None, Some(2.0), Some(2.0), None, None]);
+    }
+}

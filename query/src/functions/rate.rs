@@ -1,0 +1,185 @@
+//! `rate`, `increase`, `delta` (one implementation), `irate`, `idelta`, `changes`, `resets`.
+
+use crate::eval::column::Column;
+use crate::functions::rollup::{Histograms, Rolling, Rollup, Window, slide};
+use crate::numeric::KahanSum;
+
+/// The range functions of this file.
+pub(crate) const ROLLUPS: &[Rollup] = &[
+    Rollup::new("rate", |w, _| extrapolated(w, Kind::RATE)).histograms(Histograms::Refuse).sliding(slide_rate),
+    Rollup::new("increase", |w, _| extrapolated(w, Kind::INCREASE))
+        .histograms(Histograms::Refuse)
+        .sliding(slide_increase),
+    Rollup::new("delta", |w, _| extrapolated(w, Kind::DELTA)).histograms(Histograms::Refuse),
+    Rollup::new("irate", |w, _| last_two(w, true)).histograms(Histograms::Refuse),
+    Rollup::new("idelta", |w, _| last_two(w, false)).histograms(Histograms::Refuse),
+    Rollup::new("changes", |w, _| Some(count_pairs(w.values, is_change)))
+        .sliding(|rolling, column| slide_pairs(rolling, is_change, column)),
+    Rollup::new("resets", |w, _| Some(count_pairs(w.values, is_reset)))
+        .sliding(|rolling, column| slide_pairs(rolling, is_reset, column)),
+];
+
+#[derive(Clone, Copy)]
+struct Kind {
+    is_counter: bool,
+    per_second: bool,
+}
+
+impl Kind {
+    const RATE: Kind = Kind { is_counter: true, per_second: true };
+    const INCREASE: Kind = Kind { is_counter: true, per_second: false };
+    const DELTA: Kind = Kind { is_counter: false, per_second: false };
+}
+
+/// A counter that falls starts again from 0.
+fn is_reset(before: f64, after: f64) -> bool {
+    after < before
+}
+
+fn is_change(before: f64, after: f64) -> bool {
+    after != before && !(after.is_nan() && before.is_nan())
+}
+
+fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64)> + '_ {
+    values.iter().copied().zip(values.iter().copied().skip(1))
+}
+
+fn count_pairs(values: &[f64], counts: fn(f64, f64) -> bool) -> f64 {
+    pairs(values).filter(|(a, b)| counts(*a, *b)).count() as f64
+}
+
+fn extrapolated(window: &Window<'_>, kind: Kind) -> Option<f64> {
+    let (first, last) = window.ends()?;
+    let mut rise = last.value - first.value;
+    if kind.is_counter {
+        rise = pairs(window.values).filter(|(a, b)| is_reset(*a, *b)).fold(rise, |rise, (before, _)| rise + before);
+    }
+    extrapolate(window, rise, kind)
+}
+
+/// Stretches what the samples show over the whole range, as Prometheus 3's `extrapolatedRate`: to the range's edges
+/// where a sample lies within 1.1 average gaps of them, else by half a gap; never to where a counter would be negative.
+fn extrapolate(window: &Window<'_>, rise: f64, kind: Kind) -> Option<f64> {
+    let (first, last) = window.ends()?;
+    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+    let sampled = seconds(first.time_ms, last.time_ms);
+    let gap = sampled / (window.values.len() - 1) as f64;
+    let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
+
+    let mut to_start = reach(seconds(window.start_ms, first.time_ms));
+    if kind.is_counter && rise > 0.0 && first.value >= 0.0 {
+        let to_zero = sampled * (first.value / rise);
+        if to_zero < to_start {
+            to_start = to_zero;
+        }
+    }
+    let to_end = reach(seconds(last.time_ms, window.end_ms));
+    let mut factor = (sampled + to_start + to_end) / sampled;
+    if kind.per_second {
+        factor /= seconds(window.start_ms, window.end_ms);
+    }
+    Some(rise * factor)
+}
+
+fn last_two(window: &Window<'_>, is_rate: bool) -> Option<f64> {
+    let [.., before_ms, last_ms] = window.times else { return None };
+    let [.., before, last] = window.values else { return None };
+    let seconds = (last_ms - before_ms) as f64 / 1000.0;
+    if !is_rate {
+        return Some(last - before);
+    }
+    let rise = if is_reset(*before, *last) { *last } else { last - before };
+    Some(rise / seconds)
+}
+
+fn slide_rate(rolling: &Rolling<'_>, column: &mut Column<'_>) {
+    slide_counter(rolling, Kind::RATE, column);
+}
+
+fn slide_increase(rolling: &Rolling<'_>, column: &mut Column<'_>) {
+    slide_counter(rolling, Kind::INCREASE, column);
+}
+
+/// The bounds of the pairs in each window, a pair being named by its second sample.
+fn pair_bounds<'r>(rolling: &'r Rolling<'_>) -> impl Iterator<Item = std::ops::Range<usize>> + 'r {
+    rolling.bounds.iter().map(|b| (b.start + 1).min(b.end)..b.end)
+}
+
+fn pair_at(values: &[f64], second: usize) -> (f64, f64) {
+    match (second.checked_sub(1).and_then(|first| values.get(first)), values.get(second)) {
+        (Some(a), Some(b)) => (*a, *b),
+        _ => (0.0, 0.0),
+    }
+}
+
+fn slide_counter(rolling: &Rolling<'_>, kind: Kind, column: &mut Column<'_>) {
+    let values = &rolling.samples.values;
+    let lost = |second| match pair_at(values, second) {
+        (before, after) if is_reset(before, after) => KahanSum::of(before),
+        _ => KahanSum::default(),
+    };
+    slide(pair_bounds(rolling), lost, KahanSum::join, |i, lost| {
+        let window = rolling.window(i);
+        let Some((first, last)) = window.ends() else { return };
+        if let Some(value) = extrapolate(&window, last.value - first.value + lost.total(), kind) {
+            column.set(i, value);
+        }
+    });
+}
+
+fn slide_pairs(rolling: &Rolling<'_>, counts: fn(f64, f64) -> bool, column: &mut Column<'_>) {
+    for (i, bounds) in rolling.bounds.iter().enumerate() {
+        if bounds.len() == 1 {
+            column.set(i, 0.0);
+        }
+    }
+    let values = &rolling.samples.values;
+    let of = |second| {
+        let (a, b) = pair_at(values, second);
+        u64::from(counts(a, b))
+    };
+    slide(pair_bounds(rolling), of, |a, b| a + b, |i, count| column.set(i, count as f64));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window<'w>(times: &'w [i64], values: &'w [f64], range: (i64, i64)) -> Window<'w> {
+        Window { times, values, histogram_times: &[], start_ms: range.0, end_ms: range.1, at_ms: range.1 }
+    }
+
+    #[test]
+    fn extrapolation_by_hand() {
+        // Three samples 10 s apart, 5 s from both edges: stretched over the whole 30 s.
+        let w = window(&[5_000, 15_000, 25_000], &[10.0, 20.0, 30.0], (0, 30_000));
+        assert_eq!(extrapolated(&w, Kind::INCREASE), Some(30.0));
+        assert_eq!(extrapolated(&w, Kind::RATE), Some(1.0));
+        assert_eq!(extrapolated(&w, Kind::DELTA), Some(30.0));
+        // 15 s are more than 1.1 gaps: half a gap on that side.
+        let w = window(&[15_000, 25_000], &[10.0, 20.0], (0, 30_000));
+        assert_eq!(extrapolated(&w, Kind::INCREASE), Some(20.0));
+        // The counter was 0 one second before its first sample.
+        let w = window(&[5_000, 15_000, 25_000], &[1.0, 11.0, 21.0], (0, 30_000));
+        assert_eq!(extrapolated(&w, Kind::INCREASE), Some(26.0));
+        // A reset adds what was lost.
+        let w = window(&[10_000, 20_000, 30_000], &[10.0, 14.0, 2.0], (0, 30_000));
+        assert!((extrapolated(&w, Kind::INCREASE).unwrap() - 9.0).abs() < 1e-12);
+        assert_eq!(extrapolated(&window(&[1], &[1.0], (0, 2)), Kind::RATE), None);
+    }
+
+    #[test]
+    fn instant_rates_by_hand() {
+        let w = window(&[0, 10_000, 15_000], &[5.0, 8.0, 2.0], (-1, 15_000));
+        assert_eq!(last_two(&w, true), Some(0.4));
+        assert_eq!(last_two(&w, false), Some(-6.0));
+        assert_eq!(last_two(&window(&[1], &[1.0], (0, 2)), true), None);
+    }
+
+    #[test]
+    fn changes_and_resets_by_hand() {
+        let nan = f64::NAN;
+        assert_eq!(count_pairs(&[1.0, nan, nan, 1.0, 1.0, 0.0], is_change), 3.0);
+        assert_eq!(count_pairs(&[3.0, 2.0, nan, 1.0, 5.0, 4.0], is_reset), 2.0);
+    }
+}

@@ -1,0 +1,358 @@
+//! What range functions have in common: a window of samples, a description of each function, and the two ways to run
+//! one over all windows of a series.
+//!
+//! Every function can *scan* a window on its own. Where windows overlap much, scanning would cost O(samples × steps);
+//! functions whose scan is not O(1) also say how to *slide*: from one window to the next with amortized O(1) or
+//! O(log n) work per sample.
+
+use std::ops::Range;
+
+use crate::eval::column::{Column, Scalars};
+use crate::eval::window::{RangeSamples, Windows};
+use crate::functions::{over_time, rate, trend};
+
+/// The float samples of one window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window<'w> {
+    /// Their times.
+    pub(crate) times: &'w [i64],
+    /// Their values.
+    pub(crate) values: &'w [f64],
+    /// Times of native histograms in the window.
+    pub(crate) histogram_times: &'w [i64],
+    /// The time before the window's first millisecond.
+    pub(crate) start_ms: i64,
+    /// The window's last millisecond.
+    pub(crate) end_ms: i64,
+    /// The evaluation time; differs from `end_ms` under `offset` and `@`.
+    pub(crate) at_ms: i64,
+}
+
+impl<'w> Window<'w> {
+    /// First and last value, if there are two samples at least.
+    pub(crate) fn ends(&self) -> Option<(Point, Point)> {
+        let (first, last) = (self.first()?, self.last()?);
+        (self.values.len() > 1).then_some((first, last))
+    }
+
+    /// The first sample.
+    pub(crate) fn first(&self) -> Option<Point> {
+        Some(Point { time_ms: *self.times.first()?, value: *self.values.first()? })
+    }
+
+    /// The last sample.
+    pub(crate) fn last(&self) -> Option<Point> {
+        Some(Point { time_ms: *self.times.last()?, value: *self.values.last()? })
+    }
+
+    /// All samples.
+    pub(crate) fn points(&self) -> impl ExactSizeIterator<Item = Point> + use<'w> {
+        self.times.iter().zip(self.values).map(|(&time_ms, &value)| Point { time_ms, value })
+    }
+}
+
+/// A float sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) time_ms: i64,
+    pub(crate) value: f64,
+}
+
+/// What a function does about native histograms in its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Histograms {
+    /// Floats and histograms together are refused with a warning.
+    Refuse,
+    /// They are left out with an info.
+    LeaveOut,
+    /// They are seen through [`Window::histogram_times`].
+    See,
+}
+
+/// Slides over the windows of a series and fills the column.
+pub(crate) type Slide = fn(&Rolling<'_>, &mut Column<'_>);
+
+/// A range function.
+pub(crate) struct Rollup {
+    /// The name.
+    pub(crate) name: &'static str,
+    /// The value for one window, and the scalar arguments.
+    pub(crate) scan: fn(&Window<'_>, &[f64]) -> Option<f64>,
+    /// How to do all windows together; none if `scan` looks at a few samples only or cannot be split.
+    pub(crate) slide: Option<Slide>,
+    /// Native histograms.
+    pub(crate) histograms: Histograms,
+    /// Values are samples of the metric, so its name stays.
+    pub(crate) keeps_name: bool,
+    /// Says what is wrong with scalar arguments.
+    pub(crate) check: fn(&[f64]) -> Result<(), String>,
+}
+
+impl Rollup {
+    pub(crate) const fn new(name: &'static str, scan: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Self {
+        Rollup { name, scan, slide: None, histograms: Histograms::LeaveOut, keeps_name: false, check: |_| Ok(()) }
+    }
+
+    pub(crate) const fn sliding(mut self, slide: Slide) -> Self {
+        self.slide = Some(slide);
+        self
+    }
+
+    pub(crate) const fn histograms(mut self, what: Histograms) -> Self {
+        self.histograms = what;
+        self
+    }
+
+    pub(crate) const fn keeping_name(mut self) -> Self {
+        self.keeps_name = true;
+        self
+    }
+
+    pub(crate) const fn checked(mut self, check: fn(&[f64]) -> Result<(), String>) -> Self {
+        self.check = check;
+        self
+    }
+}
+
+/// The range function of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Rollup> {
+    [rate::ROLLUPS, over_time::ROLLUPS, trend::ROLLUPS].into_iter().flatten().find(|rollup| rollup.name == name)
+}
+
+/// Everything that is needed to run a range function over one series.
+pub(crate) struct Rolling<'r> {
+    /// The samples.
+    pub(crate) samples: &'r RangeSamples,
+    /// For each step the indices of the floats in its window.
+    pub(crate) bounds: &'r [Range<usize>],
+    /// For each step the indices of the histograms in its window; empty if the series has none.
+    pub(crate) histogram_bounds: &'r [Range<usize>],
+    /// Where the windows are.
+    pub(crate) windows: &'r Windows,
+    /// The scalar arguments.
+    pub(crate) params: &'r [Scalars<'r>],
+}
+
+/// What was met while rolling that a person should know.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// Floats and histograms in one window, so no value.
+    pub(crate) mixed: bool,
+    /// Histograms were left out.
+    pub(crate) left_out: bool,
+}
+
+/// Windows of this many samples are cheaper to scan than to slide over.
+const SCAN_SAMPLES_MAX: usize = 32;
+
+impl<'r> Rolling<'r> {
+    /// The window at step `i`.
+    pub(crate) fn window(&self, i: usize) -> Window<'r> {
+        let bounds = self.bounds.get(i).cloned().unwrap_or_default();
+        let histograms = self.histogram_bounds.get(i).cloned().unwrap_or_default();
+        Window {
+            times: self.samples.times.get(bounds.clone()).unwrap_or_default(),
+            values: self.samples.values.get(bounds).unwrap_or_default(),
+            histogram_times: self.samples.histogram_times.get(histograms).unwrap_or_default(),
+            start_ms: self.windows.start_ms(i),
+            end_ms: self.windows.end_ms(i),
+            at_ms: self.windows.steps.time_ms(i),
+        }
+    }
+
+    /// Runs the function over all windows.
+    pub(crate) fn run(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, String> {
+        if self.histogram_bounds.is_empty()
+            && self.params.iter().all(|p| matches!(p, Scalars::Constant(_)))
+            && let Some(slide) = rollup.slide
+            && self.scanning_is_dear()
+        {
+            self.check_params(rollup, 0)?;
+            slide(self, column);
+            return Ok(Met::default());
+        }
+        self.scan_all(rollup, column)
+    }
+
+    fn scanning_is_dear(&self) -> bool {
+        let scanned: usize = self.bounds.iter().map(ExactSizeIterator::len).sum();
+        scanned > self.bounds.len().saturating_mul(SCAN_SAMPLES_MAX)
+            && scanned > self.samples.values.len().saturating_mul(4)
+    }
+
+    fn check_params(&self, rollup: &Rollup, i: usize) -> Result<Vec<f64>, String> {
+        let params: Vec<f64> = self.params.iter().map(|p| p.get(i)).collect();
+        (rollup.check)(&params).map(|()| params)
+    }
+
+    /// Scans each window for itself.
+    pub(crate) fn scan_all(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, String> {
+        let mut met = Met::default();
+        let constant = self.params.iter().all(|p| matches!(p, Scalars::Constant(_)));
+        let mut params: Option<Vec<f64>> = None;
+        for i in 0..self.bounds.len() {
+            let window = self.window(i);
+            let (floats, histograms) = (!window.values.is_empty(), !window.histogram_times.is_empty());
+            if !floats && !(histograms && rollup.histograms == Histograms::See) {
+                continue;
+            }
+            if floats && histograms {
+                match rollup.histograms {
+                    Histograms::Refuse => {
+                        met.mixed = true;
+                        continue;
+                    }
+                    Histograms::LeaveOut => met.left_out = true,
+                    Histograms::See => {}
+                }
+            }
+            if params.is_none() || !constant {
+                params = Some(self.check_params(rollup, i)?);
+            }
+            if let Some(value) = (rollup.scan)(&window, params.as_deref().unwrap_or_default()) {
+                column.set(i, value);
+            }
+        }
+        Ok(met)
+    }
+}
+
+/// Slides an associative operation over the windows `bounds`, which move forward only, and tells the result of each
+/// window that is not empty.
+///
+/// A queue of two stacks: the front holds the results of all its suffixes, the back one running result. Nothing is
+/// ever subtracted, so nothing cancels; each index is joined at most twice.
+pub(crate) fn slide<M: Copy>(
+    bounds: impl Iterator<Item = Range<usize>>,
+    of: impl Fn(usize) -> M,
+    join: impl Fn(M, M) -> M,
+    mut tell: impl FnMut(usize, M),
+) {
+    let (mut low, mut middle, mut high) = (0, 0, 0);
+    let mut front: Vec<M> = Vec::new();
+    let mut back: Option<M> = None;
+    for (i, window) in bounds.enumerate() {
+        if window.start >= high {
+            (low, middle, high) = (window.start, window.start, window.start);
+            front.clear();
+            back = None;
+        }
+        while high < window.end {
+            back = Some(back.map_or_else(|| of(high), |sum| join(sum, of(high))));
+            high += 1;
+        }
+        if window.start >= middle && low < window.start {
+            front.clear();
+            let mut suffix: Option<M> = None;
+            for index in (window.start..high).rev() {
+                let joined = suffix.map_or_else(|| of(index), |rest| join(of(index), rest));
+                front.push(joined);
+                suffix = Some(joined);
+            }
+            (low, middle, back) = (window.start, high, None);
+        }
+        while low < window.start {
+            front.pop();
+            low += 1;
+        }
+        match (front.last().copied(), back) {
+            _ if window.is_empty() => {}
+            (Some(a), Some(b)) => tell(i, join(a, b)),
+            (Some(one), None) | (None, Some(one)) => tell(i, one),
+            (None, None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use model::{Budget, Steps};
+    use proptest::prelude::*;
+
+    /// The values of a range function over windows of `range_ms`, scanned, and slid over if it can be.
+    pub(crate) fn both_ways(
+        name: &str,
+        samples: &RangeSamples,
+        steps: Steps,
+        range_ms: i64,
+        params: &[f64],
+    ) -> (Vec<Option<f64>>, Option<Vec<Option<f64>>>) {
+        let budget = Budget::unlimited();
+        let windows = Windows { steps, pinned_ms: None, offset_ms: 0, range_ms };
+        let bounds: Vec<_> = windows.slices(&samples.times).collect();
+        let params: Vec<Scalars<'_>> = params.iter().map(|p| Scalars::Constant(*p)).collect();
+        let rolling = Rolling { samples, bounds: &bounds, histogram_bounds: &[], windows: &windows, params: &params };
+        let rollup = find(name).unwrap();
+        let mut scanned = Column::absent(bounds.len(), &budget).unwrap();
+        rolling.scan_all(rollup, &mut scanned).unwrap();
+        let slid = rollup.slide.map(|slide| {
+            let mut slid = Column::absent(bounds.len(), &budget).unwrap();
+            slide(&rolling, &mut slid);
+            slid.iter().collect()
+        });
+        (scanned.iter().collect(), slid)
+    }
+
+    proptest! {
+        #[test]
+        fn sliding_joins_exactly_the_window(
+            moves in prop::collection::vec((0_usize..9, 0_usize..9), 0..40),
+        ) {
+            let (mut start, mut end) = (0, 0);
+            let bounds: Vec<Range<usize>> = moves
+                .into_iter()
+                .map(|(a, b)| {
+                    end += b;
+                    start = (start + a).min(end);
+                    start..end
+                })
+                .collect();
+            let mut told = vec![None; bounds.len()];
+            // Joining ranges shows order and completeness: neighbours must touch.
+            slide(
+                bounds.iter().cloned(),
+                |i| (i, i + 1),
+                |a: (usize, usize), b| {
+                    assert_eq!(a.1, b.0);
+                    (a.0, b.1)
+                },
+                |i, joined| told[i] = Some(joined),
+            );
+            for (window, joined) in bounds.iter().zip(told) {
+                prop_assert_eq!(joined, (!window.is_empty()).then_some((window.start, window.end)));
+            }
+        }
+
+        /// Every function that can slide says the same as its scan.
+        #[test]
+        fn sliding_agrees_with_scanning(
+            gaps in prop::collection::vec(1_i64..40, 0..120),
+            raw in prop::collection::vec(prop_oneof![8 => -1e4_f64..1e4, 3 => 0.0_f64..3.0, 1 => Just(f64::NAN), 2 => Just(7.0)], 120),
+            whole in any::<bool>(),
+            step in 1_i64..60, range in 1_i64..900, phi in -0.1_f64..1.1,
+        ) {
+            let mut samples = RangeSamples::default();
+            let mut time = 0;
+            for (gap, value) in gaps.iter().zip(&raw) {
+                time += gap * 1000;
+                samples.times.push(time);
+                samples.values.push(if whole { value.round() } else { *value });
+            }
+            let steps = Steps { start_ms: 500, end_ms: 600_000, step_ms: step * 500 };
+            for table in [rate::ROLLUPS, over_time::ROLLUPS, trend::ROLLUPS] {
+                for rollup in table.iter().filter(|rollup| rollup.slide.is_some()) {
+                    let (scanned, slid) = both_ways(rollup.name, &samples, steps, range * 1000, &[phi, phi]);
+                    for (scan, slide) in scanned.iter().zip(slid.iter().flatten()) {
+                        let same = match (scan, slide) {
+                            (Some(a), Some(b)) => a == b || (a.is_nan() && b.is_nan())
+                                || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-3),
+                            (a, b) => a.is_none() && b.is_none(),
+                        };
+                        prop_assert!(same, "{}: {:?} {:?}", rollup.name, scan, slide);
+                    }
+                }
+            }
+        }
+    }
+}

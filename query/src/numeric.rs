@@ -1,0 +1,229 @@
+//! Arithmetic and number formats that answers share with Prometheus: compensated sums and Go's way to print floats.
+
+/// A sum with Neumaier's compensation (`util/kahansum` in Prometheus): terms that the running sum swallows are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct KahanSum {
+    /// The plain sum.
+    pub(crate) sum: f64,
+    /// What the plain sum lacks.
+    pub(crate) lost: f64,
+}
+
+impl KahanSum {
+    /// A sum of one term.
+    pub(crate) fn of(value: f64) -> Self {
+        KahanSum { sum: value, lost: 0.0 }
+    }
+
+    /// Adds a term.
+    #[must_use]
+    pub(crate) fn plus(self, term: f64) -> Self {
+        let total = self.sum + term;
+        let lost = if total.is_infinite() {
+            0.0
+        } else if self.sum.abs() >= term.abs() {
+            self.lost + ((self.sum - total) + term)
+        } else {
+            self.lost + ((term - total) + self.sum)
+        };
+        KahanSum { sum: total, lost }
+    }
+
+    /// The sum of both, nothing lost.
+    #[must_use]
+    pub(crate) fn join(self, other: KahanSum) -> Self {
+        let mut both = self.plus(other.sum);
+        if !both.sum.is_infinite() {
+            both.lost += other.lost;
+        }
+        both
+    }
+
+    /// Both parts times a factor.
+    #[must_use]
+    pub(crate) fn times(self, factor: f64) -> Self {
+        KahanSum { sum: self.sum * factor, lost: self.lost * factor }
+    }
+
+    /// The value; an infinite sum stands alone.
+    pub(crate) fn total(self) -> f64 {
+        if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
+    }
+}
+
+/// A mean that is a compensated sum as long as that is finite, and is tracked incrementally once it would overflow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Mean {
+    state: KahanSum,
+    count: f64,
+    incremental: bool,
+}
+
+impl Mean {
+    /// The mean of one value.
+    pub(crate) fn of(value: f64) -> Self {
+        Mean { state: KahanSum::of(value), count: 1.0, incremental: false }
+    }
+
+    /// Adds a value.
+    pub(crate) fn push(&mut self, value: f64) {
+        self.count += 1.0;
+        if !self.incremental {
+            let next = self.state.plus(value);
+            if !next.sum.is_infinite() {
+                self.state = next;
+                return;
+            }
+            self.incremental = true;
+            self.state.sum /= self.count - 1.0;
+            self.state.lost /= self.count - 1.0;
+        }
+        let keep = (self.count - 1.0) / self.count;
+        self.state = self.state.times(keep).plus(value / self.count);
+    }
+
+    /// The mean.
+    pub(crate) fn value(&self) -> f64 {
+        if self.incremental {
+            self.state.sum + self.state.lost
+        } else {
+            self.state.sum / self.count + self.state.lost / self.count
+        }
+    }
+}
+
+/// The φ-quantile of sorted values with linear interpolation, as Prometheus's `quantile`; NaN for no values.
+///
+/// `sorted` has NaNs first.
+pub(crate) fn quantile_of_sorted(phi: f64, sorted: &[f64]) -> f64 {
+    let (Some(last), false) = (sorted.len().checked_sub(1), phi.is_nan()) else {
+        return f64::NAN;
+    };
+    if phi < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if phi > 1.0 {
+        return f64::INFINITY;
+    }
+    let rank = phi * last as f64;
+    let lower = rank.floor();
+    let weight = rank - lower;
+    let at = |i: usize| sorted.get(i.min(last)).copied().unwrap_or(f64::NAN);
+    let lower = lower as usize;
+    at(lower) * (1.0 - weight) + at(lower + 1) * weight
+}
+
+/// The order in which [`quantile_of_sorted`] wants its values: NaNs first, then rising.
+pub(crate) fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => std::cmp::Ordering::Equal,
+        (true, false) => std::cmp::Ordering::Less,
+        (false, true) => std::cmp::Ordering::Greater,
+        (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
+    }
+}
+
+/// The shortest digits that give the number back, with an exponent below 1e-4 and from 1e6 on: Go's `%g`.
+pub(crate) fn go_g(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+    }
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    let power: i32 = exponent.parse().unwrap_or(0);
+    if value == 0.0 || (-4..6).contains(&power) {
+        return format!("{value}");
+    }
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
+}
+
+/// A number as a label value of `count_values`: digits without exponent, `NaN`, `+Inf`, `-Inf`.
+pub(crate) fn decimal(value: f64) -> String {
+    if value.is_finite() { format!("{value}") } else { go_g(value) }
+}
+
+/// A number as OpenMetrics writes label values such as `le`: whole numbers end in `.0`.
+pub(crate) fn open_metrics(value: f64) -> String {
+    let mut text = go_g(value);
+    if value.is_finite() && !text.contains(['.', 'e']) {
+        text.push_str(".0");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sums_keep_what_large_terms_swallow() {
+        let sum = [1.0, 1e100, 1.0, -1e100].into_iter().fold(KahanSum::default(), KahanSum::plus);
+        assert_eq!(sum.total(), 2.0);
+        let halves = KahanSum::of(1.0).plus(1e100).join(KahanSum::of(1.0).plus(-1e100));
+        assert_eq!(halves.total(), 2.0);
+        assert_eq!(KahanSum::of(f64::MAX).plus(f64::MAX).total(), f64::INFINITY);
+    }
+
+    #[test]
+    fn means_do_not_overflow() {
+        let mut mean = Mean::of(f64::MAX);
+        mean.push(f64::MAX);
+        assert_eq!(mean.value(), f64::MAX);
+        let mut mean = Mean::of(f64::INFINITY);
+        mean.push(0.0);
+        assert_eq!(mean.value(), f64::INFINITY);
+        mean.push(f64::NEG_INFINITY);
+        assert!(mean.value().is_nan());
+    }
+
+    #[test]
+    fn quantiles_by_hand() {
+        assert_eq!(quantile_of_sorted(0.75, &[0.0, 1.0, 4.0]), 2.5);
+        assert_eq!(quantile_of_sorted(1.0, &[0.0, 1.0, 4.0]), 4.0);
+        assert_eq!(quantile_of_sorted(-0.1, &[1.0]), f64::NEG_INFINITY);
+        assert_eq!(quantile_of_sorted(1.1, &[1.0]), f64::INFINITY);
+        assert!(quantile_of_sorted(0.5, &[]).is_nan());
+        assert!(quantile_of_sorted(f64::NAN, &[1.0]).is_nan());
+    }
+
+    #[test]
+    fn numbers_print_as_go_prints_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (100_000.0, "100000"),
+            (1e6, "1e+06"),
+            (1_234_567.5, "1.2345675e+06"),
+            (1e30, "1e+30"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (-2.5, "-2.5"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(go_g(value), text);
+        }
+        assert_eq!(decimal(1e22), "10000000000000000000000");
+        assert_eq!(open_metrics(1.0), "1.0");
+        assert_eq!(open_metrics(0.25), "0.25");
+        assert_eq!(open_metrics(f64::INFINITY), "+Inf");
+    }
+
+    proptest! {
+        #[test]
+        fn joined_sums_agree_with_one_pass(a in prop::collection::vec(-1e9..1e9, 0..20), b in prop::collection::vec(-1e9..1e9, 0..20)) {
+            let all = a.iter().chain(&b).fold(KahanSum::default(), |s, v| s.plus(*v)).total();
+            let left = a.iter().fold(KahanSum::default(), |s, v| s.plus(*v));
+            let right = b.iter().fold(KahanSum::default(), |s, v| s.plus(*v));
+            prop_assert!((left.join(right).total() - all).abs() <= 1e-6 * all.abs().max(1e-3));
+        }
+    }
+}
