@@ -12,7 +12,7 @@ use model::{Labels, METRIC_NAME};
 use crate::ast::{Aggregation, AggregationOp, Expr, Grouping};
 use crate::error::QueryError;
 use crate::eval::column::Scalars;
-use crate::eval::{Evaluator, Grid, Sink};
+use crate::eval::{Evaluator, Grid, Sink, failed};
 use crate::plan::strip;
 
 /// The labels that make the groups.
@@ -72,7 +72,7 @@ impl<T> Groups<T> {
                 self.list.len() - 1
             }
         };
-        Ok(&mut self.list[place])
+        self.list.get_mut(place).ok_or_else(|| failed("a group of an aggregation is lost"))
     }
 }
 

@@ -142,8 +142,9 @@ impl<'q> Evaluator<'q> {
                 if !plan::is_ordered(expr) {
                     series.sort_by(|a, b| a.labels.cmp(&b.labels));
                 }
-                let element =
-                    |s: Series<'_>| Some(VectorElement { value: SampleValue::Float(s.column.get(0)?), labels: s.labels });
+                let element = |s: Series<'_>| {
+                    Some(VectorElement { value: SampleValue::Float(s.column.get(0)?), labels: s.labels })
+                };
                 Ok(Value::Vector(series.into_iter().filter_map(element).collect()))
             }
         }

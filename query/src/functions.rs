@@ -2,6 +2,15 @@
 //!
 //! The parser, the type check and the evaluator read it; what a function computes is in the modules below.
 
+pub(crate) mod label;
+pub(crate) mod math;
+pub(crate) mod over_time;
+pub(crate) mod rate;
+pub(crate) mod rollup;
+pub(crate) mod sort;
+pub(crate) mod time;
+pub(crate) mod trend;
+
 use crate::ast::ValueType::{self, Matrix, Scalar, String as Text, Vector};
 
 /// A function of the expression language.
@@ -75,7 +84,9 @@ pub const FUNCTIONS: &[Function] = &[
     Function { name: "log10", args: &[Vector], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "log2", args: &[Vector], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "mad_over_time", args: &[Matrix], args_min: 1, args_max: Some(1), returns: Vector, experimental: true },
+    Function { name: "max_of", args: &[Scalar, Scalar], args_min: 2, args_max: Some(2), returns: Scalar, experimental: true },
     Function { name: "max_over_time", args: &[Matrix], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
+    Function { name: "min_of", args: &[Scalar, Scalar], args_min: 2, args_max: Some(2), returns: Scalar, experimental: true },
     Function { name: "min_over_time", args: &[Matrix], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "minute", args: &[Vector], args_min: 0, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "month", args: &[Vector], args_min: 0, args_max: Some(1), returns: Vector, experimental: false },

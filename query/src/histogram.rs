@@ -170,12 +170,7 @@ impl<'q> Evaluator<'q> {
     }
 
     /// The series with φ in a label; where φ changes with time there are several.
-    fn split_by_phi(
-        &self,
-        series: &Series<'q>,
-        label: &str,
-        phi: &Scalars<'_>,
-    ) -> Result<Vec<Series<'q>>, QueryError> {
+    fn split_by_phi(&self, series: &Series<'q>, label: &str, phi: &Scalars<'_>) -> Result<Vec<Series<'q>>, QueryError> {
         let mut parts: Vec<(u64, Series<'q>)> = Vec::new();
         for (i, value) in series.column.present() {
             let phi = phi.get(i);

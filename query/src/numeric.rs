@@ -92,6 +92,11 @@ impl Mean {
     }
 }
 
+/// The distance of a value from itself: 0, or NaN for infinities and NaN.
+pub(crate) fn zero_or_nan(value: f64) -> f64 {
+    if value.is_finite() { 0.0 } else { f64::NAN }
+}
+
 /// The φ-quantile of sorted values with linear interpolation, as Prometheus's `quantile`; NaN for no values.
 ///
 /// `sorted` has NaNs first.

@@ -7,6 +7,7 @@ use crate::ast::{
     AggregationOp, AtModifier, Binary, BinaryOp, DurationExpr, DurationFunction, Expr, Modifiers, Node, ValueType,
 };
 use crate::error::{ErrorKind, QueryError};
+use crate::functions;
 
 /// The query's own evaluation times; subqueries have others.
 #[derive(Debug, Clone, Copy)]
@@ -119,10 +120,7 @@ pub(crate) fn type_of(expr: &Expr) -> ValueType {
             let scalars = [&binary.left, &binary.right].into_iter().all(|side| type_of(side) == ValueType::Scalar);
             if scalars { ValueType::Scalar } else { ValueType::Vector }
         }
-        Node::Call { function, .. } => match *function {
-            "time" | "pi" | "scalar" | "start" | "end" | "step" | "range" | "min_of" | "max_of" => ValueType::Scalar,
-            _ => ValueType::Vector,
-        },
+        Node::Call { function, .. } => functions::function(function).map_or(ValueType::Vector, |f| f.returns),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Aggregations that keep a few numbers per group and step: `sum`, `avg`, `count`, `min`, `max`, `group`, `stddev`,
 //! `stdvar`. Series are folded in as they come, so memory is O(groups × steps).
 
-use crate::ast::Expr;
 use crate::aggregation::{Groups, Key};
+use crate::ast::Expr;
 use crate::error::QueryError;
 use crate::eval::column::{Charge, Column, Series};
 use crate::eval::{Evaluator, Grid, Sink};
-use crate::numeric::{KahanSum, Mean};
+use crate::numeric::{KahanSum, Mean, zero_or_nan};
 
 /// What is kept of the values of one group at one step.
 pub(super) trait Fold: Copy {
@@ -121,7 +121,7 @@ pub(super) struct Variance {
 
 impl Fold for Variance {
     fn first(value: f64) -> Self {
-        Variance { count: 1.0, mean: value, squares: if value.is_finite() { 0.0 } else { f64::NAN } }
+        Variance { count: 1.0, mean: value, squares: zero_or_nan(value) }
     }
     fn push(&mut self, value: f64) {
         self.count += 1.0;

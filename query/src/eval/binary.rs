@@ -71,8 +71,7 @@ impl<'q> Evaluator<'q> {
     /// A vector and a scalar: element by element, so series just flow through.
     fn with_scalar(&self, binary: &Binary, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
         let scalar_left = type_of(&binary.left) == ValueType::Scalar;
-        let (vector, scalar) =
-            if scalar_left { (&binary.right, &binary.left) } else { (&binary.left, &binary.right) };
+        let (vector, scalar) = if scalar_left { (&binary.right, &binary.left) } else { (&binary.left, &binary.right) };
         let scalars = self.scalar(scalar, grid)?;
         self.stream(vector, grid, &mut |mut series| {
             series.column.filter_map(|i, value| {

@@ -79,9 +79,9 @@ impl<'q> Evaluator<'q> {
             "min_of" | "max_of" => {
                 let join = if function == "min_of" { math::smaller } else { math::larger };
                 let first = self.scalar(self.arg(args, 0)?, grid)?;
-                args.iter().skip(1).try_fold(first, |so_far, arg| {
-                    self.combine(&so_far, &self.scalar(arg, grid)?, grid, join)
-                })
+                args.iter()
+                    .skip(1)
+                    .try_fold(first, |so_far, arg| self.combine(&so_far, &self.scalar(arg, grid)?, grid, join))
             }
             _ => Err(self.broken(&format!("function {function}"))),
         }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
+use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{Expr, Modifiers, Node, Selector};
 use crate::error::QueryError;
@@ -16,6 +16,9 @@ use crate::plan::strip;
 
 /// The metric that is meant when none is named.
 const TARGET_INFO: &str = "target_info";
+
+/// The names of info metrics where only names to leave out are given.
+const INFO_NAMES: &str = ".+_info";
 
 /// The labels by which info series belong to others.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -37,6 +40,9 @@ impl Wanted {
         let (mut names, data): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name() == METRIC_NAME);
         if names.is_empty() {
             names.push(Matcher::equal(METRIC_NAME, TARGET_INFO));
+        } else if names.iter().all(Matcher::is_negative) {
+            // Conditions that only exclude say nothing of what an info metric is; its name does.
+            names.extend(Matcher::new(METRIC_NAME, MatchOp::Regex, INFO_NAMES).ok());
         }
         Wanted { names, data }
     }

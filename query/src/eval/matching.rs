@@ -75,12 +75,7 @@ struct Results<'q> {
 
 impl<'q> Evaluator<'q> {
     /// Evaluates arithmetic or a comparison of two vectors.
-    pub(crate) fn match_vectors(
-        &self,
-        binary: &Binary,
-        grid: Grid,
-        sink: &mut Sink<'_, 'q>,
-    ) -> Result<(), QueryError> {
+    pub(crate) fn match_vectors(&self, binary: &Binary, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
         let matching = binary.matching.as_ref();
         let left = self.collect(&binary.left, grid)?;
         let right = self.collect(&binary.right, grid)?;

@@ -35,7 +35,11 @@ impl<'q> Notes<'q> {
         let kind = if is_warning { "warning" } else { "info" };
         let note = format!("PromQL {kind}: {message} ({line}:{column})");
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_warning { found.warnings.insert(note) } else { found.infos.insert(note) };
+        if is_warning {
+            found.warnings.insert(note)
+        } else {
+            found.infos.insert(note)
+        };
     }
 
     fn warning(&self, span: Span, message: &str) {
@@ -112,7 +116,9 @@ mod tests {
         let found = notes.finish();
         assert_eq!(
             found.infos.into_iter().collect::<Vec<_>>(),
-            [r#"PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "x" (2:7)"#]
+            [
+                r#"PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "x" (2:7)"#
+            ]
         );
         assert_eq!(
             found.warnings.into_iter().collect::<Vec<_>>(),

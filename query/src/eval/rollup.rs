@@ -105,13 +105,8 @@ impl<'q> Evaluator<'q> {
         } else {
             windows.slices(&samples.histogram_times).collect()
         };
-        let rolling = Rolling {
-            samples,
-            bounds: &bounds,
-            histogram_bounds: &histogram_bounds,
-            windows,
-            params: &call.params,
-        };
+        let rolling =
+            Rolling { samples, bounds: &bounds, histogram_bounds: &histogram_bounds, windows, params: &call.params };
         let mut column = Column::absent(bounds.len(), self.budget)?;
         let met = rolling.run(call.rollup, &mut column).map_err(|message| QueryError {
             kind: ErrorKind::Execution,

@@ -5,7 +5,7 @@ use model::{SampleColumns, SeriesSet, Steps, is_stale};
 use crate::answer::SeriesPoints;
 use crate::ast::{DurationExpr, Selector};
 use crate::error::QueryError;
-use crate::eval::column::Column;
+use crate::eval::column::{Charge, Column};
 use crate::eval::parallel::Scratch;
 use crate::eval::window::Windows;
 use crate::eval::{Evaluator, Grid, Sink};
@@ -31,11 +31,7 @@ impl<'q> Evaluator<'q> {
     }
 
     /// Finds the series of a selector that may have samples in the windows.
-    pub(crate) fn select(
-        &self,
-        selector: &Selector,
-        windows: &Windows,
-    ) -> Result<Box<dyn SeriesSet + 'q>, QueryError> {
+    pub(crate) fn select(&self, selector: &Selector, windows: &Windows) -> Result<Box<dyn SeriesSet + 'q>, QueryError> {
         Ok(self.source.select(self.scope, &selector.matchers, windows.union(), self.budget)?)
     }
 
@@ -66,6 +62,7 @@ impl<'q> Evaluator<'q> {
     ) -> Result<Vec<SeriesPoints>, QueryError> {
         let windows = self.windows(selector, self.times.positive_ms(range)?, grid.steps)?;
         let set = self.select(selector, &windows)?;
+        let mut held = Charge::take(self.budget, 0)?;
         let mut found = Vec::new();
         for i in 0..set.len() {
             self.budget.check()?;
@@ -77,8 +74,10 @@ impl<'q> Evaluator<'q> {
             }
             points.histograms.extend(read.histograms.into_iter().filter(|(_, h)| !is_stale(h.sum)));
             if !points.is_empty() {
-                self.budget.take_bytes((points.len() * size_of::<(i64, f64)>()) as u64)?;
-                found.push(SeriesPoints { labels: set.labels(i), points });
+                let labels = set.labels(i);
+                let histograms = points.histograms.len() * size_of::<(i64, usize)>();
+                held.add(points.len() * size_of::<(i64, f64)>() + histograms + labels.heap_bytes())?;
+                found.push(SeriesPoints { labels, points });
             }
         }
         Ok(found)

@@ -39,12 +39,7 @@ impl Presence {
 
 impl<'q> Evaluator<'q> {
     /// Evaluates a set operation.
-    pub(crate) fn set_operation(
-        &self,
-        binary: &Binary,
-        grid: Grid,
-        sink: &mut Sink<'_, 'q>,
-    ) -> Result<(), QueryError> {
+    pub(crate) fn set_operation(&self, binary: &Binary, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
         let signature = Signature::new(binary.matching.as_ref());
         if binary.op == BinaryOp::Or {
             let left = self.collect(&binary.left, grid)?;

@@ -2,13 +2,11 @@
 
 use crate::eval::column::Column;
 use crate::functions::rollup::{Histograms, Point, Rolling, Rollup, Window, slide};
-use crate::numeric::{KahanSum, Mean, nan_first, quantile_of_sorted};
+use crate::numeric::{KahanSum, Mean, nan_first, quantile_of_sorted, zero_or_nan};
 
 /// The range functions of this file.
 pub(crate) const ROLLUPS: &[Rollup] = &[
-    Rollup::new("sum_over_time", |w, _| Some(sum(w.values).total()))
-        .histograms(Histograms::Refuse)
-        .sliding(slide_sum),
+    Rollup::new("sum_over_time", |w, _| Some(sum(w.values).total())).histograms(Histograms::Refuse).sliding(slide_sum),
     Rollup::new("avg_over_time", |w, _| mean(w.values)).histograms(Histograms::Refuse).sliding(slide_mean),
     Rollup::new("min_over_time", |w, _| w.values.iter().copied().reduce(smaller)).sliding(slide_min),
     Rollup::new("max_over_time", |w, _| w.values.iter().copied().reduce(larger)).sliding(slide_max),
@@ -24,10 +22,8 @@ pub(crate) const ROLLUPS: &[Rollup] = &[
     Rollup::new("absent_over_time", |_, _| Some(1.0)).histograms(Histograms::See),
     Rollup::new("last_over_time", |w, _| last(w)).histograms(Histograms::See).keeping_name(),
     Rollup::new("first_over_time", |w, _| first(w)).histograms(Histograms::See).keeping_name(),
-    Rollup::new("ts_of_last_over_time", |w, _| {
-        w.times.last().max(w.histogram_times.last()).map(|time| seconds(*time))
-    })
-    .histograms(Histograms::See),
+    Rollup::new("ts_of_last_over_time", |w, _| w.times.last().max(w.histogram_times.last()).map(|time| seconds(*time)))
+        .histograms(Histograms::See),
     Rollup::new("ts_of_first_over_time", |w, _| {
         w.times.iter().take(1).chain(w.histogram_times.first()).min().map(|time| seconds(*time))
     })
@@ -101,8 +97,11 @@ fn quantile(values: &[f64], params: &[f64]) -> f64 {
     quantile_of_sorted(params.first().copied().unwrap_or(f64::NAN), &sorted)
 }
 
-/// The median of the distances from the median.
+/// The median of the distances from the median; NaN if any value is.
 fn median_deviation(values: &[f64]) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     let median = quantile(values, &[0.5]);
     let distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
     quantile(&distances, &[0.5])
@@ -154,7 +153,7 @@ struct Moments {
 
 impl Moments {
     fn of(value: f64) -> Self {
-        Moments { count: 1.0, mean: value, squares: value - value }
+        Moments { count: 1.0, mean: value, squares: zero_or_nan(value) }
     }
 
     fn join(self, other: Moments) -> Self {
@@ -216,6 +215,7 @@ mod tests {
         assert_eq!(variance(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), 4.0);
         assert_eq!(variance(&[1.599_050_563_727_786_8; 3]), 0.0);
         assert_eq!(median_deviation(&[4.0, 6.0, 2.0, 1.0, 999.0, 1.0, 2.0]), 1.0);
+        assert!(median_deviation(&[1.0, 2.0, f64::NAN, 4.0]).is_nan());
         assert_eq!(quantile(&[4.0, 0.0, 1.0], &[0.75]), 2.5);
         assert!(quantile(&[0.0, f64::NAN], &[0.2]).is_nan());
     }

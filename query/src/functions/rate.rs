@@ -48,6 +48,10 @@ fn count_pairs(values: &[f64], counts: fn(f64, f64) -> bool) -> f64 {
     pairs(values).filter(|(a, b)| counts(*a, *b)).count() as f64
 }
 
+fn seconds(from_ms: i64, to_ms: i64) -> f64 {
+    to_ms.saturating_sub(from_ms) as f64 / 1000.0
+}
+
 fn extrapolated(window: &Window<'_>, kind: Kind) -> Option<f64> {
     let (first, last) = window.ends()?;
     let mut rise = last.value - first.value;
@@ -61,7 +65,7 @@ fn extrapolated(window: &Window<'_>, kind: Kind) -> Option<f64> {
 /// where a sample lies within 1.1 average gaps of them, else by half a gap; never to where a counter would be negative.
 fn extrapolate(window: &Window<'_>, rise: f64, kind: Kind) -> Option<f64> {
     let (first, last) = window.ends()?;
-    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+
     let sampled = seconds(first.time_ms, last.time_ms);
     let gap = sampled / (window.values.len() - 1) as f64;
     let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
@@ -84,12 +88,11 @@ fn extrapolate(window: &Window<'_>, rise: f64, kind: Kind) -> Option<f64> {
 fn last_two(window: &Window<'_>, is_rate: bool) -> Option<f64> {
     let [.., before_ms, last_ms] = window.times else { return None };
     let [.., before, last] = window.values else { return None };
-    let seconds = (last_ms - before_ms) as f64 / 1000.0;
     if !is_rate {
         return Some(last - before);
     }
     let rise = if is_reset(*before, *last) { *last } else { last - before };
-    Some(rise / seconds)
+    Some(rise / seconds(*before_ms, *last_ms))
 }
 
 fn slide_rate(rolling: &Rolling<'_>, column: &mut Column<'_>) {

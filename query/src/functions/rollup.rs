@@ -193,7 +193,7 @@ impl<'r> Rolling<'r> {
         for i in 0..self.bounds.len() {
             let window = self.window(i);
             let (floats, histograms) = (!window.values.is_empty(), !window.histogram_times.is_empty());
-            if !floats && !(histograms && rollup.histograms == Histograms::See) {
+            if !floats && (!histograms || rollup.histograms != Histograms::See) {
                 continue;
             }
             if floats && histograms {

@@ -2,7 +2,7 @@
 
 use crate::eval::column::Column;
 use crate::functions::rollup::{Point, Rolling, Rollup, Window, slide};
-use crate::numeric::KahanSum;
+use crate::numeric::{KahanSum, zero_or_nan};
 
 /// The range functions of this file.
 pub(crate) const ROLLUPS: &[Rollup] = &[
@@ -34,7 +34,7 @@ impl Line {
 }
 
 fn seconds(from_ms: i64, to_ms: i64) -> f64 {
-    (to_ms - from_ms) as f64 / 1000.0
+    to_ms.saturating_sub(from_ms) as f64 / 1000.0
 }
 
 /// Least squares as Prometheus's `linearRegression`, with the level at `at_ms`.
@@ -74,7 +74,7 @@ struct Moments {
 
 impl Moments {
     fn of(x: f64, y: f64) -> Self {
-        Moments { count: 1.0, mean_x: x, mean_y: y, xx: 0.0, xy: y - y, first_y: y, flat: true }
+        Moments { count: 1.0, mean_x: x, mean_y: y, xx: 0.0, xy: zero_or_nan(y), first_y: y, flat: true }
     }
 
     fn join(self, other: Moments) -> Self {
@@ -181,10 +181,7 @@ mod tests {
         assert_eq!(smooth(&window(&[1, 2, 3], &[1.0, 3.0, 4.0]), &[0.5, 0.5]), Some(4.5));
         assert_eq!(smooth(&window(&[1], &[1.0]), &[0.5, 0.5]), None);
         assert_eq!(check_factors(&[0.5, 0.5]), Ok(()));
-        assert_eq!(
-            check_factors(&[0.5, 1.0]),
-            Err("invalid trend factor. Expected: 0 < tf < 1, got: 1.000000".into())
-        );
+        assert_eq!(check_factors(&[0.5, 1.0]), Err("invalid trend factor. Expected: 0 < tf < 1, got: 1.000000".into()));
         assert!(check_factors(&[0.0, 0.5]).is_err());
     }
 }
