@@ -65,6 +65,27 @@ impl Grid {
 /// # Errors
 /// A parse error with its place, an evaluation that cannot be done on this data, a limit that was reached, a
 /// cancellation, or a failed read; see [`ErrorKind`].
+///
+/// ```
+/// use model::{Budget, Matcher, SeriesSet, SeriesSource, Scope, SourceError, TimeRange};
+/// use streamgauge_query::{EngineOptions, Value, run_instant};
+///
+/// /// A store without data.
+/// struct Nothing;
+///
+/// impl SeriesSource for Nothing {
+///     fn select(
+///         &self, _: &Scope, _: &[Matcher], _: TimeRange, _: &Budget,
+///     ) -> Result<Box<dyn SeriesSet + '_>, SourceError> {
+///         Err(SourceError::Storage("there is nothing".to_owned()))
+///     }
+/// }
+///
+/// let (options, budget) = (EngineOptions::default(), Budget::unlimited());
+/// let answer = run_instant(&Nothing, &Scope::default(), "1 + time()", 41_000, &options, &budget)?;
+/// assert_eq!(answer.value, Value::Scalar(42.0));
+/// # Ok::<(), streamgauge_query::QueryError>(())
+/// ```
 pub fn run_instant(
     source: &dyn SeriesSource,
     scope: &Scope,

@@ -1,5 +1,8 @@
 //! Tests of the whole crate, one binary: `memory` is a source of series, `script` runs test scripts over it, `promql`
-//! runs the scripts in `promql/`, `limits` holds what scripts cannot say.
+//! runs the scripts in `promql/`, `steps` compares range with instant
+//! queries, `limits` holds what scripts cannot say.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, helpers of tests included")]
 
 extern crate streamgauge_query as query;
 
@@ -7,3 +10,4 @@ mod limits;
 mod memory;
 mod promql;
 mod script;
+mod steps;

@@ -9,7 +9,7 @@ use model::{
 
 /// A sample to store.
 #[derive(Debug, Clone)]
-pub enum Stored {
+pub(crate) enum Stored {
     /// A float.
     Float(f64),
     /// A native histogram.
@@ -18,12 +18,12 @@ pub enum Stored {
 
 /// All series; a later sample at the same time wins.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     series: BTreeMap<Labels, BTreeMap<i64, Stored>>,
 }
 
 impl Memory {
-    pub fn add(&mut self, labels: &Labels, time_ms: i64, sample: Stored) {
+    pub(crate) fn add(&mut self, labels: &Labels, time_ms: i64, sample: Stored) {
         self.series.entry(labels.clone()).or_default().insert(time_ms, sample);
     }
 }

@@ -13,11 +13,11 @@ use crate::memory::{Memory, Stored};
 
 /// What became of one `eval`.
 #[derive(Debug)]
-pub struct Outcome {
-    pub line: usize,
-    pub query: String,
+pub(crate) struct Outcome {
+    pub(crate) line: usize,
+    pub(crate) query: String,
     /// None if all expectations hold.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Text {
 }
 
 /// Runs a script; panics if it cannot be read.
-pub fn run(text: &str, options: &EngineOptions) -> Vec<Outcome> {
+pub(crate) fn run(text: &str, options: &EngineOptions) -> Vec<Outcome> {
     let lines: Vec<&str> = text.lines().map(|l| if l.trim().starts_with('#') { "" } else { l.trim() }).collect();
     let mut memory = Memory::default();
     let mut outcomes = Vec::new();
