@@ -11,8 +11,8 @@ pub(crate) const ROLLUPS: &[Rollup] = &[
         .histograms(Histograms::Refuse)
         .sliding(slide_increase),
     Rollup::new("delta", |w, _| extrapolated(w, Kind::DELTA)).histograms(Histograms::Refuse),
-    Rollup::new("irate", |w, _| last_two(w, true)).histograms(Histograms::Refuse),
-    Rollup::new("idelta", |w, _| last_two(w, false)).histograms(Histograms::Refuse),
+    Rollup::new("irate", |w, _| last_two(w, true)).histograms(Histograms::RefuseNewest),
+    Rollup::new("idelta", |w, _| last_two(w, false)).histograms(Histograms::RefuseNewest),
     Rollup::new("changes", |w, _| Some(count_pairs(w.values, is_change)))
         .sliding(|rolling, column| slide_pairs(rolling, is_change, column)),
     Rollup::new("resets", |w, _| Some(count_pairs(w.values, is_reset)))

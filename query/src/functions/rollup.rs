@@ -63,6 +63,8 @@ pub(crate) struct Point {
 pub(crate) enum Histograms {
     /// Floats and histograms together are refused with a warning.
     Refuse,
+    /// As `Refuse`, but only the two newest samples count.
+    RefuseNewest,
     /// They are left out with an info.
     LeaveOut,
     /// They are seen through [`Window::histogram_times`].
@@ -202,6 +204,14 @@ impl<'r> Rolling<'r> {
                         met.mixed = true;
                         continue;
                     }
+                    Histograms::RefuseNewest => match newest_kinds(&window) {
+                        (true, true) => {}
+                        (false, false) => continue,
+                        _ => {
+                            met.mixed = true;
+                            continue;
+                        }
+                    },
                     Histograms::LeaveOut => met.left_out = true,
                     Histograms::See => {}
                 }
@@ -215,6 +225,13 @@ impl<'r> Rolling<'r> {
         }
         Ok(met)
     }
+}
+
+/// For the newest and the second newest sample whether it is a float.
+fn newest_kinds(window: &Window<'_>) -> (bool, bool) {
+    let (mut floats, mut histograms) = (window.times.iter().rev(), window.histogram_times.iter().rev());
+    let (float, histogram) = (floats.next(), histograms.next());
+    if float > histogram { (true, floats.next() > histogram) } else { (false, float > histograms.next()) }
 }
 
 /// Slides an associative operation over the windows `bounds`, which move forward only, and tells the result of each
@@ -292,6 +309,18 @@ pub(crate) mod tests {
             slid.iter().collect()
         });
         (scanned.iter().collect(), slid)
+    }
+
+    #[test]
+    fn kinds_of_the_newest_samples() {
+        let kinds = |times: &[i64], histogram_times: &[i64]| {
+            let values = vec![0.0; times.len()];
+            newest_kinds(&Window { times, values: &values, histogram_times, start_ms: 0, end_ms: 9, at_ms: 9 })
+        };
+        assert_eq!(kinds(&[1, 2, 3], &[0]), (true, true));
+        assert_eq!(kinds(&[1, 3], &[2]), (true, false));
+        assert_eq!(kinds(&[1, 3], &[4]), (false, true));
+        assert_eq!(kinds(&[1], &[3, 4]), (false, false));
     }
 
     proptest! {
