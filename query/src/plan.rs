@@ -63,7 +63,7 @@ impl QueryTimes {
 
     fn seconds(&self, duration: &DurationExpr) -> Result<f64, QueryError> {
         Ok(match duration {
-            DurationExpr::Literal { ms, .. } => *ms as f64 / 1000.0,
+            DurationExpr::Literal { seconds, .. } => *seconds,
             DurationExpr::Paren { expr, .. } => self.seconds(expr)?,
             DurationExpr::Unary { negative, expr, .. } => {
                 let value = self.seconds(expr)?;
