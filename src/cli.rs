@@ -1,6 +1,7 @@
 //! The command line: `streamgauge` serves; subcommands ask and check.
 
 mod check_config;
+mod query;
 mod serve;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("check-config", arguments)) => check_config::run(arguments),
+        Some(("query", arguments)) => query::run(arguments),
         _ => config_of(&matches).map_err(|e| e.to_string()).and_then(serve::run),
     };
     match result {
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
 fn command() -> Command {
     with_options(Command::new("streamgauge").version(env!("CARGO_PKG_VERSION")).about(ABOUT).after_help(EXAMPLES))
         .subcommand(check_config::command())
+        .subcommand(query::command())
 }
 
 /// Adds a flag for each option of the server.

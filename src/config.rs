@@ -113,6 +113,7 @@ options! {
     "query.max_depth" query_max_depth: usize = "250", "Deepest nesting of an expression.";
     "query.lookback_delta" query_lookback_delta: Duration = "5m", "How far back an instant selector looks for a sample.";
     "query.default_subquery_step" query_default_subquery_step: Duration = "1m", "Step of subqueries that name none.";
+    "query.delayed_name_removal" query_delayed_name_removal: bool = "true", "Metric names that a function makes untrue are dropped at the end of an evaluation (Prometheus's promql-delayed-name-removal), not at once.";
     "query.max_body_bytes" query_max_body_bytes: ByteSize = "8MiB", "Largest form body of a query.";
     "query.log_slower" query_log_slower: Duration = "10s", "Queries that take longer are logged; 0 logs none.";
     "http.max_connections" http_max_connections: usize = "4096", "Most open connections.";

@@ -18,7 +18,7 @@ pub use group::group;
 pub use labels::{LabelPairs, parse_labels};
 pub use negotiate::{Negotiated, format_of_content_type, negotiate};
 pub use parse::{Entry, ExemplarLine, ParseError, Parser, SeriesLine};
-pub use write::{encode, format_value};
+pub use write::{encode, format_value, write_line};
 
 /// Which of the formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

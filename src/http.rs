@@ -4,7 +4,9 @@
 
 pub mod body;
 pub mod error;
+pub mod metrics;
 mod operations;
+pub mod prometheus;
 mod remote_write;
 mod server;
 
@@ -27,7 +29,9 @@ pub type Peer = ConnectInfo<SocketAddr>;
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
+        .merge(metrics::routes())
         .merge(operations::routes())
+        .merge(prometheus::routes())
         .merge(remote_write::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)

@@ -68,9 +68,21 @@ fn head_of(family: &Family, format: Format) -> (&str, &'static str) {
 }
 
 fn write_sample(out: &mut String, sample: &FamilySample, negotiated: Negotiated) {
-    let name = sample.labels.metric_name();
+    write_line(out, sample.labels.iter(), sample.value, sample.timestamp_ms, negotiated);
+}
+
+/// Writes one sample's line; the metric's name is the label `__name__`. A label may be empty here: `instance=""` tells
+/// the reader not to add its own.
+pub fn write_line<'a>(
+    out: &mut String,
+    labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    value: f64,
+    timestamp_ms: Option<i64>,
+    negotiated: Negotiated,
+) {
+    let name = labels.clone().find(|(n, _)| *n == METRIC_NAME).map_or("", |(_, name)| name);
     let in_braces = negotiated.escaping == Escaping::AllowUtf8 && !is_plain_metric_name(name);
-    let mut labels = sample.labels.iter().filter(|(n, _)| *n != METRIC_NAME).peekable();
+    let mut labels = labels.filter(|(n, _)| *n != METRIC_NAME).peekable();
     if !in_braces {
         write_metric_name(out, name, negotiated.escaping);
     }
@@ -90,20 +102,22 @@ fn write_sample(out: &mut String, sample: &FamilySample, negotiated: Negotiated)
         out.push('}');
     }
     out.push(' ');
-    write_value(out, sample.value);
-    if let Some(timestamp_ms) = sample.timestamp_ms {
-        match negotiated.format {
-            Format::Text => {
-                let _ = write!(out, " {timestamp_ms}");
-            }
-            Format::OpenMetrics => {
-                let sign = if timestamp_ms < 0 { "-" } else { "" };
-                let ms = timestamp_ms.unsigned_abs();
-                let _ = write!(out, " {sign}{}.{:03}", ms / 1000, ms % 1000);
-            }
-        }
+    write_value(out, value);
+    if let Some(timestamp_ms) = timestamp_ms {
+        write_timestamp(out, timestamp_ms, negotiated.format);
     }
     out.push('\n');
+}
+
+fn write_timestamp(out: &mut String, timestamp_ms: i64, format: Format) {
+    let _ = match format {
+        Format::Text => write!(out, " {timestamp_ms}"),
+        Format::OpenMetrics => {
+            let sign = if timestamp_ms < 0 { "-" } else { "" };
+            let ms = timestamp_ms.unsigned_abs();
+            write!(out, " {sign}{}.{:03}", ms / 1000, ms % 1000)
+        }
+    };
 }
 
 fn write_metric_name(out: &mut String, name: &str, escaping: Escaping) {

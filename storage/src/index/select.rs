@@ -130,7 +130,7 @@ fn holding<I: LabelIndex + ?Sized>(index: &I, matcher: &Matcher) -> Result<Roari
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use model::Labels;
     use proptest::prelude::*;

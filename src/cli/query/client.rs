@@ -1,0 +1,117 @@
+//! One request over HTTP or HTTPS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{Request, StatusCode, Uri, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// What the server said.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: String,
+}
+
+/// Posts a form.
+pub(super) async fn post_form(url: &str, form: &[(&str, String)], timeout: Duration) -> Result<Answer, String> {
+    let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    match tokio::time::timeout(timeout, post(url, body.join("&"))).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("{url} did not answer within {timeout:?} (--timeout)")),
+    }
+}
+
+async fn post(url: &str, form: String) -> Result<Answer, String> {
+    let wrong = || format!("--url: {url:?} is not a URL such as http://127.0.0.1:8082");
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(wrong)?;
+    let is_tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wrong()),
+    };
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    // Brackets belong to the URL, not to the address.
+    let name = host.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((name, port)).await.map_err(|e| {
+        format!("cannot reach {host}:{port}: {e}; is the server running there? (`streamgauge` starts one, --url names another)")
+    })?;
+    let request = Request::post(uri.path_and_query().map_or("/", |p| p.as_str()))
+        .header(header::HOST, uri.authority().map_or("", |a| a.as_str()))
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(header::USER_AGENT, concat!("streamgauge/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(Bytes::from(form)))
+        .map_err(|e| format!("{url}: {e}"))?;
+    if is_tls {
+        let stream = encrypted(stream, name).await.map_err(|e| format!("{url}: {e}"))?;
+        exchange(stream, request).await
+    } else {
+        exchange(stream, request).await
+    }
+    .map_err(|e| format!("{url}: {e}"))
+}
+
+/// Speaks TLS with the certificates that this system trusts.
+async fn encrypted(
+    stream: TcpStream,
+    name: &str,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| e.to_string())
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, hyper::Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    driver.abort();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// Percent-encodes a form value.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn form_values_are_encoded() {
+        assert_eq!(escape("a{b=\"ü\"} + 1"), "a%7Bb%3D%22%C3%BC%22%7D%20%2B%201");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_asked_is_explained() {
+        let ask = |url: &'static str| async move { post_form(url, &[], Duration::from_secs(5)).await.unwrap_err() };
+        for wrong in ["127.0.0.1:8082/x", "ftp://a/b", "http:///x", "nonsense", "http://a b/"] {
+            assert!(ask(wrong).await.contains("is not a URL"), "{wrong}: {}", ask(wrong).await);
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let message = post_form(&format!("http://{free}/x"), &[], Duration::from_secs(5)).await.unwrap_err();
+        assert!(message.contains("is the server running"), "{message}");
+    }
+}

@@ -1,0 +1,85 @@
+//! `/metrics`: our own counters and gauges, for any scraper, ours included.
+
+use std::sync::Arc;
+
+use ::http::{HeaderMap, header};
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use model::MetricType;
+
+use super::error::{Dialect, Fault};
+use crate::app::App;
+use crate::exposition::{Family, encode, negotiate};
+use crate::system::Readings;
+use crate::telemetry::family;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/metrics", get(metrics)).route("/prometheus/metrics", get(metrics))
+}
+
+async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let wanted = negotiate(&headers, true);
+    // A thread for it: readings of the system block.
+    let collected = tokio::task::spawn_blocking(move || encode(&own_families(&app), wanted)).await;
+    match collected {
+        Ok(text) => ([(header::CONTENT_TYPE, wanted.content_type())], text).into_response(),
+        Err(_) => Fault::new(::http::StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").response(Dialect::Text),
+    }
+}
+
+/// All our own metrics at this moment. Blocks for some files below `/proc`.
+pub fn own_families(app: &App) -> Vec<Family> {
+    let mut families = app.telemetry.collect();
+    families.extend(storage_families(app));
+    families.extend(process_families(&app.system.readings()));
+    families.sort_by(|a, b| a.name.cmp(&b.name));
+    families
+}
+
+fn gauge(name: &str, help: &str, value: f64) -> Family {
+    single(name, MetricType::Gauge, help, value)
+}
+
+fn single(name: &str, metric_type: MetricType, help: &str, value: f64) -> Family {
+    let mut family = family(name, metric_type, help);
+    family.push(&[], value);
+    family
+}
+
+fn storage_families(app: &App) -> Vec<Family> {
+    let mut build = family("streamgauge_build_info", MetricType::Gauge, "Version of the server; always 1.");
+    build.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    vec![
+        build,
+        gauge("streamgauge_series", "Active series.", app.db.series_count() as f64),
+        gauge("streamgauge_start_time_seconds", "When the server started.", app.started_ms as f64 / 1000.0),
+    ]
+}
+
+/// The process under the names that Prometheus's client libraries give it.
+fn process_families(readings: &Readings) -> Vec<Family> {
+    let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
+    let rows = [
+        (
+            "process_cpu_seconds_total",
+            counter,
+            "Total user and system CPU time spent in seconds.",
+            readings.process_cpu_seconds,
+        ),
+        ("process_resident_memory_bytes", gauge, "Resident memory size in bytes.", readings.process_rss_bytes as f64),
+        ("process_virtual_memory_bytes", gauge, "Virtual memory size in bytes.", readings.process_virtual_bytes as f64),
+        ("process_open_fds", gauge, "Number of open file descriptors.", readings.process_open_files as f64),
+        ("process_max_fds", gauge, "Maximum number of open file descriptors.", readings.process_open_files_max as f64),
+        (
+            "process_start_time_seconds",
+            gauge,
+            "Start time of the process since unix epoch in seconds.",
+            readings.process_start_s as f64,
+        ),
+    ];
+    // 0 says that this system does not tell.
+    let known = rows.into_iter().filter(|(_, _, _, value)| *value > 0.0);
+    known.map(|(name, metric_type, help, value)| single(name, metric_type, help, value)).collect()
+}

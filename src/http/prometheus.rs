@@ -1,0 +1,77 @@
+//! Prometheus's HTTP API, at the root and under `/prometheus`: GET and form POST, as Grafana and other clients ask it.
+
+mod encode;
+mod error;
+mod exemplars;
+mod federate;
+mod form;
+mod format;
+mod histogram;
+mod metadata;
+mod names;
+mod number;
+mod parameters;
+mod query;
+mod rules;
+mod series;
+mod status;
+mod stream;
+mod time;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get};
+use model::Scope;
+
+use crate::app::App;
+
+pub use error::ApiError;
+pub use parameters::Parameters;
+pub use query::evaluate;
+pub(crate) use time::{parse_time, rfc3339};
+
+/// The media type of answers.
+const JSON: &str = "application/json";
+
+/// Where the API stands: Grafana is given either as its base.
+const PREFIXES: [&str; 2] = ["", "/prometheus"];
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for (path, methods) in endpoints() {
+        for prefix in PREFIXES {
+            router = router.route(&format!("{prefix}{path}"), methods.clone());
+        }
+    }
+    router
+}
+
+/// All endpoints with their methods.
+fn endpoints() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/api/v1/query", get(query::instant).post(query::instant)),
+        ("/api/v1/query_range", get(query::range).post(query::range)),
+        ("/api/v1/query_exemplars", get(exemplars::query).post(exemplars::query)),
+        ("/api/v1/format_query", get(format::format).post(format::format)),
+        ("/api/v1/series", get(series::series).post(series::series)),
+        ("/api/v1/labels", get(series::labels).post(series::labels)),
+        ("/api/v1/label/{name}/values", get(series::values)),
+        ("/api/v1/metadata", get(metadata::metadata)),
+        ("/api/v1/rules", get(rules::rules)),
+        ("/api/v1/alerts", get(rules::alerts)),
+        ("/api/v1/alertmanagers", get(rules::alertmanagers)),
+        ("/api/v1/status/buildinfo", get(status::build)),
+        ("/api/v1/status/runtimeinfo", get(status::runtime)),
+        ("/api/v1/status/flags", get(status::flags)),
+        ("/api/v1/status/config", get(status::config)),
+        ("/api/v1/status/tsdb", get(status::tsdb)),
+        ("/api/v1/status/walreplay", get(status::wal_replay)),
+        ("/federate", get(federate::federate)),
+    ]
+}
+
+/// What a read is confined to. Every read of this dialect asks here, so that rights have one place to come in.
+fn scope() -> Scope {
+    Scope::default()
+}

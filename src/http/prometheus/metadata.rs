@@ -1,0 +1,90 @@
+//! `metadata`: type, unit and help of metric families.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use model::Metadata;
+
+use super::JSON;
+use super::encode::push_json_text;
+use super::error::ApiError;
+use super::parameters::Parameters;
+use super::stream::{self, Pieces};
+use crate::app::App;
+
+/// `GET /api/v1/metadata`. One entry per family is kept, so `limit_per_metric` has nothing to cut.
+pub(super) async fn metadata(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
+    let number = |name: &str| {
+        let text = parameters.get(name);
+        text.map(str::parse::<i64>).transpose().map_err(|_| ApiError::bad_data(format!("{name} must be a number")))
+    };
+    number("limit_per_metric")?;
+    // As in Prometheus a negative limit is none, and zero gives nothing.
+    let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let metric = parameters.get("metric").map(str::to_owned);
+    let db = Arc::clone(&app.db);
+    let families = app.workers.query(None, move |_| match metric {
+        Some(name) => db.metadata_of(&name).map(|m| (name, m)).into_iter().take(limit).collect(),
+        None => db.metadata().into_iter().take(limit).collect::<Vec<_>>(),
+    });
+    let pieces = FamilyPieces { opening: b"{\"status\":\"success\",\"data\":{", families: families.await?.into_iter() };
+    Ok(stream::respond(pieces, JSON))
+}
+
+struct FamilyPieces {
+    opening: &'static [u8],
+    families: std::vec::IntoIter<(String, Metadata)>,
+}
+
+impl Pieces for FamilyPieces {
+    fn push_next(&mut self, out: &mut Vec<u8>) -> bool {
+        let is_first = !self.opening.is_empty();
+        out.extend_from_slice(std::mem::take(&mut self.opening));
+        let Some((name, metadata)) = self.families.next() else {
+            out.extend_from_slice(b"}}");
+            return false;
+        };
+        if !is_first {
+            out.push(b',');
+        }
+        push_json_text(out, &name);
+        for (key, value) in [
+            (":[{\"type\":", metadata.metric_type.as_str()),
+            (",\"unit\":", metadata.unit.as_str()),
+            (",\"help\":", metadata.help.as_str()),
+        ] {
+            out.extend_from_slice(key.as_bytes());
+            push_json_text(out, value);
+        }
+        out.extend_from_slice(b"}]");
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::MetricType;
+
+    #[test]
+    fn families_as_json() {
+        let text = |families: Vec<(String, Metadata)>| {
+            let mut pieces = FamilyPieces { opening: b"{\"data\":{", families: families.into_iter() };
+            let mut out = Vec::new();
+            while pieces.push_next(&mut out) {}
+            String::from_utf8(out).unwrap()
+        };
+        let family = |name: &str, metric_type| {
+            (name.to_owned(), Metadata { metric_type, help: "a \"b\"".to_owned(), unit: "s".to_owned() })
+        };
+        assert_eq!(text(vec![]), r#"{"data":{}}"#);
+        assert_eq!(
+            text(vec![family("a", MetricType::Counter), family("b", MetricType::Unknown)]),
+            concat!(
+                r#"{"data":{"a":[{"type":"counter","unit":"s","help":"a \"b\""}],"#,
+                r#""b":[{"type":"unknown","unit":"s","help":"a \"b\""}]}}"#
+            )
+        );
+    }
+}
