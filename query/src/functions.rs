@@ -75,7 +75,6 @@ pub const FUNCTIONS: &[Function] = &[
     Function { name: "idelta", args: &[Matrix], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "increase", args: &[Matrix], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "info", args: &[Vector, Vector], args_min: 1, args_max: Some(2), returns: Vector, experimental: true },
-    Function { name: "integral", args: &[Matrix, Scalar], args_min: 1, args_max: Some(2), returns: Vector, experimental: true },
     Function { name: "irate", args: &[Matrix], args_min: 1, args_max: Some(1), returns: Vector, experimental: false },
     Function { name: "label_join", args: &[Vector, Text, Text, Text], args_min: 3, args_max: None, returns: Vector, experimental: false },
     Function { name: "label_replace", args: &[Vector, Text, Text, Text, Text], args_min: 5, args_max: Some(5), returns: Vector, experimental: false },

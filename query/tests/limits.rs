@@ -1,6 +1,7 @@
 //! What scripts cannot say: budgets, limits at N and N + 1, cancellation, scopes, threads.
 
 use model::{Budget, Labels, MatchOp, Matcher, Scope, Steps};
+use query::ast::ValueType;
 use query::{Answer, EngineOptions, ErrorKind, QueryError, Value, run_instant, run_range};
 
 use crate::memory::{Memory, Stored};
@@ -202,6 +203,29 @@ fn times_at_the_ends_of_the_clock_do_not_panic() {
             assert!(run_instant(&memory, &scope, query, time, &options, &Budget::unlimited()).is_ok(), "{query}");
             let steps = Steps { start_ms: time, end_ms: time.saturating_add(5), step_ms: 5 };
             assert!(run_range(&memory, &scope, query, steps, &options, &Budget::unlimited()).is_ok(), "{query}");
+        }
+    }
+}
+
+#[test]
+fn every_function_of_the_table_can_be_evaluated() {
+    let memory = many(2);
+    for function in query::FUNCTIONS {
+        let most = function.args_max.unwrap_or(function.args_min + 2);
+        for count in function.args_min..=most {
+            let kind = |i: usize| function.args.get(i).or(function.args.last());
+            let args = (0..count).map(|i| match kind(i) {
+                Some(ValueType::Scalar) => "0.5",
+                Some(ValueType::String) => "\"x\"",
+                Some(ValueType::Matrix) => "m_total[5s]",
+                _ if function.name == "info" && i == 1 => "{org=~\".*\"}",
+                _ => "m_total",
+            });
+            let query = format!("{}({})", function.name, args.collect::<Vec<_>>().join(", "));
+            let error = range(&memory, &query, &EngineOptions::default(), &Budget::unlimited()).err();
+            // Two series that are told apart by one label only can become the same.
+            let is_clash = |e: &QueryError| e.message == "vector cannot contain metrics with the same labelset";
+            assert!(error.as_ref().is_none_or(is_clash), "{query}: {error:?}");
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use model::{Histogram, Labels, Metadata};
 
-use crate::db::Db;
+use crate::db::commit::BatchContent;
+use crate::db::engine::Engine;
 use crate::error::{CommitError, Refusal};
+use crate::head::epoch::Pin;
 
 /// A series of the head, valid as long as the [`Batch`] that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,23 +52,24 @@ pub struct Committed {
 /// Samples of one request or scrape. All of it becomes durable and visible at once, or nothing.
 #[derive(Debug)]
 pub struct Batch<'db> {
-    db: &'db Db,
-    pub(crate) samples: Vec<(SeriesRef, i64, f64)>,
-    pub(crate) metadata: Vec<(String, Metadata)>,
-    pub(crate) exemplars: Vec<(SeriesRef, Exemplar)>,
+    engine: &'db Engine,
+    /// Keeps the numbers of series from being used for others.
+    epoch: Pin,
+    content: BatchContent,
     oldest_ms: i64,
     newest_ms: i64,
 }
 
 impl<'db> Batch<'db> {
-    pub(crate) fn new(db: &'db Db, oldest_ms: i64, newest_ms: i64) -> Self {
-        Batch { db, samples: Vec::new(), metadata: Vec::new(), exemplars: Vec::new(), oldest_ms, newest_ms }
+    pub(crate) fn new(engine: &'db Engine, oldest_ms: i64, newest_ms: i64) -> Self {
+        let epoch = engine.head.epochs.pin();
+        Batch { engine, epoch, content: BatchContent::default(), oldest_ms, newest_ms }
     }
 
     /// The series (or the decision to drop it) that a raw key stood for when it was last defined; none: parse the
     /// labels and call [`Batch::define`].
     pub fn resolve(&self, key: RawKey) -> Option<Resolved> {
-        self.db.resolve(key)
+        self.engine.head.resolve(key, self.epoch.epoch())
     }
 
     /// Finds or creates the series with these labels, and remembers it under the raw key if one is given.
@@ -74,17 +77,17 @@ impl<'db> Batch<'db> {
     /// # Errors
     /// [`Refusal::TooManySeries`].
     pub fn define(&mut self, key: Option<RawKey>, labels: &Labels) -> Result<SeriesRef, Refusal> {
-        self.db.define(key, labels)
+        self.engine.head.define(key, labels, self.epoch.epoch())
     }
 
     /// Remembers that the series behind a raw key is dropped.
     pub fn define_dropped(&mut self, key: RawKey) {
-        self.db.define_dropped(key);
+        self.engine.head.raw_keys.insert(key, Resolved::Dropped);
     }
 
     /// True if the series has exactly these labels, which are sorted: confirms what [`Batch::resolve`] gave.
     pub fn has_labels<'a>(&self, series: SeriesRef, labels: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
-        self.db.has_labels(series, labels)
+        self.engine.head.registry.has_labels(series, labels)
     }
 
     /// Adds a float sample; staleness markers are samples too.
@@ -98,28 +101,30 @@ impl<'db> Batch<'db> {
         if timestamp_ms > self.newest_ms {
             return Err(Refusal::TooNew { timestamp_ms, newest_ms: self.newest_ms });
         }
-        self.samples.push((series, timestamp_ms, value));
+        self.content.samples.push((series, timestamp_ms, value));
         Ok(())
     }
 
     /// Adds an exemplar of a series.
     pub fn push_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
-        self.exemplars.push((series, exemplar));
+        self.content.exemplars.push((series, exemplar));
     }
 
     /// Says what a metric family is; written to the WAL only if it says something new.
     pub fn set_metadata(&mut self, family: &str, metadata: Metadata) {
-        self.metadata.push((family.to_owned(), metadata));
+        if !self.engine.metadata.is_settled(family, &metadata) {
+            self.content.metadata.push((family.to_owned(), metadata));
+        }
     }
 
     /// Number of samples so far.
     pub fn len(&self) -> usize {
-        self.samples.len()
+        self.content.samples.len()
     }
 
     /// True if no sample was added.
     pub fn is_empty(&self) -> bool {
-        self.samples.is_empty()
+        self.content.samples.is_empty()
     }
 
     /// Writes the batch to the WAL, waits for its sync, and makes it visible.
@@ -127,7 +132,7 @@ impl<'db> Batch<'db> {
     /// # Errors
     /// [`CommitError`]: nothing of the batch is acknowledged.
     pub fn commit(self) -> Result<Committed, CommitError> {
-        self.db.commit(self)
+        self.engine.commit(self.content)
     }
 }
 

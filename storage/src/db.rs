@@ -1,16 +1,34 @@
-//! The database: one writer side, many snapshots. (In memory until the WAL and the segments are in.)
+//! The database: one writer side, many snapshots.
+//!
+//! `engine` is what all threads share, `open` brings it up, `commit` and `committer` are the way of a batch, `flush`
+//! and `prepared` that from the head into segments, `maintenance` what goes on in the background.
 
-use std::collections::{BTreeMap, HashMap};
+pub(crate) mod commit;
+pub(crate) mod committer;
+pub(crate) mod engine;
+mod exemplars;
+mod flush;
+mod maintenance;
+mod metadata;
+mod open;
+pub(crate) mod prepared;
+mod store_file;
+
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use model::{
-    Budget, Labels, Matcher, Metadata, Sample, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, TimeRange,
-};
-use parking_lot::RwLock;
+use model::{Labels, Matcher, Metadata, Sample, Scope, TimeRange};
+use parking_lot::Mutex;
 
-use crate::batch::{Batch, Committed, Exemplar, RawKey, Resolved, SeriesRef};
-use crate::error::{CommitError, Refusal, StorageError};
+use crate::batch::{Batch, Exemplar, SeriesRef};
+use crate::error::StorageError;
+use crate::io::{Disk, RealDisk};
 use crate::options::{Clock, DbOptions};
+use crate::retention::{Keep, day_text, expired};
+use crate::snapshot::Snapshot;
+use crate::stats::DbStats;
+use committer::Committer;
+use engine::Engine;
 
 /// What a flush did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,29 +68,13 @@ pub struct Latest {
     pub arrived_ms: i64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    sequence: u64,
-    series: Vec<Series>,
-    by_labels: BTreeMap<Labels, SeriesRef>,
-    raw: HashMap<RawKey, Resolved>,
-    metadata: BTreeMap<String, Metadata>,
-    exemplars: Vec<(Labels, Exemplar)>,
-}
-
-#[derive(Debug, Clone)]
-struct Series {
-    labels: Labels,
-    samples: BTreeMap<i64, f64>,
-    arrived_ms: i64,
-}
-
 /// A database in one directory. Share it behind an `Arc`.
+///
+/// Dropped without [`Db::close`], it leaves the head to the WAL, as a crash would.
 #[derive(Debug)]
 pub struct Db {
-    options: DbOptions,
-    clock: Arc<dyn Clock>,
-    state: RwLock<State>,
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Db {
@@ -81,62 +83,92 @@ impl Db {
     /// # Errors
     /// [`StorageError::Locked`] if another process has it, [`StorageError::NewerFormat`], I/O errors.
     pub fn open(options: DbOptions, clock: Arc<dyn Clock>) -> Result<Db, StorageError> {
-        Ok(Db { options, clock, state: RwLock::default() })
+        Db::open_on(Arc::new(RealDisk::mapped()), options, clock)
+    }
+
+    /// As [`Db::open`], on a disk of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, options: DbOptions, clock: Arc<dyn Clock>) -> Result<Db, StorageError> {
+        let (engine, log) = open::open(options, clock, disk)?;
+        engine.watch_space();
+        let committer = Committer::new(engine.clone(), log);
+        let flusher = engine.clone();
+        let db = Db { engine, threads: Mutex::default() };
+        db.spawn("storage-wal", move || committer.run())?;
+        db.spawn("storage-flush", move || maintenance::run_flusher(&flusher))?;
+        Ok(db)
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StorageError> {
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        let path = self.engine.layout.root().to_owned();
+        let thread = started.map_err(|source| StorageError::Io { operation: "start a thread for", path, source })?;
+        self.threads.lock().push(thread);
+        Ok(())
     }
 
     /// Starts a batch.
     pub fn batch(&self) -> Batch<'_> {
-        let now_ms = self.clock.now_ms();
-        let oldest_ms = self.options.retention_ms.map_or(i64::MIN, |keep| now_ms.saturating_sub(keep));
-        Batch::new(self, oldest_ms, now_ms.saturating_add(self.options.future_max_ms))
+        let now_ms = self.engine.clock.now_ms();
+        let newest_ms = now_ms.saturating_add(self.engine.options.future_max_ms);
+        Batch::new(&self.engine, self.engine.oldest_kept_ms(now_ms).unwrap_or(i64::MIN), newest_ms)
     }
 
     /// A consistent view of everything committed so far.
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.state.read();
-        Snapshot { series: state.by_labels.values().map(|r| state.series[r.0 as usize].clone()).collect() }
+        Snapshot::new(&self.engine)
     }
 
     /// The newest sample of each series that passes and received a sample since `arrived_since_ms`, sorted by labels.
+    ///
+    /// Answered from the head: series that it has forgotten (`head.series_idle`), or that were flushed before the last
+    /// start, are not in it.
     pub fn latest(&self, scope: &Scope, matchers: &[Matcher], arrived_since_ms: i64) -> Vec<Latest> {
-        let state = self.state.read();
-        state
-            .by_labels
-            .iter()
-            .map(|(labels, r)| (labels, &state.series[r.0 as usize]))
-            .filter(|(labels, s)| s.arrived_ms >= arrived_since_ms && passes(scope, matchers, labels))
-            .filter_map(|(labels, s)| {
-                let (&timestamp_ms, &value) = s.samples.last_key_value()?;
-                let sample = Sample { timestamp_ms, value };
-                Some(Latest { labels: labels.clone(), sample, arrived_ms: s.arrived_ms })
-            })
-            .collect()
+        let head = &self.engine.head;
+        // The numbers stay as they are until the labels are read.
+        let _epoch = head.epochs.pin_reader();
+        let selected = head.postings.select(&head.registry, scope, matchers);
+        let newest = selected.iter().filter_map(|series| {
+            let newest = head.newest.get(SeriesRef(series))?;
+            (newest.arrived_ms >= arrived_since_ms).then_some((SeriesRef(series), newest))
+        });
+        let newest: Vec<_> = newest.collect();
+        let view = head.registry.view();
+        let latest = newest.into_iter().map(|(series, newest)| Latest {
+            labels: view.labels(series),
+            sample: newest.sample,
+            arrived_ms: newest.arrived_ms,
+        });
+        let mut latest: Vec<Latest> = latest.collect();
+        drop(view);
+        latest.sort_by(|a, b| a.labels.cmp(&b.labels).then(a.arrived_ms.cmp(&b.arrived_ms)));
+        // A series that was forgotten and came back may have two numbers for a while; the last one counts.
+        latest.reverse();
+        latest.dedup_by(|a, b| a.labels == b.labels);
+        latest.reverse();
+        latest
     }
 
     /// What is known about metric families, sorted by family.
     pub fn metadata(&self) -> Vec<(String, Metadata)> {
-        self.state.read().metadata.iter().map(|(n, m)| (n.clone(), m.clone())).collect()
+        self.engine.metadata.all()
     }
 
     /// What is known about one metric family.
     pub fn metadata_of(&self, family: &str) -> Option<Metadata> {
-        self.state.read().metadata.get(family).cloned()
+        self.engine.metadata.get(family)
     }
 
-    /// Exemplars of the series that pass, in the range.
+    /// Exemplars of the series that pass, in the range: the newest `ingest.max_exemplars` of all are kept.
     pub fn exemplars(&self, scope: &Scope, matchers: &[Matcher], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
-        let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
-        for (labels, exemplar) in &self.state.read().exemplars {
-            if range.contains(exemplar.timestamp_ms) && passes(scope, matchers, labels) {
-                found.entry(labels.clone()).or_default().push(exemplar.clone());
-            }
-        }
-        found.into_iter().collect()
+        self.engine.exemplars.select(scope, matchers, range)
     }
 
     /// Number of active series.
     pub fn series_count(&self) -> u64 {
-        self.state.read().series.len() as u64
+        self.engine.head.registry.series_count()
     }
 
     /// Writes the head into segments now; returns when they are installed.
@@ -144,7 +176,7 @@ impl Db {
     /// # Errors
     /// I/O errors; the head stays as it is then.
     pub fn flush(&self) -> Result<FlushReport, StorageError> {
-        Ok(FlushReport::default())
+        self.engine.flush()
     }
 
     /// Does all compaction that is due now.
@@ -160,115 +192,147 @@ impl Db {
     /// # Errors
     /// I/O errors.
     pub fn enforce_retention(&self) -> Result<RetentionReport, StorageError> {
-        Ok(RetentionReport::default())
+        self.engine.enforce_retention()
     }
 
-    /// Flushes and closes; later commits fail with [`CommitError::Closed`].
+    /// The state in numbers.
+    pub fn stats(&self) -> DbStats {
+        self.engine.stats()
+    }
+
+    /// What was found wrong on the disk since the database was opened, in words; the first hundred.
+    pub fn findings(&self) -> Vec<String> {
+        self.engine.counters.findings.all()
+    }
+
+    /// Flushes and closes; later commits fail with [`crate::CommitError::Closed`].
     ///
     /// # Errors
-    /// As [`Db::flush`].
+    /// As [`Db::flush`]; closed it is all the same, and the WAL has what is not in segments.
     pub fn close(&self) -> Result<(), StorageError> {
-        Ok(())
+        self.engine.queue.close();
+        let flushed = if self.threads.lock().is_empty() { Ok(()) } else { self.engine.flush().map(|_| ()) };
+        self.end();
+        flushed
     }
 
-    pub(crate) fn resolve(&self, key: RawKey) -> Option<Resolved> {
-        self.state.read().raw.get(&key).copied()
-    }
-
-    pub(crate) fn define(&self, key: Option<RawKey>, labels: &Labels) -> Result<SeriesRef, Refusal> {
-        let mut state = self.state.write();
-        let series = match state.by_labels.get(labels) {
-            Some(series) => *series,
-            None if state.series.len() as u64 >= self.options.series_max => {
-                return Err(Refusal::TooManySeries { limit: self.options.series_max });
-            }
-            None => {
-                let series = SeriesRef(u32::try_from(state.series.len()).unwrap_or(u32::MAX));
-                state.series.push(Series { labels: labels.clone(), samples: BTreeMap::new(), arrived_ms: i64::MIN });
-                state.by_labels.insert(labels.clone(), series);
-                series
-            }
-        };
-        if let Some(key) = key {
-            state.raw.insert(key, Resolved::Series(series));
+    /// Ends all threads and lets go of the directory.
+    fn end(&self) {
+        self.engine.flush_signal.stop();
+        self.engine.compact_signal.stop();
+        self.engine.queue.stop();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // One that panicked has said so on its own.
+            let _ = thread.join();
         }
-        Ok(series)
-    }
-
-    pub(crate) fn define_dropped(&self, key: RawKey) {
-        self.state.write().raw.insert(key, Resolved::Dropped);
-    }
-
-    pub(crate) fn has_labels<'a>(
-        &self,
-        series: SeriesRef,
-        mut labels: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> bool {
-        let have = self.state.read().series[series.0 as usize].labels.clone();
-        have.iter().all(|pair| labels.next() == Some(pair)) && labels.next().is_none()
-    }
-
-    pub(crate) fn commit(&self, batch: Batch<'_>) -> Result<Committed, CommitError> {
-        let now_ms = self.clock.now_ms();
-        let mut state = self.state.write();
-        state.sequence += 1;
-        let samples = batch.samples.len() as u64;
-        for (series, timestamp_ms, value) in batch.samples {
-            let series = &mut state.series[series.0 as usize];
-            series.samples.insert(timestamp_ms, value);
-            series.arrived_ms = now_ms;
-        }
-        for (series, exemplar) in batch.exemplars {
-            let labels = state.series[series.0 as usize].labels.clone();
-            state.exemplars.push((labels, exemplar));
-        }
-        state.metadata.extend(batch.metadata);
-        Ok(Committed { sequence: state.sequence, samples })
+        *self.engine.lock.lock() = None;
     }
 }
 
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Engine {
+    /// The oldest time that is kept, if there is a bound.
+    pub(crate) fn oldest_kept_ms(&self, now_ms: i64) -> Option<i64> {
+        self.options.retention_ms.map(|keep| now_ms.saturating_sub(keep))
+    }
+
+    /// Drops what is too old or too much.
+    pub(crate) fn enforce_retention(&self) -> Result<RetentionReport, StorageError> {
+        let keep = Keep {
+            oldest_ms: self.oldest_kept_ms(self.clock.now_ms()),
+            bytes_max: self.options.retention_bytes.map(|max| max.saturating_sub(self.wal_files.total_bytes())),
+        };
+        let gone = expired(self.manifest.lock().current(), keep);
+        let ids: Vec<u64> = gone.iter().map(|entry| entry.id).collect();
+        // False if a compaction replaced one of them in between: its result is looked at next time.
+        if ids.is_empty() || !self.install(&ids, &[], |_| (), |_| ())? {
+            return Ok(RetentionReport::default());
+        }
+        self.remove_segment_files(&ids);
+        let freed_bytes = gone.iter().map(|entry| entry.bytes).sum();
+        self.counters.retention_dropped_bytes.add(freed_bytes);
+        let left = self.manifest.lock().current().clone();
+        let mut days: Vec<i64> = gone.iter().filter_map(|entry| entry.day).collect();
+        days.sort_unstable();
+        days.dedup();
+        days.retain(|day| left.segments.iter().all(|entry| entry.day != Some(*day)));
+        Ok(RetentionReport { dropped_days: days.into_iter().map(day_text).collect(), freed_bytes })
+    }
+
+    fn stats(&self) -> DbStats {
+        let counters = &self.counters;
+        let (generations, segments, sequence) = {
+            let view = self.view.read();
+            let frozen = view.frozen.as_ref().map(|frozen| frozen.generation.clone());
+            let generations: Vec<_> = frozen.into_iter().chain([view.active.clone()]).collect();
+            (generations, view.segments.clone(), view.sequence)
+        };
+        let entries = || segments.iter().map(|live| &live.entry);
+        let raw_keys = self.head.raw_keys.size();
+        let quarantine = self.disk.list(&self.layout.quarantine_dir()).unwrap_or_default();
+        DbStats {
+            series: self.head.registry.series_count(),
+            retired_series: counters.retired_series.get(),
+            head_samples: generations.iter().map(|generation| generation.sample_count()).sum(),
+            head_bytes: generations.iter().map(|generation| generation.bytes()).sum(),
+            registry_bytes: self.head.registry.bytes() + self.head.newest.bytes(),
+            symbols: self.head.registry.symbols().size().0,
+            raw_keys: raw_keys.0,
+            raw_keys_bytes: raw_keys.1,
+            metadata_families: self.metadata.len() as u64,
+            metadata_dropped: counters.metadata_dropped.get(),
+            exemplars: self.exemplars.len() as u64,
+            sequence,
+            committed_batches: counters.committed_batches.get(),
+            committed_samples: counters.committed_samples.get(),
+            failed_batches: counters.failed_batches.get(),
+            refused_batches: counters.refused_batches.get(),
+            commit_groups: counters.commit_groups.get(),
+            pending_bytes: self.queue.pending_bytes(),
+            wal_files: self.wal_files.count(),
+            wal_bytes: self.wal_files.total_bytes(),
+            wal_files_started: self.wal_files.started(),
+            wal_rolls: counters.wal_rolls.get(),
+            wal_syncs: self.wal_files.syncs(),
+            wal_failures: counters.wal_failures.get(),
+            wal_damaged: counters.wal_damaged.get(),
+            wal_lost_samples: counters.wal_lost_samples.get(),
+            replayed_records: counters.replayed_records.get(),
+            replayed_samples: counters.replayed_samples.get(),
+            replay_us: counters.replay_us.get(),
+            open_us: counters.open_us.get(),
+            flushes: counters.flushes.get(),
+            flush_failures: counters.flush_failures.get(),
+            flushed_samples: counters.flushed_samples.get(),
+            segments: segments.len() as u64,
+            segment_bytes: entries().map(|entry| entry.bytes).sum(),
+            segment_samples: entries().map(|entry| entry.samples).sum(),
+            segments_written: counters.segments_written.get(),
+            segment_bytes_written: counters.segment_bytes_written.get(),
+            manifest_version: self.manifest.lock().current().version,
+            manifest_installs: counters.manifest_installs.get(),
+            compactions: counters.compactions.get(),
+            compaction_failures: counters.compaction_failures.get(),
+            compacted_samples: counters.compacted_samples.get(),
+            retention_dropped_bytes: counters.retention_dropped_bytes.get(),
+            quarantined: counters.quarantined.get(),
+            quarantine_files: quarantine.len() as u64,
+            open_snapshots: self.snapshots.count(),
+            free_bytes: counters.free_bytes.get(),
+            read_only: self.queue.read_only(),
+        }
+    }
+}
+
+/// True if labels pass the scope and all matchers.
 fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
     scope.forced().into_iter().chain(matchers).all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
 }
 
-/// A consistent view of the database.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    series: Vec<Series>,
-}
-
-impl SeriesSource for Snapshot {
-    fn select(
-        &self,
-        scope: &Scope,
-        matchers: &[Matcher],
-        _range: TimeRange,
-        _budget: &Budget,
-    ) -> Result<Box<dyn SeriesSet + '_>, SourceError> {
-        let set: Vec<&Series> = self.series.iter().filter(|s| passes(scope, matchers, &s.labels)).collect();
-        Ok(Box::new(Selected(set)))
-    }
-}
-
-struct Selected<'a>(Vec<&'a Series>);
-
-impl SeriesSet for Selected<'_> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn labels(&self, i: usize) -> Labels {
-        self.0[i].labels.clone()
-    }
-
-    fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
-        out.clear();
-        if !range.is_empty() {
-            for (&timestamp_ms, &value) in self.0[i].samples.range(range.start_ms..=range.end_ms) {
-                out.push(timestamp_ms, value);
-            }
-        }
-        budget.add_samples(out.len() as u64)?;
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -35,9 +35,11 @@ pub enum Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Too much is waiting; try again later.
-    #[error("too much is waiting to be written: limit ingest.max_pending_bytes = {limit} reached")]
+    #[error("too much is waiting to be written: limit {limit_name} = {limit} reached")]
     Overloaded {
-        /// `ingest.max_pending_bytes`
+        /// `ingest.max_pending_bytes`, `wal.max_bytes` or `head.max_samples`
+        limit_name: &'static str,
+        /// What it is set to.
         limit: u64,
         /// When to try again.
         retry_after: Duration,
@@ -92,6 +94,25 @@ pub enum StorageError {
         /// What is wrong.
         detail: String,
     },
+}
+
+impl StorageError {
+    /// The same error once more: one failed sync is told to every batch that waited for it.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            StorageError::Locked { path } => StorageError::Locked { path: path.clone() },
+            StorageError::NewerFormat { path, found, known } => {
+                StorageError::NewerFormat { path: path.clone(), found: *found, known: *known }
+            }
+            StorageError::Io { operation, path, source } => {
+                let source = std::io::Error::new(source.kind(), source.to_string());
+                StorageError::Io { operation, path: path.clone(), source }
+            }
+            StorageError::Corrupt { path, offset, detail } => {
+                StorageError::Corrupt { path: path.clone(), offset: *offset, detail: detail.clone() }
+            }
+        }
+    }
 }
 
 impl From<StorageError> for model::SourceError {

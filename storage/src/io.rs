@@ -34,12 +34,6 @@ pub trait Disk: Send + Sync + Debug {
     /// [`StorageError::Io`].
     fn open(&self, path: &Path) -> Result<Box<dyn Region>, StorageError>;
 
-    /// Makes the bytes of a file durable that another process may have written before it was killed.
-    ///
-    /// # Errors
-    /// [`StorageError::Io`].
-    fn sync_file(&self, path: &Path) -> Result<(), StorageError>;
-
     /// Renames a file; one that has the new name is replaced in the same step.
     ///
     /// # Errors

@@ -11,14 +11,25 @@ mod db;
 mod error;
 #[allow(dead_code, reason = "used by the segment writer, which is being built")]
 mod format;
+mod head;
 mod index;
 mod io;
+mod manifest;
+mod names;
 mod options;
+mod retention;
 #[allow(dead_code, unused_imports, reason = "the engine is being moved onto segments")]
 mod segment;
+mod snapshot;
+mod stats;
+mod wal;
 
 pub use batch::{Batch, Committed, Exemplar, RawKey, Resolved, SeriesRef};
-pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, Snapshot};
+pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport};
 pub use error::{CommitError, Refusal, StorageError};
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
+#[doc(hidden)]
+pub use options::{Probe, Step};
+pub use snapshot::Snapshot;
+pub use stats::DbStats;

@@ -1,6 +1,7 @@
 //! What a database is opened with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a batch's WAL record is synced.
@@ -28,6 +29,55 @@ impl Clock for SystemClock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         }
+    }
+}
+
+/// A place in the work of the engine at which tests pause it or end the process.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// A group of batches is about to be written to the WAL.
+    WalWrite,
+    /// It is written and not synced.
+    WalWritten,
+    /// It is synced and not visible.
+    WalSynced,
+    /// The next WAL file is about to be started.
+    WalRoll,
+    /// It is started.
+    WalRolled,
+    /// The head is frozen.
+    FlushFrozen,
+    /// A segment is written and synced, under its temporary name.
+    SegmentWritten,
+    /// It has its name.
+    SegmentRenamed,
+    /// All segments of a flush or a compaction have their names.
+    SegmentsDurable,
+    /// A manifest is written and not synced.
+    ManifestWritten,
+    /// It is synced, under its temporary name.
+    ManifestSynced,
+    /// It has its name.
+    ManifestRenamed,
+    /// Its name is durable.
+    ManifestDurable,
+    /// It counts.
+    ManifestInstalled,
+    /// The WAL files of a flush are removed.
+    WalRemoved,
+}
+
+/// Is told of each [`Step`], on the thread that does the work.
+#[doc(hidden)]
+pub trait Probe: Send + Sync + std::fmt::Debug {
+    /// The step is reached; the work goes on when this returns.
+    fn reached(&self, step: Step);
+}
+
+pub(crate) fn reached(probe: &Option<Arc<dyn Probe>>, step: Step) {
+    if let Some(probe) = probe {
+        probe.reached(step);
     }
 }
 
@@ -61,6 +111,15 @@ pub struct DbOptions {
     pub open_partitions_max: usize,
     /// Free space on the file system below which the store turns read-only (`storage.min_free_bytes`).
     pub free_bytes_min: u64,
+    /// How long a series may be without samples until the head forgets it (`head.series_idle`).
+    pub series_idle_max: Duration,
+    /// Metric families whose type and help are kept (`ingest.max_metadata`); more are not noted.
+    pub metadata_max: usize,
+    /// Exemplars that are kept, the newest (`ingest.max_exemplars`).
+    pub exemplars_max: usize,
+    /// Tests hear of each step here.
+    #[doc(hidden)]
+    pub probe: Option<Arc<dyn Probe>>,
 }
 
 impl DbOptions {
@@ -80,6 +139,10 @@ impl DbOptions {
             pending_bytes_max: 256 << 20,
             open_partitions_max: 64,
             free_bytes_min: 256 << 20,
+            series_idle_max: Duration::from_secs(20 * 60),
+            metadata_max: 200_000,
+            exemplars_max: 100_000,
+            probe: None,
         }
     }
 }

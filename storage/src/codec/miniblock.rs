@@ -85,15 +85,17 @@ impl Packed {
     }
 
     fn encode(self, values: &[i64], out: &mut Vec<u8>) {
-        let form = if self.exceptions > 0 { FORM_EXCEPTIONS } else { FORM_PACKED };
-        out.put_u8(form << 6 | self.width as u8);
-        out.put_zigzag(self.base);
         let mut offsets = [0_u64; ROW];
         let offsets = &mut offsets[..values.len()];
         for (offset, value) in offsets.iter_mut().zip(values) {
             *offset = value.wrapping_sub(self.base).cast_unsigned();
         }
-        if self.exceptions > 0 {
+        // Offsets wrap: a value far below the base may fit although it was planned as an exception.
+        let exceptions = self.exceptions > 0 && offsets.iter().any(|offset| bits(*offset) > self.width);
+        let form = if exceptions { FORM_EXCEPTIONS } else { FORM_PACKED };
+        out.put_u8(form << 6 | self.width as u8);
+        out.put_zigzag(self.base);
+        if exceptions {
             put_exceptions(offsets, self.width, out);
         }
         pack(offsets, self.width, out);
@@ -323,6 +325,14 @@ mod tests {
 
     fn form(bytes: &[u8]) -> u8 {
         bytes[0] >> 6
+    }
+
+    /// The least is more than half the range of integers below the others, and so wraps to a little above them.
+    #[test]
+    fn what_is_planned_as_an_exception_may_wrap_into_the_width() {
+        for preference in Preference::ALL {
+            round_trip(&[i64::MAX, i64::MIN, i64::MAX, i64::MAX - 86_399_999], preference);
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn holding<I: LabelIndex + ?Sized>(index: &I, matcher: &Matcher) -> Result<Roari
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use model::Labels;
     use proptest::prelude::*;

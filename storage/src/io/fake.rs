@@ -257,11 +257,6 @@ impl Disk for FakeDisk {
         Ok(Box::new(FakeRegion { bytes: state.files[file].bytes.clone(), path: path.to_owned() }))
     }
 
-    fn sync_file(&self, path: &Path) -> Result<(), StorageError> {
-        let file = self.0.lock().file_of("sync", path)?;
-        FakeFile { disk: self.clone(), file, path: path.to_owned() }.sync()
-    }
-
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
         let file = state.file_of("rename", from)?;

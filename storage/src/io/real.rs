@@ -52,11 +52,6 @@ impl Disk for RealDisk {
         Ok(Box::new(MappedRegion { map, path: path.to_owned() }))
     }
 
-    fn sync_file(&self, path: &Path) -> Result<(), StorageError> {
-        let synced = File::open(path).and_then(|file| file.sync_all());
-        synced.map_err(|source| io_error("sync", path, source))
-    }
-
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
         fs::rename(from, to).map_err(|source| io_error("rename", from, source))
     }
@@ -224,7 +219,6 @@ mod tests {
             disk.remove(&two).unwrap();
             disk.remove(&two).unwrap();
             assert_eq!(disk.len(&two).unwrap(), None);
-            disk.sync_file(&one).unwrap();
             disk.remove(&one).unwrap();
             assert_eq!(&*region.read_all().unwrap(), b"hello world", "a region outlives its name");
             disk.create(&one).unwrap();

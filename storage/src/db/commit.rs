@@ -1,0 +1,411 @@
+//! The queue of batches between those who commit and the one thread that writes.
+//!
+//! A batch gets its sequence and its WAL record here, in the order of both; its caller then waits for its [`Ticket`].
+//! While the committer writes and syncs one group, the next one gathers: one sync serves all that wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Metadata;
+use parking_lot::{Condvar, Mutex};
+
+use crate::batch::{Committed, Exemplar, SeriesRef};
+use crate::error::{CommitError, StorageError};
+use crate::head::generation::Generation;
+use crate::head::registry::Registry;
+use crate::wal::record::{BODY_MAX_BYTES, RecordEncoder, Stamp, SymbolLabel};
+
+/// What a refused sender is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Bytes that a sample takes while it waits: in the batch and in its record.
+const SAMPLE_BYTES: usize = 40;
+/// No queue takes more than what fits one record, whatever the options say.
+pub(crate) const PENDING_BYTES_MAX: u64 = BODY_MAX_BYTES as u64 / 2;
+
+/// What a batch holds.
+#[derive(Debug, Default)]
+pub(crate) struct BatchContent {
+    pub(crate) samples: Vec<(SeriesRef, i64, f64)>,
+    pub(crate) metadata: Vec<(String, Metadata)>,
+    pub(crate) exemplars: Vec<(SeriesRef, Exemplar)>,
+}
+
+impl BatchContent {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.metadata.is_empty() && self.exemplars.is_empty()
+    }
+
+    /// Bytes for the account of what waits.
+    fn pending_bytes(&self) -> u64 {
+        let metadata = self.metadata.iter().map(|(family, m)| family.len() + m.help.len() + m.unit.len() + 64);
+        let exemplars = self.exemplars.iter().map(|(_, exemplar)| exemplar.labels.heap_bytes() + 64);
+        (self.samples.len() * SAMPLE_BYTES + metadata.sum::<usize>() + exemplars.sum::<usize>()) as u64
+    }
+}
+
+/// A batch that waits for its sync.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) content: BatchContent,
+    pub(crate) sequence: u64,
+    pub(crate) arrived_ms: i64,
+    bytes: u64,
+    ticket: Arc<Ticket<Result<Committed, CommitError>>>,
+}
+
+impl Waiting {
+    /// Tells the caller how it ended.
+    pub(crate) fn finish(&self, result: Result<Committed, CommitError>) {
+        self.ticket.finish(result);
+    }
+}
+
+/// Hands one value from one thread to another.
+#[derive(Debug)]
+pub(crate) struct Ticket<T> {
+    value: Mutex<Option<T>>,
+    done: Condvar,
+}
+
+impl<T> Ticket<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Ticket { value: Mutex::new(None), done: Condvar::new() })
+    }
+
+    pub(crate) fn finish(&self, value: T) {
+        *self.value.lock() = Some(value);
+        self.done.notify_all();
+    }
+
+    pub(crate) fn wait(&self) -> T {
+        let mut value = self.value.lock();
+        loop {
+            if let Some(value) = value.take() {
+                return value;
+            }
+            self.done.wait(&mut value);
+        }
+    }
+}
+
+/// A head that is frozen, and the first WAL file that is needed when it is in segments.
+#[derive(Debug, Clone)]
+pub(crate) struct Frozen {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) wal_floor: u64,
+}
+
+/// Asks the committer to freeze the head.
+pub(crate) type FreezeTicket = Arc<Ticket<Result<Frozen, StorageError>>>;
+
+/// What the committer has to do next.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) group: Vec<Waiting>,
+    /// The records of the group.
+    pub(crate) records: Vec<u8>,
+    pub(crate) freeze: Option<FreezeTicket>,
+    /// Try to start a WAL file again.
+    pub(crate) reopen: bool,
+    pub(crate) stop: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct CommitQueue {
+    state: Mutex<State>,
+    work: Condvar,
+    pending_bytes_max: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    encoder: RecordEncoder,
+    numbers: WalNumbers,
+    next_sequence: u64,
+    waiting: Vec<Waiting>,
+    records: Vec<u8>,
+    /// Of all batches that are not finished.
+    pending_bytes: u64,
+    freeze: Option<FreezeTicket>,
+    reopen: bool,
+    stop: bool,
+    closed: bool,
+    /// Why nothing can be written: the WAL itself, or somebody's rule.
+    wal_down: Option<String>,
+    read_only: Option<String>,
+}
+
+/// Which series have a WAL number in the current WAL generation.
+#[derive(Debug, Default)]
+struct WalNumbers {
+    generation: u32,
+    next: u32,
+    /// Generation and number, by series.
+    by_series: Vec<(u32, u32)>,
+}
+
+impl WalNumbers {
+    fn get(&self, series: SeriesRef) -> Option<u32> {
+        self.by_series.get(series.0 as usize).filter(|(generation, _)| *generation == self.generation).map(|(_, n)| *n)
+    }
+
+    /// Gives the series a number; false if it has one.
+    fn claim(&mut self, series: SeriesRef) -> bool {
+        if self.get(series).is_some() {
+            return false;
+        }
+        let index = series.0 as usize;
+        if self.by_series.len() <= index {
+            self.by_series.resize(index + 1, (0, 0));
+        }
+        if let Some(slot) = self.by_series.get_mut(index) {
+            *slot = (self.generation, self.next);
+            self.next += 1;
+        }
+        true
+    }
+
+    fn begin_generation(&mut self) {
+        self.generation += 1;
+        self.next = 0;
+    }
+}
+
+impl CommitQueue {
+    /// A queue whose first batch gets `next_sequence` and is written in WAL generation `generation`, which is above 0.
+    pub(crate) fn new(next_sequence: u64, generation: u32, pending_bytes_max: u64) -> Self {
+        let state = State {
+            encoder: RecordEncoder::new(),
+            numbers: WalNumbers { generation, ..WalNumbers::default() },
+            next_sequence,
+            waiting: Vec::new(),
+            records: Vec::new(),
+            pending_bytes: 0,
+            freeze: None,
+            reopen: false,
+            stop: false,
+            closed: false,
+            wal_down: None,
+            read_only: None,
+        };
+        let pending_bytes_max = pending_bytes_max.min(PENDING_BYTES_MAX);
+        CommitQueue { state: Mutex::new(state), work: Condvar::new(), pending_bytes_max }
+    }
+
+    /// Puts a batch in and waits until it is durable and visible.
+    pub(crate) fn commit(
+        &self,
+        content: BatchContent,
+        arrived_ms: i64,
+        registry: &Registry,
+    ) -> Result<Committed, CommitError> {
+        let bytes = content.pending_bytes();
+        let ticket = Ticket::new();
+        {
+            let mut state = self.state.lock();
+            state.check_writable()?;
+            if content.is_empty() {
+                return Ok(Committed { sequence: state.next_sequence.saturating_sub(1), samples: 0 });
+            }
+            if state.pending_bytes.saturating_add(bytes) > self.pending_bytes_max {
+                return Err(overloaded(self.pending_bytes_max));
+            }
+            let sequence = state.next_sequence;
+            let waiting = Waiting { content, sequence, arrived_ms, bytes, ticket: ticket.clone() };
+            if !state.encode(&waiting, registry) {
+                // The numbers that it took are not in any record.
+                state.renumber(registry);
+                return Err(overloaded(self.pending_bytes_max));
+            }
+            state.next_sequence += 1;
+            state.pending_bytes += bytes;
+            state.waiting.push(waiting);
+            self.work.notify_one();
+        }
+        ticket.wait()
+    }
+
+    /// Waits for work, at most this long.
+    pub(crate) fn take(&self, timeout: Duration) -> Work {
+        let mut state = self.state.lock();
+        if !state.has_work() {
+            self.work.wait_for(&mut state, timeout);
+        }
+        let freeze = state.freeze.take();
+        let (group, records) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.records));
+        if freeze.is_some() {
+            // What comes after the freeze defines its series anew: the files before it will go.
+            state.numbers.begin_generation();
+        }
+        Work { group, records, freeze, reopen: std::mem::take(&mut state.reopen), stop: state.stop }
+    }
+
+    /// Takes finished batches off the account, and `records` back for their memory.
+    pub(crate) fn release(&self, group: &[Waiting], mut records: Vec<u8>) {
+        let mut state = self.state.lock();
+        state.pending_bytes -= group.iter().map(|waiting| waiting.bytes).sum::<u64>();
+        if state.records.capacity() == 0 {
+            records.clear();
+            state.records = records;
+        }
+    }
+
+    /// After records were lost: what waits is encoded anew, so that it defines all series it uses.
+    pub(crate) fn renumber(&self, registry: &Registry) {
+        self.state.lock().renumber(registry);
+    }
+
+    /// The WAL cannot be written: refuses everything, also what waits already.
+    pub(crate) fn wal_down(&self, reason: String) {
+        let mut state = self.state.lock();
+        state.records.clear();
+        let refused = std::mem::take(&mut state.waiting);
+        state.pending_bytes -= refused.iter().map(|waiting| waiting.bytes).sum::<u64>();
+        for waiting in refused {
+            waiting.finish(Err(CommitError::ReadOnly(reason.clone())));
+        }
+        if let Some(freeze) = state.freeze.take() {
+            let source = std::io::Error::other(reason.clone());
+            freeze.finish(Err(StorageError::Io { operation: "freeze", path: Default::default(), source }));
+        }
+        state.wal_down = Some(reason);
+    }
+
+    /// The WAL can be written again.
+    pub(crate) fn wal_up(&self) {
+        self.state.lock().wal_down = None;
+    }
+
+    /// True while the WAL cannot be written.
+    pub(crate) fn is_wal_down(&self) -> bool {
+        self.state.lock().wal_down.is_some()
+    }
+
+    /// Asks the committer to try to start a WAL file again.
+    pub(crate) fn request_reopen(&self) {
+        self.state.lock().reopen = true;
+        self.work.notify_one();
+    }
+
+    /// Refuses batches for this reason, or takes them again.
+    pub(crate) fn set_read_only(&self, reason: Option<String>) {
+        self.state.lock().read_only = reason;
+    }
+
+    /// Why batches are refused, if they are.
+    pub(crate) fn read_only(&self) -> Option<String> {
+        let state = self.state.lock();
+        state.wal_down.clone().or_else(|| state.read_only.clone())
+    }
+
+    /// Freezes the head behind all batches that are in the queue now.
+    ///
+    /// # Errors
+    /// I/O errors of the next WAL file.
+    pub(crate) fn freeze(&self) -> Result<Frozen, StorageError> {
+        let ticket: FreezeTicket = Ticket::new();
+        {
+            let mut state = self.state.lock();
+            if state.stop || state.wal_down.is_some() {
+                let reason = state.wal_down.clone().unwrap_or_else(|| "the store is closed".to_owned());
+                let source = std::io::Error::other(reason);
+                return Err(StorageError::Io { operation: "freeze", path: Default::default(), source });
+            }
+            state.freeze = Some(ticket.clone());
+            self.work.notify_one();
+        }
+        ticket.wait()
+    }
+
+    /// Forgets the WAL numbers of series whose numbers will be used again.
+    pub(crate) fn forget(&self, series: &[SeriesRef]) {
+        let mut state = self.state.lock();
+        for series in series {
+            if let Some(slot) = state.numbers.by_series.get_mut(series.0 as usize) {
+                *slot = (0, 0);
+            }
+        }
+    }
+
+    /// Refuses new batches; what waits goes on.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Ends the committer when nothing waits any more.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        (state.closed, state.stop) = (true, true);
+        self.work.notify_one();
+    }
+
+    /// Bytes of batches that are not finished.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.state.lock().pending_bytes
+    }
+}
+
+fn overloaded(limit: u64) -> CommitError {
+    CommitError::Overloaded { limit_name: "ingest.max_pending_bytes", limit, retry_after: RETRY_AFTER }
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || self.freeze.is_some() || self.reopen || self.stop
+    }
+
+    fn check_writable(&self) -> Result<(), CommitError> {
+        if self.closed {
+            return Err(CommitError::Closed);
+        }
+        match self.wal_down.as_ref().or(self.read_only.as_ref()) {
+            Some(reason) => Err(CommitError::ReadOnly(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends the batch's record; false if it does not fit into one.
+    fn encode(&mut self, waiting: &Waiting, registry: &Registry) -> bool {
+        let State { encoder, numbers, records, .. } = self;
+        let content = &waiting.content;
+        let used = content.samples.iter().map(|(series, _, _)| *series);
+        let used = used.chain(content.exemplars.iter().map(|(series, _)| *series));
+        let new: Vec<SeriesRef> = used.filter(|series| numbers.claim(*series)).collect();
+        if !new.is_empty() {
+            let view = registry.view();
+            for series in new {
+                let label = |(name_symbol, value_symbol)| SymbolLabel {
+                    name_symbol,
+                    name: view.text(name_symbol),
+                    value_symbol,
+                    value: view.text(value_symbol),
+                };
+                encoder.define(numbers.get(series).unwrap_or_default(), view.pairs(series).map(label));
+            }
+        }
+        let number = |series: SeriesRef| numbers.get(series).unwrap_or_default();
+        encoder.samples(content.samples.iter().map(|(series, ms, value)| (number(*series), *ms, *value)));
+        encoder.metadata(content.metadata.iter().map(|(family, metadata)| (family.as_str(), metadata)));
+        encoder.exemplars(
+            content
+                .exemplars
+                .iter()
+                .map(|(series, exemplar)| (number(*series), exemplar.timestamp_ms, exemplar.value, &exemplar.labels)),
+        );
+        let stamp =
+            Stamp { generation: numbers.generation, sequence: waiting.sequence, arrived_ms: waiting.arrived_ms };
+        encoder.finish(stamp, records).is_ok()
+    }
+
+    fn renumber(&mut self, registry: &Registry) {
+        self.numbers.begin_generation();
+        self.records.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        for one in &waiting {
+            // Each fitted into a record before.
+            self.encode(one, registry);
+        }
+        self.waiting = waiting;
+    }
+}

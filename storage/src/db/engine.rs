@@ -1,0 +1,208 @@
+//! What all threads of a database share, and the view that readers take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::commit::{BatchContent, CommitQueue, Frozen};
+use super::exemplars::ExemplarRing;
+use super::metadata::MetadataMap;
+use super::prepared::Prepared;
+use crate::batch::Committed;
+use crate::error::{CommitError, StorageError};
+use crate::head::Head;
+use crate::head::generation::Generation;
+use crate::io::{Disk, DiskLock};
+use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
+use crate::names::Layout;
+use crate::options::{Clock, DbOptions};
+use crate::segment::Segment;
+use crate::snapshot::OpenSnapshots;
+use crate::stats::Counters;
+use crate::wal::log::WalFiles;
+
+/// Times `head.max_samples` at which batches are refused: the flush cannot keep up.
+const HEAD_SLACK: u64 = 2;
+/// What a refused sender is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What all threads of a database share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) options: DbOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) layout: Layout,
+    pub(crate) head: Head,
+    pub(crate) queue: CommitQueue,
+    pub(crate) view: RwLock<View>,
+    pub(crate) snapshots: OpenSnapshots,
+    pub(crate) metadata: MetadataMap,
+    pub(crate) exemplars: ExemplarRing,
+    pub(crate) counters: Counters,
+    pub(crate) wal_files: Arc<WalFiles>,
+    pub(crate) manifest: Mutex<ManifestStore>,
+    /// Ids of segments are given out here; above all that are on the disk.
+    pub(crate) next_segment: AtomicU64,
+    /// Held by the one flush that runs; what a flush wrote whose install failed.
+    pub(crate) flushing: Mutex<Option<Prepared>>,
+    /// Held by the one compaction that runs.
+    pub(crate) compacting: Mutex<()>,
+    /// Segments in which a reader found something corrupt.
+    pub(crate) suspects: Mutex<Vec<u64>>,
+    pub(crate) flush_signal: Signal,
+    pub(crate) compact_signal: Signal,
+    pub(crate) flush_requested: AtomicBool,
+    pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+/// A segment that counts.
+#[derive(Debug)]
+pub(crate) struct LiveSegment {
+    pub(crate) entry: SegmentEntry,
+    pub(crate) segment: Segment,
+}
+
+/// What a reader sees. It changes as a whole: under the write lock a group of batches is applied, the head is frozen,
+/// or a frozen head is swapped for its segments.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) active: Arc<Generation>,
+    pub(crate) frozen: Option<Frozen>,
+    /// In order of sequence.
+    pub(crate) segments: Arc<Vec<Arc<LiveSegment>>>,
+    /// Sequence of the last batch that is visible.
+    pub(crate) sequence: u64,
+}
+
+impl Engine {
+    /// Makes a batch durable and visible.
+    pub(crate) fn commit(&self, content: BatchContent) -> Result<Committed, CommitError> {
+        let committed = self.check_bounds().and_then(|()| {
+            let arrived_ms = self.clock.now_ms();
+            self.queue.commit(content, arrived_ms, &self.head.registry)
+        });
+        if committed.as_ref().is_err_and(|error| !matches!(error, CommitError::Storage(_))) {
+            self.counters.refused_batches.add(1);
+        }
+        committed
+    }
+
+    /// The bounds of what a replay would have to read and of what the head holds.
+    fn check_bounds(&self) -> Result<(), CommitError> {
+        let overloaded = |limit_name, limit| {
+            self.flush_signal.raise();
+            Err(CommitError::Overloaded { limit_name, limit, retry_after: RETRY_AFTER })
+        };
+        if self.wal_files.total_bytes() >= self.options.wal_bytes_max {
+            return overloaded("wal.max_bytes", self.options.wal_bytes_max);
+        }
+        if self.head_samples() >= self.options.head_samples_max.saturating_mul(HEAD_SLACK) {
+            return overloaded("head.max_samples", self.options.head_samples_max);
+        }
+        Ok(())
+    }
+
+    /// Samples in the head, frozen ones included.
+    pub(crate) fn head_samples(&self) -> u64 {
+        let view = self.view.read();
+        let frozen = view.frozen.as_ref().map_or(0, |frozen| frozen.generation.sample_count());
+        view.active.sample_count() + frozen
+    }
+
+    /// A path for a new segment while it is written, and its id.
+    pub(crate) fn new_segment(&self) -> u64 {
+        self.next_segment.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes a change of the live set durable and then visible; false, without any change, if a segment to be removed
+    /// does not count any more.
+    ///
+    /// # Errors
+    /// I/O errors; see [`ManifestStore::install`].
+    pub(crate) fn install(
+        &self,
+        removed: &[u64],
+        added: &[Arc<LiveSegment>],
+        edit: impl FnOnce(&mut Manifest),
+        also: impl FnOnce(&mut View),
+    ) -> Result<bool, StorageError> {
+        let mut store = self.manifest.lock();
+        if removed.iter().any(|id| store.current().segment(*id).is_none()) {
+            return Ok(false);
+        }
+        let mut next = store.current().with(removed, added.iter().map(|live| live.entry.clone()).collect());
+        next.next_segment = self.next_segment.load(Ordering::Relaxed);
+        edit(&mut next);
+        store.install(next, |_| {
+            let mut view = self.view.write();
+            let kept = view.segments.iter().filter(|live| !removed.contains(&live.entry.id));
+            let mut segments: Vec<Arc<LiveSegment>> = kept.chain(added).cloned().collect();
+            segments.sort_by_key(|live| (live.entry.sequence_min, live.entry.id));
+            view.segments = Arc::new(segments);
+            also(&mut view);
+        })?;
+        self.counters.manifest_installs.add(1);
+        Ok(true)
+    }
+
+    /// Removes the files of segments that do not count any more. Who still reads them goes on.
+    pub(crate) fn remove_segment_files(&self, ids: &[u64]) {
+        for id in ids {
+            // One that stays does not count, and goes at the next start.
+            let _ = self.disk.remove(&self.layout.segment(*id));
+        }
+    }
+
+    /// Notes that a segment gave an error; it is looked at in the background.
+    pub(crate) fn suspect(&self, id: u64, error: &StorageError) {
+        if matches!(error, StorageError::Corrupt { .. }) {
+            self.suspects.lock().push(id);
+            self.flush_signal.raise();
+        }
+    }
+}
+
+/// Wakes a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    state: Mutex<SignalState>,
+    raised: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SignalState {
+    raised: bool,
+    stop: bool,
+}
+
+impl Signal {
+    /// Wakes the thread, now or when it waits next.
+    pub(crate) fn raise(&self) {
+        self.state.lock().raised = true;
+        self.raised.notify_one();
+    }
+
+    /// Tells the thread to end.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stop = true;
+        self.raised.notify_one();
+    }
+
+    /// Waits until raised, at most this long; false if the thread must end.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.raised && !state.stop {
+            self.raised.wait_for(&mut state, timeout);
+        }
+        state.raised = false;
+        !state.stop
+    }
+
+    /// True if the thread must end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().stop
+    }
+}

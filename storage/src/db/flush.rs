@@ -1,0 +1,191 @@
+//! From the head into segments: freeze, write, install, and then the WAL goes.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use model::{SampleColumns, TimeRange};
+
+use super::FlushReport;
+use super::commit::Frozen;
+use super::engine::Engine;
+use super::prepared::{OpenSegment, Partition, Prepared};
+use crate::batch::SeriesRef;
+use crate::error::StorageError;
+use crate::head::registry::OrderedSeries;
+use crate::options::{Step, reached};
+
+impl Engine {
+    /// Asks for a flush in the background.
+    pub(crate) fn request_flush(&self) {
+        self.flush_requested.store(true, Ordering::Release);
+        self.flush_signal.raise();
+    }
+
+    /// Wakes the flusher if the head or the WAL is large enough. Half of the WAL's bound, because it goes on growing
+    /// while the head is written.
+    pub(crate) fn flush_if_due(&self) {
+        let samples = self.view.read().active.sample_count();
+        if samples >= self.options.head_samples_max || self.wal_files.total_bytes() >= self.options.wal_bytes_max / 2 {
+            self.request_flush();
+        }
+    }
+
+    /// True if the oldest sample in the head is older than it may be.
+    pub(crate) fn is_head_old(&self) -> bool {
+        let age_max = i64::try_from(self.options.head_age_max.as_millis()).unwrap_or(i64::MAX);
+        let oldest = self.view.read().active.oldest_arrival_ms();
+        oldest.is_some_and(|oldest| oldest.saturating_add(age_max) <= self.clock.now_ms())
+    }
+
+    /// Writes all that is in the head now into segments.
+    ///
+    /// # Errors
+    /// I/O errors; the samples stay in the head and in the WAL then.
+    pub(crate) fn flush(&self) -> Result<FlushReport, StorageError> {
+        let mut prepared = self.flushing.lock();
+        let mut report = FlushReport::default();
+        let done = self.flush_steps(&mut prepared, &mut report);
+        if done.is_err() {
+            self.counters.flush_failures.add(1);
+        }
+        done.map(|()| report)
+    }
+
+    fn flush_steps(&self, prepared: &mut Option<Prepared>, report: &mut FlushReport) -> Result<(), StorageError> {
+        // One that failed before has left its head frozen.
+        let left = self.view.read().frozen.clone();
+        if let Some(frozen) = left {
+            self.flush_frozen(&frozen, prepared, report)?;
+        }
+        let is_empty = self.view.read().active.sample_count() == 0;
+        if is_empty && self.wal_files.total_bytes() < self.options.wal_file_bytes {
+            return Ok(());
+        }
+        let frozen = self.queue.freeze()?;
+        reached(&self.options.probe, Step::FlushFrozen);
+        self.flush_frozen(&frozen, prepared, report)
+    }
+
+    fn flush_frozen(
+        &self,
+        frozen: &Frozen,
+        prepared: &mut Option<Prepared>,
+        report: &mut FlushReport,
+    ) -> Result<(), StorageError> {
+        if prepared.is_none() {
+            let mut written = Prepared::default();
+            let done = self.write_frozen(frozen, &mut written).and_then(|()| written.make_durable(self));
+            if let Err(error) = done {
+                written.discard(self);
+                return Err(error);
+            }
+            *prepared = Some(written);
+        }
+        let live = prepared.as_ref().map(|prepared| prepared.live.clone()).unwrap_or_default();
+        // A failed install leaves open whether these segments count after a crash: they stay prepared for the next try.
+        let flushed = frozen.generation.sequences().map_or(0, |(_, last)| last);
+        self.install(
+            &[],
+            &live,
+            |manifest| {
+                manifest.wal_floor = frozen.wal_floor;
+                manifest.flushed_sequence = manifest.flushed_sequence.max(flushed);
+            },
+            |view| view.frozen = None,
+        )?;
+        *prepared = None;
+        let samples = live.iter().map(|live| live.entry.samples).sum::<u64>();
+        self.counters.flushes.add(1);
+        self.counters.flushed_samples.add(samples);
+        report.samples += samples;
+        report.segments += live.len() as u64;
+        self.wal_files.remove_below(frozen.wal_floor, &*self.disk, &self.layout);
+        reached(&self.options.probe, Step::WalRemoved);
+        self.forget_idle_series();
+        self.compact_signal.raise();
+        Ok(())
+    }
+
+    /// Writes the segments of a frozen head, one per day, the oldest days together if there are too many.
+    fn write_frozen(&self, frozen: &Frozen, prepared: &mut Prepared) -> Result<(), StorageError> {
+        let generation = &frozen.generation;
+        let Some(sequences) = generation.sequences() else { return Ok(()) };
+        let series = generation.series();
+        let mut days = BTreeSet::new();
+        for series in &series {
+            generation.add_days(*series, &mut days);
+        }
+        let ordered = self.head.registry.ordered(&series);
+        let metadata = self.metadata.all();
+        let partitions = partitions(&days, self.options.open_partitions_max);
+        for (i, partition) in partitions.iter().enumerate() {
+            let (open, mut writer) = OpenSegment::create(self, *partition, sequences)?;
+            if i + 1 == partitions.len() {
+                // All of it with the newest day: retention drops the others first.
+                writer.set_metadata(&metadata);
+            }
+            let read = |series: SeriesRef, out: &mut SampleColumns| {
+                generation.read(series, u64::MAX, partition.times, out);
+            };
+            write_series(&ordered, partition.times, &read, &mut writer, |series| generation.times(series))?;
+            prepared.live.extend(open.finish(writer)?);
+        }
+        Ok(())
+    }
+
+    /// Lets the head forget series that have had no samples for long.
+    fn forget_idle_series(&self) {
+        let idle_ms = i64::try_from(self.options.series_idle_max.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = self.clock.now_ms().saturating_sub(idle_ms);
+        let active = self.view.read().active.clone();
+        let retired = self.head.collect(&active, since_ms, |series| self.queue.forget(series));
+        self.counters.retired_series.add(retired);
+    }
+}
+
+fn write_series(
+    ordered: &OrderedSeries,
+    times: TimeRange,
+    read: &dyn Fn(SeriesRef, &mut SampleColumns),
+    writer: &mut crate::segment::SegmentWriter,
+    times_of: impl Fn(SeriesRef) -> Option<TimeRange>,
+) -> Result<(), StorageError> {
+    let mut samples = SampleColumns::default();
+    for (i, series) in ordered.series().enumerate() {
+        if !times_of(series).is_some_and(|have| have.overlaps(&times)) {
+            continue;
+        }
+        samples.clear();
+        read(series, &mut samples);
+        if !samples.is_empty() {
+            writer.add_series(&ordered.labels(i), &samples)?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest `days_max` days each in a partition of its own, what is older in one; in order of time.
+fn partitions(days: &BTreeSet<i64>, days_max: usize) -> Vec<Partition> {
+    let own: Vec<i64> = days.iter().rev().take(days_max.max(1)).copied().collect();
+    let mut out: Vec<Partition> = own.iter().map(|day| Partition::of_day(*day)).collect();
+    if let Some(oldest) = own.last().filter(|_| days.len() > own.len()) {
+        out.push(Partition::before_day(*oldest));
+    }
+    out.reverse();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_days_share_a_partition_when_there_are_too_many() {
+        let days: BTreeSet<i64> = [3, 5, 7].into();
+        let own = |day| Partition::of_day(day);
+        assert_eq!(partitions(&days, 3), [own(3), own(5), own(7)]);
+        assert_eq!(partitions(&days, 2), [Partition::before_day(5), own(5), own(7)]);
+        assert_eq!(partitions(&days, 0), [Partition::before_day(7), own(7)]);
+        assert_eq!(partitions(&BTreeSet::new(), 2), []);
+    }
+}

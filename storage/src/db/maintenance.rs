@@ -1,0 +1,87 @@
+//! What goes on in the background: flushes, retention, the watch over free space and suspects, compaction.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::open::keep_in_quarantine;
+use crate::error::StorageError;
+
+/// How often the watch looks round.
+const LOOK_ROUND: Duration = Duration::from_secs(1);
+/// Pause after a failed flush or compaction.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How often retention is applied without being asked.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+/// Above the floor of free space by this part, the store takes writes again: it must not swing to and fro.
+const SPACE_SLACK: u64 = 16;
+
+/// The thread that flushes and watches.
+pub(crate) fn run_flusher(engine: &Arc<Engine>) {
+    let mut paused_until = Instant::now();
+    let mut retention_due = Instant::now() + RETENTION_EVERY;
+    while engine.flush_signal.wait(LOOK_ROUND) {
+        engine.watch_space();
+        if engine.queue.is_wal_down() {
+            engine.queue.request_reopen();
+        }
+        engine.look_at_suspects();
+        let now = Instant::now();
+        if now >= paused_until && (engine.flush_requested.swap(false, Ordering::AcqRel) || engine.is_head_old()) {
+            if engine.flush().is_err() {
+                engine.flush_requested.store(true, Ordering::Release);
+                paused_until = now + AFTER_FAILURE;
+            }
+        }
+        if now >= retention_due {
+            retention_due = now + RETENTION_EVERY;
+            // What fails is tried again next time.
+            let _ = engine.enforce_retention();
+        }
+    }
+}
+
+impl Engine {
+    /// Below the floor of free space: read-only; above it again: writable.
+    pub(crate) fn watch_space(&self) {
+        let Ok(space) = self.disk.space(self.layout.root()) else { return };
+        self.counters.free_bytes.set(space.free_bytes);
+        let floor = self.options.free_bytes_min;
+        if space.free_bytes < floor {
+            let reason =
+                format!("{} bytes are free, storage.min_free_bytes is {floor}; it goes on by itself", space.free_bytes);
+            self.queue.set_read_only(Some(reason));
+        } else if space.free_bytes >= floor.saturating_add(floor / SPACE_SLACK) {
+            self.queue.set_read_only(None);
+        }
+    }
+
+    /// Takes segments out in which a reader found something corrupt, if that is so.
+    fn look_at_suspects(&self) {
+        let mut suspects = std::mem::take(&mut *self.suspects.lock());
+        suspects.sort_unstable();
+        suspects.dedup();
+        for id in suspects {
+            let live = self.view.read().segments.iter().find(|live| live.entry.id == id).cloned();
+            let corrupt = |live: &Arc<super::engine::LiveSegment>| {
+                live.segment.verify().iter().any(|error| matches!(error, StorageError::Corrupt { .. }))
+            };
+            // If it cannot be moved now, the next read of it brings it back here.
+            if live.as_ref().is_some_and(corrupt) {
+                let _ = self.quarantine(id);
+            }
+        }
+    }
+
+    fn quarantine(&self, id: u64) -> Result<(), StorageError> {
+        keep_in_quarantine(&*self.disk, &self.layout, id)?;
+        if self.install(&[id], &[], |_| (), |_| ())? {
+            self.remove_segment_files(&[id]);
+            self.counters.quarantined.add(1);
+            let path = self.layout.segment(id);
+            self.counters.findings.add(format!("{} is corrupt and was put aside", path.display()));
+        }
+        Ok(())
+    }
+}

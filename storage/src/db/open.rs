@@ -1,0 +1,345 @@
+//! Opening a data directory: what is there, what does not belong there, and the replay of the WAL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use model::Metadata;
+
+use super::commit::CommitQueue;
+use super::engine::{Engine, LiveSegment, Signal, View};
+use super::exemplars::ExemplarRing;
+use super::metadata::MetadataMap;
+use super::store_file;
+use crate::batch::{Exemplar, SeriesRef};
+use crate::error::StorageError;
+use crate::head::Head;
+use crate::head::generation::Generation;
+use crate::io::Disk;
+use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
+use crate::names::{Layout, manifest_version, segment_id, wal_number};
+use crate::options::{Clock, DbOptions};
+use crate::segment::Segment;
+use crate::snapshot::OpenSnapshots;
+use crate::stats::Counters;
+use crate::wal::file::{ChainFile, chain};
+use crate::wal::log::{LastFile, Log, WalFiles};
+use crate::wal::record::{RecordBody, RecordHeader};
+use crate::wal::replay::{Damage, FileContent, find_files, last_file, read_file};
+
+/// Records that are decoded ahead of the one that is applied.
+const REPLAY_AHEAD: usize = 64;
+
+/// Opens or makes the directory; the log goes to the committer.
+///
+/// # Errors
+/// [`StorageError`].
+pub(crate) fn open(
+    options: DbOptions,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+) -> Result<(Arc<Engine>, Log), StorageError> {
+    let started = Instant::now();
+    let layout = Layout::new(&options.data_dir);
+    for dir in [layout.wal_dir(), layout.segments_dir(), layout.quarantine_dir(), layout.tmp_dir()] {
+        disk.create_dir(&dir)?;
+    }
+    let lock = disk.lock(&layout.lock())?;
+    let counters = Counters::default();
+    for name in disk.list(&layout.tmp_dir())? {
+        disk.remove(&layout.tmp_dir().join(name))?;
+    }
+    let store = store_file::open(&*disk, &layout, clock.now_ms())?;
+    let (mut manifests, bad) = ManifestStore::open(disk.clone(), layout.clone(), store.id, options.probe.clone())?;
+    for name in &bad {
+        counters.findings.add(format!("{name} is corrupt and was put aside; the version before it counts"));
+        disk.rename(&layout.root().join(name), &layout.quarantine_dir().join(name))?;
+        counters.quarantined.add(1);
+    }
+    // The process before may have been killed between naming the manifest and making its name durable.
+    disk.sync_dir(layout.root())?;
+    remove_strangers(&*disk, &layout, manifests.current())?;
+    let segments = open_segments(&*disk, &layout, &mut manifests, &counters)?;
+    let manifest = manifests.current().clone();
+
+    let metadata = MetadataMap::new(options.metadata_max);
+    for live in &segments {
+        // Metadata that cannot be read is no reason not to serve the samples.
+        let known: Vec<(String, Metadata)> = live.segment.metadata().unwrap_or_default();
+        counters.metadata_dropped.add(metadata.apply(known));
+    }
+    let head = Head::new(options.series_max);
+    let exemplars = ExemplarRing::new(options.exemplars_max);
+    let active = Generation::new(manifest.flushed_sequence);
+    let mut replay = Replay {
+        head: &head,
+        active: &active,
+        metadata: &metadata,
+        exemplars: &exemplars,
+        counters: &counters,
+        epoch: head.epochs.pin(),
+        series: BTreeMap::new(),
+        sequence: manifest.flushed_sequence,
+        wal_generation: 0,
+        must_flush: false,
+    };
+    let wal = replay.run(&*disk, &layout, &manifest)?;
+    let (sequence, wal_generation, must_flush) = (replay.sequence, replay.wal_generation, replay.must_flush);
+    drop(replay);
+    let wal_files = Arc::new(WalFiles::new(wal.sizes));
+    let mut log = Log::new(disk.clone(), layout.clone(), store.id, wal.last, wal.next_number, wal_files.clone());
+    let queue = CommitQueue::new(sequence + 1, wal_generation + 1, options.pending_bytes_max);
+    if let Err(error) = log.next_file() {
+        // A full disk still answers queries.
+        queue.wal_down(format!("the WAL cannot be written: {error}"));
+    }
+    let next_segment = highest_segment(&*disk, &layout)?.map_or(1, |id| id + 1).max(manifest.next_segment);
+    counters.open_us.set(micros(started));
+    let engine = Engine {
+        clock,
+        disk,
+        layout,
+        head,
+        queue,
+        view: parking_lot::RwLock::new(View {
+            active: Arc::new(active),
+            frozen: None,
+            segments: Arc::new(segments),
+            sequence,
+        }),
+        snapshots: OpenSnapshots::default(),
+        metadata,
+        exemplars,
+        counters,
+        wal_files,
+        manifest: parking_lot::Mutex::new(manifests),
+        next_segment: next_segment.into(),
+        flushing: parking_lot::Mutex::default(),
+        compacting: parking_lot::Mutex::default(),
+        suspects: parking_lot::Mutex::default(),
+        flush_signal: Signal::default(),
+        compact_signal: Signal::default(),
+        flush_requested: must_flush.into(),
+        lock: parking_lot::Mutex::new(Some(lock)),
+        options,
+    };
+    Ok((Arc::new(engine), log))
+}
+
+fn micros(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Removes what a crash left: segments, manifests and WAL files that do not count.
+fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> Result<(), StorageError> {
+    for name in disk.list(&layout.segments_dir())? {
+        if segment_id(&name).is_some_and(|id| manifest.segment(id).is_none()) {
+            disk.remove(&layout.segments_dir().join(name))?;
+        }
+    }
+    for name in disk.list(layout.root())? {
+        if manifest_version(&name).is_some_and(|version| version < manifest.version) {
+            disk.remove(&layout.root().join(name))?;
+        }
+    }
+    for name in disk.list(&layout.wal_dir())? {
+        if wal_number(&name).is_some_and(|number| number < manifest.wal_floor) {
+            disk.remove(&layout.wal_dir().join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn highest_segment(disk: &dyn Disk, layout: &Layout) -> Result<Option<u64>, StorageError> {
+    Ok(disk.list(&layout.segments_dir())?.iter().filter_map(|name| segment_id(name)).max())
+}
+
+/// Opens the segments of the manifest; one that is corrupt or gone is taken out of it, and the rest is served.
+fn open_segments(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifests: &mut ManifestStore,
+    counters: &Counters,
+) -> Result<Vec<Arc<LiveSegment>>, StorageError> {
+    let (mut live, mut bad) = (Vec::new(), Vec::new());
+    for entry in manifests.current().segments.clone() {
+        match open_segment(disk, layout, &entry) {
+            Ok(Some(segment)) => live.push(Arc::new(LiveSegment { entry, segment })),
+            Ok(None) => bad.push(entry.id),
+            Err(error) => return Err(error),
+        }
+    }
+    if !bad.is_empty() {
+        for id in &bad {
+            counters.findings.add(format!("{} is corrupt or gone and was put aside", layout.segment(*id).display()));
+            keep_in_quarantine(disk, layout, *id)?;
+        }
+        let next = manifests.current().with(&bad, Vec::new());
+        manifests.install(next, |_| ())?;
+        for id in &bad {
+            disk.remove(&layout.segment(*id))?;
+        }
+        counters.quarantined.add(bad.len() as u64);
+        counters.manifest_installs.add(1);
+    }
+    Ok(live)
+}
+
+/// The segment, or none if it is corrupt or not there.
+fn open_segment(disk: &dyn Disk, layout: &Layout, entry: &SegmentEntry) -> Result<Option<Segment>, StorageError> {
+    let path = layout.segment(entry.id);
+    if disk.len(&path)? != Some(entry.bytes) {
+        return Ok(None);
+    }
+    match Segment::open(disk, &path) {
+        Ok(segment) => Ok(Some(segment)),
+        Err(StorageError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a corrupt segment a second name that no start removes. The first goes after the manifest is without it.
+pub(crate) fn keep_in_quarantine(disk: &dyn Disk, layout: &Layout, id: u64) -> Result<(), StorageError> {
+    let (path, kept) = (layout.segment(id), layout.quarantine_dir().join(crate::names::segment_name(id)));
+    if disk.len(&path)?.is_some() && disk.len(&kept)?.is_none() {
+        disk.hard_link(&path, &kept)?;
+        disk.sync_dir(&layout.quarantine_dir())?;
+    }
+    Ok(())
+}
+
+/// What there was of the WAL.
+#[derive(Debug)]
+struct FoundWal {
+    sizes: BTreeMap<u64, u64>,
+    last: LastFile,
+    next_number: u64,
+}
+
+/// Brings the head back.
+struct Replay<'a> {
+    head: &'a Head,
+    active: &'a Generation,
+    metadata: &'a MetadataMap,
+    exemplars: &'a ExemplarRing,
+    counters: &'a Counters,
+    epoch: crate::head::epoch::Pin,
+    /// By WAL generation and WAL number.
+    series: BTreeMap<u32, Vec<Option<SeriesRef>>>,
+    sequence: u64,
+    wal_generation: u32,
+    must_flush: bool,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> Result<FoundWal, StorageError> {
+        let started = Instant::now();
+        let numbers: Vec<u64> = disk.list(&layout.wal_dir())?.iter().filter_map(|name| wal_number(name)).collect();
+        let mut sizes = BTreeMap::new();
+        for number in &numbers {
+            sizes.insert(*number, disk.len(&layout.wal(*number))?.unwrap_or_default());
+        }
+        let found = find_files(disk, layout, manifest.store, numbers.iter().copied())?;
+        let (files, damaged) = chain(&found, manifest.wal_floor);
+        self.counters.wal_damaged.add(damaged.len() as u64);
+        for number in &damaged {
+            let path = layout.wal(*number);
+            self.counters.findings.add(format!("{} is missing or has no sound header", path.display()));
+            self.keep_damaged(disk, layout, *number)?;
+        }
+        let mut last = LastFile::default();
+        for file in &files {
+            let content = self.replay_file(disk, layout, *file)?;
+            // What is in a file with a damaged header goes into segments at once: the chain cannot go on behind it.
+            match found.iter().find(|(number, _)| *number == file.number).and_then(|(_, header)| header.as_ref()) {
+                Some(header) => last = last_file(header, content, last),
+                None => self.must_flush = true,
+            }
+        }
+        self.counters.replay_us.set(micros(started));
+        let next_number =
+            numbers.iter().copied().max().unwrap_or_default().max(manifest.wal_floor.saturating_sub(1)) + 1;
+        Ok(FoundWal { sizes, last, next_number })
+    }
+
+    fn replay_file(&mut self, disk: &dyn Disk, layout: &Layout, file: ChainFile) -> Result<FileContent, StorageError> {
+        // One thread reads, checks and decompresses; this one applies.
+        let (sender, receiver) = sync_channel::<(RecordHeader, RecordBody)>(REPLAY_AHEAD);
+        let content = std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                read_file(disk, layout, file, &mut |header, body| {
+                    // The receiver takes everything; it is gone only if it panicked.
+                    let _ = sender.send((header, body));
+                })
+            });
+            for (header, body) in receiver {
+                self.apply(&header, body);
+            }
+            reader.join().unwrap_or_else(|_| {
+                let source = std::io::Error::other("the reading thread panicked");
+                Err(StorageError::Io { operation: "replay", path: layout.wal(file.number), source })
+            })
+        })?;
+        self.counters.replayed_records.add(content.records);
+        self.counters.wal_damaged.add(content.damage.len() as u64);
+        for Damage { offset, detail, .. } in &content.damage {
+            let path = layout.wal(file.number);
+            self.counters.findings.add(format!("{} is corrupt at byte {offset}: {detail}", path.display()));
+        }
+        if !content.damage.is_empty() {
+            self.keep_damaged(disk, layout, file.number)?;
+        }
+        Ok(content)
+    }
+
+    /// Keeps a damaged file beyond the next flush, for someone to look at.
+    fn keep_damaged(&self, disk: &dyn Disk, layout: &Layout, number: u64) -> Result<(), StorageError> {
+        let (path, kept) = (layout.wal(number), layout.quarantine_dir().join(crate::names::wal_name(number)));
+        if disk.len(&path)?.is_some() && disk.len(&kept)?.is_none() {
+            disk.hard_link(&path, &kept)?;
+        }
+        self.counters.quarantined.add(1);
+        Ok(())
+    }
+
+    fn apply(&mut self, header: &RecordHeader, body: RecordBody) {
+        self.wal_generation = self.wal_generation.max(header.generation);
+        if header.sequence <= self.sequence && !body.samples.is_empty() {
+            // A record that the next file repeats.
+            return;
+        }
+        self.sequence = self.sequence.max(header.sequence);
+        let numbers = self.series.entry(header.generation).or_default();
+        for definition in body.series {
+            // Acknowledged samples come back whatever the limit is now.
+            let series = self.head.registry.define(&definition.labels, self.epoch.epoch(), u64::MAX);
+            let index = definition.wal_number as usize;
+            if numbers.len() <= index {
+                // Numbers are given out one after the other; one that jumps is damage that a checksum did not find.
+                numbers.resize(index.min(numbers.len() + NUMBERS_AHEAD) + 1, None);
+            }
+            if let Some(slot) = numbers.get_mut(index) {
+                *slot = series.ok();
+            }
+        }
+        let find = |number: u32| numbers.get(number as usize).copied().flatten();
+        let mut samples = Vec::with_capacity(body.samples.len());
+        samples.extend(body.samples.iter().filter_map(|(n, ms, value)| Some((find(*n)?, *ms, *value))));
+        self.counters.replayed_samples.add(samples.len() as u64);
+        self.counters.wal_lost_samples.add((body.samples.len() - samples.len()) as u64);
+        if !samples.is_empty() {
+            let mut writer = self.active.write(None);
+            self.head.apply(&mut writer, header.sequence, header.arrived_ms, &samples);
+        }
+        self.counters.metadata_dropped.add(self.metadata.apply(body.metadata));
+        let exemplars = body.exemplars.into_iter().filter_map(|one| {
+            let labels = self.head.registry.labels(find(one.wal_number)?);
+            Some((labels, Exemplar { labels: one.labels, value: one.value, timestamp_ms: one.timestamp_ms }))
+        });
+        self.exemplars.extend(exemplars);
+    }
+}
+
+/// WAL numbers by which a definition may be ahead of all before it: those of records that are damaged.
+const NUMBERS_AHEAD: usize = 1 << 24;

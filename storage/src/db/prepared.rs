@@ -1,0 +1,150 @@
+//! Writing segments: from an ordered stream of series to installed files, for flush and compaction alike.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::TimeRange;
+
+use super::engine::{Engine, LiveSegment};
+use crate::error::StorageError;
+use crate::manifest::SegmentEntry;
+use crate::options::{Step, reached};
+use crate::segment::{Segment, SegmentMeta, SegmentWriter};
+
+/// Milliseconds of a day: the length of a partition.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
+/// Segments that have their names and are durable, and are not yet installed.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    pub(crate) live: Vec<Arc<LiveSegment>>,
+}
+
+/// A time partition that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Partition {
+    /// The UTC day; none for several days.
+    pub(crate) day: Option<i64>,
+    pub(crate) times: TimeRange,
+}
+
+impl Partition {
+    /// The partition of a day.
+    pub(crate) fn of_day(day: i64) -> Self {
+        let start_ms = day.saturating_mul(DAY_MS);
+        let end_ms = day.checked_add(1).and_then(|next| next.checked_mul(DAY_MS)).map_or(i64::MAX, |next| next - 1);
+        Partition { day: Some(day), times: TimeRange { start_ms, end_ms } }
+    }
+
+    /// What lies before a day.
+    pub(crate) fn before_day(day: i64) -> Self {
+        let end_ms = day.saturating_mul(DAY_MS).saturating_sub(1);
+        Partition { day: None, times: TimeRange { start_ms: i64::MIN, end_ms } }
+    }
+}
+
+/// The UTC day of a time.
+pub(crate) fn day_of(timestamp_ms: i64) -> i64 {
+    timestamp_ms.div_euclid(DAY_MS)
+}
+
+/// A segment that is being written under its temporary name, removed again if it is not finished.
+pub(crate) struct OpenSegment<'a> {
+    engine: &'a Engine,
+    partition: Partition,
+    id: u64,
+    temporary: PathBuf,
+    finished: bool,
+}
+
+impl<'a> OpenSegment<'a> {
+    /// Begins a segment.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn create(
+        engine: &'a Engine,
+        partition: Partition,
+        sequences: (u64, u64),
+    ) -> Result<(Self, SegmentWriter), StorageError> {
+        let id = engine.new_segment();
+        let temporary = engine.layout.tmp_dir().join(crate::names::segment_name(id));
+        let meta = SegmentMeta { sequence_min: sequences.0, sequence_max: sequences.1 };
+        let open = OpenSegment { engine, partition, id, temporary, finished: false };
+        let writer = SegmentWriter::create(&*engine.disk, &open.temporary, meta)?;
+        Ok((open, writer))
+    }
+
+    /// Finishes the segment and gives it its name; nothing if it has no samples. The name is not durable yet.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn finish(mut self, writer: SegmentWriter) -> Result<Option<Arc<LiveSegment>>, StorageError> {
+        let engine = self.engine;
+        let info = writer.finish()?;
+        if info.samples == 0 {
+            return Ok(None);
+        }
+        reached(&engine.options.probe, Step::SegmentWritten);
+        let path = engine.layout.segment(self.id);
+        engine.disk.rename(&self.temporary, &path)?;
+        self.finished = true;
+        reached(&engine.options.probe, Step::SegmentRenamed);
+        let entry = SegmentEntry {
+            id: self.id,
+            day: self.partition.day,
+            times: info.range,
+            sequence_min: info.sequence_min,
+            sequence_max: info.sequence_max,
+            series: u64::from(info.series),
+            samples: info.samples,
+            bytes: info.bytes,
+            created_ms: engine.clock.now_ms(),
+        };
+        engine.counters.segments_written.add(1);
+        engine.counters.segment_bytes_written.add(info.bytes);
+        let segment = Segment::open(&*engine.disk, &path)?;
+        Ok(Some(Arc::new(LiveSegment { entry, segment })))
+    }
+}
+
+impl Drop for OpenSegment<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What stays in `tmp` goes at the next start.
+            let _ = self.engine.disk.remove(&self.temporary);
+        }
+    }
+}
+
+impl Prepared {
+    /// Makes the names of the segments durable.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn make_durable(&self, engine: &Engine) -> Result<(), StorageError> {
+        engine.disk.sync_dir(&engine.layout.segments_dir())?;
+        reached(&engine.options.probe, Step::SegmentsDurable);
+        Ok(())
+    }
+
+    /// Removes the files again: they were never installed, nor was it tried.
+    pub(crate) fn discard(self, engine: &Engine) {
+        let ids: Vec<u64> = self.live.iter().map(|live| live.entry.id).collect();
+        engine.remove_segment_files(&ids);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_and_do_not_overflow() {
+        assert_eq!((day_of(-1), day_of(0), day_of(DAY_MS - 1), day_of(DAY_MS)), (-1, 0, 0, 1));
+        for ms in [i64::MIN, -1, 0, 1_700_000_000_000, i64::MAX] {
+            assert!(Partition::of_day(day_of(ms)).times.contains(ms), "{ms}");
+        }
+        assert!(!Partition::before_day(0).times.contains(0) && Partition::before_day(0).times.contains(-1));
+    }
+}

@@ -1,0 +1,116 @@
+//! The file `STORE`: what a data directory is. Text for people, written once.
+//!
+//! ```text
+//! streamgauge store
+//! format 1
+//! reader 1
+//! id 0f1e…32 hexadecimal digits
+//! created_ms 1700000000000
+//! ```
+//! `format` is that of the directory's layout; `reader` the lowest format a program must know to read it. Lines with
+//! other words are for later versions and skipped.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::error::StorageError;
+use crate::io::Disk;
+use crate::names::Layout;
+
+const TITLE: &str = "streamgauge store";
+/// The format of the layout that this version writes and knows.
+const FORMAT: u32 = 1;
+
+/// What the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoreFile {
+    pub(crate) id: u128,
+    pub(crate) created_ms: i64,
+}
+
+/// Reads the file, or writes it into a new directory.
+///
+/// # Errors
+/// [`StorageError::NewerFormat`], [`StorageError::Corrupt`], I/O errors.
+pub(crate) fn open(disk: &dyn Disk, layout: &Layout, now_ms: i64) -> Result<StoreFile, StorageError> {
+    let path = layout.store();
+    if disk.len(&path)?.is_some() {
+        let bytes = disk.open(&path)?.read_all()?.into_owned();
+        return parse(&bytes, &path);
+    }
+    let store = StoreFile { id: random_id(now_ms), created_ms: now_ms };
+    let temporary = layout.tmp_dir().join("STORE");
+    disk.remove(&temporary)?;
+    let mut file = disk.create(&temporary)?;
+    file.append(render(&store).as_bytes())?;
+    file.sync()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(layout.root())?;
+    Ok(store)
+}
+
+fn render(store: &StoreFile) -> String {
+    let StoreFile { id, created_ms } = store;
+    format!("{TITLE}\nformat {FORMAT}\nreader {FORMAT}\nid {id:032x}\ncreated_ms {created_ms}\n")
+}
+
+fn parse(bytes: &[u8], path: &std::path::Path) -> Result<StoreFile, StorageError> {
+    let corrupt = |detail: &str| StorageError::Corrupt { path: path.to_owned(), offset: 0, detail: detail.to_owned() };
+    let text = std::str::from_utf8(bytes).map_err(|_| corrupt("it is not text"))?;
+    let mut lines = text.lines();
+    if lines.next() != Some(TITLE) {
+        return Err(corrupt("it does not begin with its title"));
+    }
+    let (mut reader, mut id, mut created_ms) = (None, None, None);
+    for (word, value) in lines.filter_map(|line| line.split_once(' ')) {
+        match word {
+            "reader" => reader = value.parse::<u32>().ok(),
+            "id" => id = u128::from_str_radix(value, 16).ok(),
+            "created_ms" => created_ms = value.parse().ok(),
+            _ => {}
+        }
+    }
+    let reader = reader.ok_or_else(|| corrupt("it does not say who can read it"))?;
+    if reader > FORMAT {
+        return Err(StorageError::NewerFormat { path: path.to_owned(), found: reader, known: FORMAT });
+    }
+    let id = id.ok_or_else(|| corrupt("it has no id"))?;
+    Ok(StoreFile { id, created_ms: created_ms.unwrap_or_default() })
+}
+
+/// Tells stores apart; needs to be unlikely to repeat, not secret.
+fn random_id(now_ms: i64) -> u128 {
+    let half = || u128::from(RandomState::new().hash_one((now_ms, std::process::id())));
+    half() << 64 | half()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::fake::FakeDisk;
+    use std::path::Path;
+
+    #[test]
+    fn is_written_once_and_read_back() {
+        let (disk, layout) = (FakeDisk::default(), Layout::new("/d"));
+        disk.create_dir(&layout.tmp_dir()).unwrap();
+        let store = open(&disk, &layout, 5).unwrap();
+        assert_eq!(open(&disk.crash(1), &layout, 6).unwrap(), store);
+        assert_ne!(random_id(1), random_id(1));
+    }
+
+    #[test]
+    fn text_is_pinned_and_newer_ones_are_refused_by_name() {
+        let store = StoreFile { id: 0xAB, created_ms: -7 };
+        let text = "streamgauge store\nformat 1\nreader 1\nid 000000000000000000000000000000ab\ncreated_ms -7\n";
+        assert_eq!(render(&store), text);
+        let path = Path::new("/d/STORE");
+        assert_eq!(parse(text.as_bytes(), path).unwrap(), store);
+        assert_eq!(parse(text.replace("format 1", "format 9\nnew thing").as_bytes(), path).unwrap(), store);
+        let refused = parse(text.replace("reader 1", "reader 2").as_bytes(), path).unwrap_err();
+        assert_eq!(refused.to_string(), "/d/STORE has format 2, this version reads up to 1");
+        for bad in ["", "streamgauge store\n", "x\nreader 1\nid 0", "streamgauge store\nreader 1\nid z", "\u{ff}"] {
+            assert!(matches!(parse(bad.as_bytes(), path), Err(StorageError::Corrupt { .. })), "{bad:?}");
+        }
+        assert!(parse(b"\xff", path).is_err());
+    }
+}

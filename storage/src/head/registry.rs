@@ -1,0 +1,517 @@
+//! The series of the head: from labels to a number and back.
+//!
+//! A row holds symbols, not texts: which names a series has (a *schema*, shared) and its values. Rows are spread over
+//! [`SHARD_COUNT`] shards by the hash of the labels; the lowest bits of a series' number are its shard. Locks are taken
+//! in the order rows, schemas, symbols.
+//!
+//! A series that nobody used for long is *retired*: its row is marked, so that [`Registry::touch`] and
+//! [`Registry::define`] do not find it, and is recycled when everyone who could hold its number has ended (`epoch`).
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use model::Labels;
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::symbols::{Symbols, SymbolsRead, SymbolsSnapshot};
+use crate::batch::SeriesRef;
+use crate::error::Refusal;
+
+const SHARD_BITS: u32 = 4;
+/// Number of shards of everything that is kept by series.
+pub(crate) const SHARD_COUNT: usize = 1 << SHARD_BITS;
+/// In place of an epoch: the series is retired.
+const RETIRED: u32 = u32::MAX;
+/// Words of values that may lie unused in a shard before its gaps are closed.
+const VALUES_SLACK: usize = 4096;
+
+impl SeriesRef {
+    /// The series' shard.
+    pub(crate) fn shard(self) -> usize {
+        self.0 as usize % SHARD_COUNT
+    }
+
+    /// The series' place in its shard.
+    pub(crate) fn place(self) -> usize {
+        (self.0 >> SHARD_BITS) as usize
+    }
+
+    /// The series at a place of a shard.
+    pub(crate) fn at(shard: usize, place: usize) -> Self {
+        SeriesRef((place as u32) << SHARD_BITS | shard as u32)
+    }
+}
+
+/// All series of the head.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    symbols: Symbols,
+    schemas: RwLock<Schemas>,
+    shards: Vec<RwLock<Rows>>,
+    series_count: AtomicU64,
+}
+
+/// Lists of label names, as symbols in order; never given up, there are few.
+#[derive(Debug, Default)]
+struct Schemas {
+    ids: HashMap<Box<[u32]>, u32, DefaultHashBuilder>,
+    names: Vec<Box<[u32]>>,
+}
+
+impl Schemas {
+    fn names(&self, schema: u32) -> &[u32] {
+        self.names.get(schema as usize).map_or(&[], |names| names)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    places: HashTable<u32>,
+    rows: Vec<Row>,
+    /// Values of all rows, each from its `start` on.
+    values: Vec<u32>,
+    /// Words of `values` that belong to no row any more.
+    unused_values: usize,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Row {
+    /// High half of the labels' hash; the low bits chose the shard.
+    hash: u64,
+    schema: u32,
+    start: u32,
+    /// The last epoch in which someone asked for the series, or [`RETIRED`].
+    touched: AtomicU32,
+}
+
+impl Rows {
+    fn values(&self, row: &Row, count: usize) -> &[u32] {
+        let start = row.start as usize;
+        self.values.get(start..start + count).unwrap_or_default()
+    }
+}
+
+impl Rows {
+    /// A row for a new series; `values` are its values' symbols.
+    fn insert(&mut self, hash: u64, schema: u32, values: &[u32], epoch: u32) -> usize {
+        let row = Row { hash, schema, start: self.values.len() as u32, touched: AtomicU32::new(epoch) };
+        self.values.extend_from_slice(values);
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                self.rows.push(Row { hash, schema: 0, start: 0, touched: AtomicU32::new(RETIRED) });
+                self.rows.len() as u32 - 1
+            }
+        };
+        if let Some(slot) = self.rows.get_mut(place as usize) {
+            *slot = row;
+        }
+        let rows = &self.rows;
+        let rehash = |place: &u32| rows.get(*place as usize).map_or(0, |row| row.hash);
+        self.places.insert_unique(hash, place, rehash);
+        place as usize
+    }
+
+    /// Closes the gaps that recycled rows left in `values`.
+    fn compact(&mut self, schemas: &Schemas) {
+        let mut kept = Vec::with_capacity(self.values.len() - self.unused_values);
+        let mut free = vec![false; self.rows.len()];
+        for place in &self.free {
+            if let Some(free) = free.get_mut(*place as usize) {
+                *free = true;
+            }
+        }
+        for (row, _) in self.rows.iter_mut().zip(free).filter(|(_, free)| !free) {
+            let start = row.start as usize;
+            let values = self.values.get(start..start + schemas.names(row.schema).len()).unwrap_or_default();
+            row.start = kept.len() as u32;
+            kept.extend_from_slice(values);
+        }
+        self.values = kept;
+        self.unused_values = 0;
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
+            + (self.values.capacity() + self.free.capacity()) * size_of::<u32>()
+            + self.places.capacity() * (size_of::<u32>() + 1)
+    }
+}
+
+impl Row {
+    /// Notes that someone of this epoch uses the series; false if it is retired.
+    fn touch(&self, epoch: u32) -> bool {
+        let mut before = self.touched.load(Ordering::Acquire);
+        loop {
+            if before == RETIRED {
+                return false;
+            }
+            if before >= epoch {
+                return true;
+            }
+            match self.touched.compare_exchange_weak(before, epoch, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => before = now,
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// A registry without series.
+    pub(crate) fn new() -> Self {
+        Registry {
+            symbols: Symbols::default(),
+            schemas: RwLock::default(),
+            shards: (0..SHARD_COUNT).map(|_| RwLock::default()).collect(),
+            series_count: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that someone of this epoch uses the series; false if it is retired.
+    pub(crate) fn touch(&self, series: SeriesRef, epoch: u32) -> bool {
+        let Some(shard) = self.shards.get(series.shard()) else { return false };
+        shard.read().rows.get(series.place()).is_some_and(|row| row.touch(epoch))
+    }
+
+    /// Finds the series with these labels, or makes it if there are fewer than `series_max`.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManySeries`].
+    pub(crate) fn define(&self, labels: &Labels, epoch: u32, series_max: u64) -> Result<SeriesRef, Refusal> {
+        let full = Refusal::TooManySeries { limit: series_max };
+        let hash = labels.hash128();
+        let (index, hash) = (hash as usize % SHARD_COUNT, (hash >> 64) as u64);
+        let Some(shard) = self.shards.get(index) else { return Err(full) };
+        if let Some(found) = self.find(&shard.read(), index, hash, labels, epoch) {
+            return Ok(found);
+        }
+        // New: the symbols first, then the row; someone else may make it in between.
+        if self.series_count.load(Ordering::Relaxed) >= series_max {
+            return Err(full);
+        }
+        let mut symbols = Vec::with_capacity(2 * labels.len());
+        self.symbols.intern(labels.iter().map(|(name, _)| name), &mut symbols);
+        let schema = self.schema(&mut symbols);
+        self.symbols.intern(labels.iter().map(|(_, value)| value), &mut symbols);
+        let mut rows = shard.write();
+        if let Some(found) = self.find(&rows, index, hash, labels, epoch) {
+            drop(rows);
+            self.symbols.release(symbols.into_iter());
+            return Ok(found);
+        }
+        let place = rows.insert(hash, schema, &symbols, epoch);
+        self.series_count.fetch_add(1, Ordering::Relaxed);
+        Ok(SeriesRef::at(index, place))
+    }
+
+    /// The schema with these names; takes the list, whose references it keeps if the schema is new.
+    fn schema(&self, names: &mut Vec<u32>) -> u32 {
+        let known = self.schemas.read().ids.get(names.as_slice()).copied();
+        if let Some(known) = known {
+            self.symbols.release(names.drain(..));
+            return known;
+        }
+        let mut schemas = self.schemas.write();
+        if let Some(known) = schemas.ids.get(names.as_slice()).copied() {
+            self.symbols.release(names.drain(..));
+            return known;
+        }
+        let schema = schemas.names.len() as u32;
+        let list: Box<[u32]> = names.drain(..).collect();
+        schemas.ids.insert(list.clone(), schema);
+        schemas.names.push(list);
+        schema
+    }
+
+    fn find(&self, rows: &Rows, shard: usize, hash: u64, labels: &Labels, epoch: u32) -> Option<SeriesRef> {
+        let schemas = self.schemas.read();
+        let symbols = self.symbols.read();
+        let same = |place: &u32| {
+            rows.rows.get(*place as usize).is_some_and(|row| {
+                let names = schemas.names(row.schema);
+                let values = rows.values(row, names.len());
+                row.hash == hash
+                    && same_labels(names, values, |symbol| symbols.text(symbol), labels.iter())
+                    && row.touch(epoch)
+            })
+        };
+        rows.places.find(hash, same).map(|place| SeriesRef::at(shard, *place as usize))
+    }
+
+    /// True if the series has exactly these labels, which are sorted.
+    pub(crate) fn has_labels<'a>(&self, series: SeriesRef, labels: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+        let Some(shard) = self.shards.get(series.shard()) else { return false };
+        let rows = shard.read();
+        let Some(row) = rows.rows.get(series.place()) else { return false };
+        let schemas = self.schemas.read();
+        let symbols = self.symbols.read();
+        let names = schemas.names(row.schema);
+        same_labels(names, rows.values(row, names.len()), |symbol| symbols.text(symbol), labels)
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&self, series: SeriesRef) -> Labels {
+        self.view().labels(series)
+    }
+
+    /// Access to many series under one set of locks; holds up new series, so keep it short.
+    pub(crate) fn view(&self) -> RegistryView<'_> {
+        RegistryView {
+            rows: self.shards.iter().map(|shard| shard.read()).collect(),
+            schemas: self.schemas.read(),
+            symbols: self.symbols.read(),
+        }
+    }
+
+    /// Takes the labels of these series along, in the order of the labels.
+    pub(crate) fn ordered(&self, series: &[SeriesRef]) -> OrderedSeries {
+        let mut pairs = Vec::new();
+        let mut rows = Vec::with_capacity(series.len());
+        let symbols = {
+            let view = self.view();
+            for series in series {
+                let start = pairs.len();
+                pairs.extend(view.pairs(*series));
+                rows.push(OrderedRow { series: *series, start, end: pairs.len() });
+            }
+            drop(view);
+            self.symbols.snapshot()
+        };
+        let ranks = symbols.ranks(pairs.iter().flat_map(|(name, value)| [*name, *value]));
+        let rank = |symbol: u32| ranks.get(symbol as usize).copied();
+        let key = |row: &OrderedRow| {
+            pairs.get(row.start..row.end).unwrap_or_default().iter().map(|(name, value)| (rank(*name), rank(*value)))
+        };
+        rows.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        OrderedSeries { symbols, pairs, rows }
+    }
+
+    /// Unlinks the series that nobody touched since before `oldest_epoch` and that may go.
+    ///
+    /// Their rows stay until [`Registry::recycle`].
+    pub(crate) fn retire(&self, oldest_epoch: u32, may_go: impl Fn(SeriesRef) -> bool) -> Vec<SeriesRef> {
+        let mut retired = Vec::new();
+        for (index, shard) in self.shards.iter().enumerate() {
+            let mut rows = shard.write();
+            let Rows { places, rows, .. } = &mut *rows;
+            places.retain(|place| {
+                let series = SeriesRef::at(index, *place as usize);
+                let Some(row) = rows.get(*place as usize) else { return true };
+                let goes = row.touched.load(Ordering::Acquire) < oldest_epoch && may_go(series);
+                if goes {
+                    row.touched.store(RETIRED, Ordering::Release);
+                    retired.push(series);
+                }
+                !goes
+            });
+        }
+        self.series_count.fetch_sub(retired.len() as u64, Ordering::Relaxed);
+        retired
+    }
+
+    /// Gives up the rows of retired series. Nobody may hold their numbers any more.
+    pub(crate) fn recycle(&self, retired: &[SeriesRef]) {
+        let mut symbols = Vec::new();
+        for series in retired {
+            let Some(shard) = self.shards.get(series.shard()) else { continue };
+            let mut rows = shard.write();
+            let schemas = self.schemas.read();
+            let Some(row) = rows.rows.get(series.place()) else { continue };
+            let count = schemas.names(row.schema).len();
+            symbols.extend_from_slice(rows.values(row, count));
+            rows.unused_values += count;
+            rows.free.push(series.place() as u32);
+            if rows.unused_values > VALUES_SLACK.max(rows.values.len() / 2) {
+                rows.compact(&schemas);
+            }
+        }
+        self.symbols.release(symbols.into_iter());
+    }
+
+    /// Access to the texts.
+    pub(crate) fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    /// Number of series.
+    pub(crate) fn series_count(&self) -> u64 {
+        self.series_count.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of rows and symbols.
+    pub(crate) fn bytes(&self) -> u64 {
+        let rows: usize = self.shards.iter().map(|shard| shard.read().bytes()).sum();
+        rows as u64 + self.symbols.size().1
+    }
+}
+
+fn same_labels<'a, 'b>(
+    names: &[u32],
+    values: &[u32],
+    text: impl Fn(u32) -> &'b str,
+    mut labels: impl Iterator<Item = (&'a str, &'a str)>,
+) -> bool {
+    names.iter().zip(values).all(|(name, value)| labels.next() == Some((text(*name), text(*value))))
+        && labels.next().is_none()
+}
+
+/// All series under locks that are held.
+#[derive(Debug)]
+pub(crate) struct RegistryView<'a> {
+    rows: Vec<RwLockReadGuard<'a, Rows>>,
+    schemas: RwLockReadGuard<'a, Schemas>,
+    symbols: SymbolsRead<'a>,
+}
+
+impl RegistryView<'_> {
+    /// The symbols of name and value of each label of a series.
+    pub(crate) fn pairs(&self, series: SeriesRef) -> impl ExactSizeIterator<Item = (u32, u32)> + '_ {
+        let rows = self.rows.get(series.shard());
+        let row = rows.and_then(|rows| Some((rows, rows.rows.get(series.place())?)));
+        let (names, values) = row.map_or((&[][..], &[][..]), |(rows, row)| {
+            let names = self.schemas.names(row.schema);
+            (names, rows.values(row, names.len()))
+        });
+        names.iter().copied().zip(values.iter().copied())
+    }
+
+    /// The text of a symbol.
+    pub(crate) fn text(&self, symbol: u32) -> &str {
+        self.symbols.text(symbol)
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&self, series: SeriesRef) -> Labels {
+        let pairs: Vec<(&str, &str)> =
+            self.pairs(series).map(|(name, value)| (self.text(name), self.text(value))).collect();
+        labels_of(&pairs)
+    }
+}
+
+/// Labels from texts that came from labels, so that they cannot be refused.
+fn labels_of(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_sorted(pairs).unwrap_or_else(|_| Labels::empty())
+}
+
+/// Series in the order of their labels, with the labels as they were.
+#[derive(Debug)]
+pub(crate) struct OrderedSeries {
+    symbols: SymbolsSnapshot,
+    pairs: Vec<(u32, u32)>,
+    rows: Vec<OrderedRow>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OrderedRow {
+    series: SeriesRef,
+    start: usize,
+    end: usize,
+}
+
+impl OrderedSeries {
+    /// The series, in order of their labels.
+    pub(crate) fn series(&self) -> impl ExactSizeIterator<Item = SeriesRef> + '_ {
+        self.rows.iter().map(|row| row.series)
+    }
+
+    /// The labels of the `i`-th of them.
+    pub(crate) fn labels(&self, i: usize) -> Labels {
+        let pairs = self.rows.get(i).and_then(|row| self.pairs.get(row.start..row.end)).unwrap_or_default();
+        let texts: Vec<(&str, &str)> =
+            pairs.iter().map(|(name, value)| (self.symbols.text(*name), self.symbols.text(*value))).collect();
+        labels_of(&texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        Labels::from_pairs(pairs.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn series_are_found_by_labels_and_counted() {
+        let registry = Registry::new();
+        let a = labels(&[("__name__", "up"), ("job", "a")]);
+        let b = labels(&[("__name__", "up"), ("job", "b")]);
+        let first = registry.define(&a, 0, 2_000_000).unwrap();
+        let second = registry.define(&b, 0, 2_000_000).unwrap();
+        assert_eq!((registry.define(&a, 0, 2_000_000), registry.labels(second)), (Ok(first), b.clone()));
+        assert!(registry.has_labels(first, a.iter()) && !registry.has_labels(first, b.iter()));
+        assert!(!registry.has_labels(first, a.iter().take(1)));
+        assert!(!registry.has_labels(first, a.iter().chain([("z", "1")])));
+        let third = labels(&[("x", "y")]);
+        assert_eq!(registry.define(&third, 0, 2), Err(Refusal::TooManySeries { limit: 2 }));
+        assert_eq!(registry.series_count(), 2);
+    }
+
+    #[test]
+    fn the_empty_label_set_is_a_series_too() {
+        let registry = Registry::new();
+        let series = registry.define(&Labels::empty(), 0, 2_000_000).unwrap();
+        assert_eq!(registry.define(&Labels::empty(), 0, 2_000_000), Ok(series));
+        assert_eq!(registry.labels(series), Labels::empty());
+    }
+
+    #[test]
+    fn retired_series_are_not_found_and_their_place_is_used_again() {
+        let registry = Registry::new();
+        let a = labels(&[("job", "a"), ("instance", "1")]);
+        let series = registry.define(&a, 3, 2_000_000).unwrap();
+        assert!(registry.retire(3, |_| true).is_empty(), "epoch 3 may still hold it");
+        assert!(registry.retire(4, |_| false).is_empty());
+        assert_eq!(registry.retire(4, |_| true), [series]);
+        assert!(!registry.touch(series, 9));
+        assert_eq!((registry.series_count(), registry.labels(series)), (0, a.clone()));
+        let again = registry.define(&a, 5, 2_000_000).unwrap();
+        assert_ne!(again, series, "the old number may still be held");
+        registry.recycle(&[series]);
+        assert_eq!(registry.labels(again), a, "its symbols are still referred to");
+        assert_eq!(registry.retire(6, |_| true), [again]);
+        registry.recycle(&[again]);
+        assert_eq!(registry.symbols().find("a"), None);
+    }
+
+    #[test]
+    fn gaps_of_recycled_rows_are_closed() {
+        let registry = Registry::new();
+        let one = |i: usize| labels(&[("a", &i.to_string()), ("b", "x")]);
+        let total = 2 * SHARD_COUNT * VALUES_SLACK;
+        let all: Vec<SeriesRef> = (0..total).map(|i| registry.define(&one(i), 0, 2_000_000).unwrap()).collect();
+        let before = registry.bytes();
+        let kept: std::collections::BTreeSet<SeriesRef> = all.iter().step_by(8).copied().collect();
+        let gone = registry.retire(1, |series| !kept.contains(&series));
+        registry.recycle(&gone);
+        assert!(registry.bytes() < before);
+        for i in (0..total).step_by(8) {
+            assert_eq!(registry.labels(all[i]), one(i));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_is_that_of_the_labels(
+            sets in prop::collection::btree_set(prop::collection::btree_map("[ab\\x00]{1,2}", "[ab]{1,2}", 0..3), 0..20)
+        ) {
+            let registry = Registry::new();
+            let mut model: BTreeMap<Labels, SeriesRef> = BTreeMap::new();
+            for set in sets {
+                let labels = Labels::from_pairs(set.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
+                let series = registry.define(&labels, 0, 2_000_000).unwrap();
+                model.insert(labels, series);
+            }
+            let series: Vec<SeriesRef> = model.values().rev().copied().collect();
+            let ordered = registry.ordered(&series);
+            let got: Vec<(SeriesRef, Labels)> =
+                ordered.series().enumerate().map(|(i, series)| (series, ordered.labels(i))).collect();
+            let want: Vec<(SeriesRef, Labels)> = model.into_iter().map(|(labels, series)| (series, labels)).collect();
+            prop_assert_eq!(got, want);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The live set: which segments count, and from which WAL file on the head is to be replayed.
+//!
+//! # Format (version 1)
+//! | field | width | meaning |
+//! |---|---|---|
+//! | magic | 8 | [`MAGIC`] |
+//! | format | 4 | of the file |
+//! | reserved | 4 | 0 |
+//! | store | 16 | id of the store |
+//! | version | varint | of the manifest, as in its name |
+//! | next segment | varint | no segment has this id or a higher one |
+//! | WAL floor | varint | number of the first WAL file that counts |
+//! | flushed | varint | highest sequence of a batch that went into segments |
+//! | sections | varint | how many follow: kind (varint), length (varint), content |
+//! | checksum | 8 | of all before |
+//!
+//! Section 1, segments: count, then for each: id, partition (0 for a run of several days, else 1 and the UTC day since
+//! 1970, zigzag), first and last time (zigzag), lowest and highest sequence, series, samples, bytes, time of creation
+//! (zigzag). Section 2 is reserved for deletes. A section with an odd kind that is not known is an error: it says that
+//! something must not be read without it. Others are skipped; deletes get an odd number when they come.
+//!
+//! [`ManifestStore::install`] is the one way in which a segment becomes visible or is given up.
+
+use std::sync::Arc;
+
+use model::TimeRange;
+
+use crate::error::StorageError;
+use crate::format::{Cursor, FormatError, FormatVersion, Put, checksum};
+use crate::io::Disk;
+use crate::names::{Layout, manifest_name, manifest_version};
+use crate::options::{Probe, Step, reached};
+
+/// `SGMANIF` and a zero byte.
+const MAGIC: &[u8; 8] = b"SGMANIF\0";
+const FORMAT: FormatVersion = FormatVersion(1);
+const SECTION_SEGMENTS: u64 = 1;
+const SEGMENT_ENTRY_BYTES_MIN: usize = 11;
+
+/// A segment of the live set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentEntry {
+    pub(crate) id: u64,
+    /// The UTC day since 1970 that all samples belong to; none for a run of several days.
+    pub(crate) day: Option<i64>,
+    pub(crate) times: TimeRange,
+    pub(crate) sequence_min: u64,
+    pub(crate) sequence_max: u64,
+    pub(crate) series: u64,
+    pub(crate) samples: u64,
+    pub(crate) bytes: u64,
+    pub(crate) created_ms: i64,
+}
+
+/// A version of the live set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Manifest {
+    pub(crate) store: u128,
+    pub(crate) version: u64,
+    pub(crate) next_segment: u64,
+    pub(crate) wal_floor: u64,
+    pub(crate) flushed_sequence: u64,
+    /// In order of (lowest sequence, id).
+    pub(crate) segments: Vec<SegmentEntry>,
+}
+
+impl Manifest {
+    /// The bytes of the file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(MAGIC);
+        out.put_u32(FORMAT.0);
+        out.put_u32(0);
+        out.put_u64(self.store as u64);
+        out.put_u64((self.store >> 64) as u64);
+        for number in [self.version, self.next_segment, self.wal_floor, self.flushed_sequence] {
+            out.put_varint(number);
+        }
+        out.put_varint(1);
+        let mut section = Vec::new();
+        section.put_varint(self.segments.len() as u64);
+        for entry in &self.segments {
+            entry.encode(&mut section);
+        }
+        out.put_varint(SECTION_SEGMENTS);
+        out.put_varint(section.len() as u64);
+        out.append(&mut section);
+        let sum = checksum(&out);
+        out.put_u64(sum);
+        out
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`StorageError::NewerFormat`], [`StorageError::Corrupt`].
+    pub(crate) fn decode(bytes: &[u8], path: &std::path::Path) -> Result<Self, StorageError> {
+        let (format, rest) = decode_prefix(bytes).map_err(|error| error.in_file(path, 0))?;
+        format.check(FORMAT, path)?;
+        decode_content(rest).map_err(|error| error.in_file(path, 0))
+    }
+
+    /// The entry of a segment.
+    pub(crate) fn segment(&self, id: u64) -> Option<&SegmentEntry> {
+        self.segments.iter().find(|entry| entry.id == id)
+    }
+
+    /// The next version without these segments and with those.
+    pub(crate) fn with(&self, removed: &[u64], added: Vec<SegmentEntry>) -> Manifest {
+        let mut next = self.clone();
+        next.segments.retain(|entry| !removed.contains(&entry.id));
+        next.segments.extend(added);
+        next.segments.sort_by_key(|entry| (entry.sequence_min, entry.id));
+        next
+    }
+}
+
+impl SegmentEntry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.id);
+        match self.day {
+            Some(day) => {
+                out.put_u8(1);
+                out.put_zigzag(day);
+            }
+            None => out.put_u8(0),
+        }
+        out.put_zigzag(self.times.start_ms);
+        out.put_zigzag(self.times.end_ms);
+        for number in [self.sequence_min, self.sequence_max, self.series, self.samples, self.bytes] {
+            out.put_varint(number);
+        }
+        out.put_zigzag(self.created_ms);
+    }
+
+    fn decode(cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
+        let id = cursor.varint()?;
+        let day = match cursor.u8()? {
+            0 => None,
+            1 => Some(cursor.zigzag()?),
+            _ => return Err(cursor.error("a segment has an unknown kind of partition")),
+        };
+        let times = TimeRange { start_ms: cursor.zigzag()?, end_ms: cursor.zigzag()? };
+        let (sequence_min, sequence_max) = (cursor.varint()?, cursor.varint()?);
+        let (series, samples, bytes) = (cursor.varint()?, cursor.varint()?, cursor.varint()?);
+        let created_ms = cursor.zigzag()?;
+        if times.is_empty() || sequence_min > sequence_max {
+            return Err(cursor.error("a segment's range ends before it begins"));
+        }
+        Ok(SegmentEntry { id, day, times, sequence_min, sequence_max, series, samples, bytes, created_ms })
+    }
+}
+
+/// Checks magic and checksum; gives the format and the bytes between the two.
+fn decode_prefix(bytes: &[u8]) -> Result<(FormatVersion, Cursor<'_>), FormatError> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.take(MAGIC.len())? != MAGIC {
+        return Err(FormatError::new("this is no manifest"));
+    }
+    let counted = bytes.len().checked_sub(8).ok_or_else(|| cursor.error("the manifest is cut"))?;
+    let (content, sum) = bytes.split_at_checked(counted).unwrap_or_default();
+    if Cursor::new(sum).u64()? != checksum(content) {
+        return Err(cursor.error("the manifest has a wrong checksum"));
+    }
+    let mut cursor = Cursor::new(content);
+    cursor.take(MAGIC.len())?;
+    let format = FormatVersion(cursor.u32()?);
+    cursor.u32()?;
+    Ok((format, cursor))
+}
+
+fn decode_content(mut cursor: Cursor<'_>) -> Result<Manifest, FormatError> {
+    let store = u128::from(cursor.u64()?) | u128::from(cursor.u64()?) << 64;
+    let (version, next_segment) = (cursor.varint()?, cursor.varint()?);
+    let (wal_floor, flushed_sequence) = (cursor.varint()?, cursor.varint()?);
+    let mut manifest = Manifest { store, version, next_segment, wal_floor, flushed_sequence, segments: Vec::new() };
+    for _ in 0..cursor.varint()? {
+        let kind = cursor.varint()?;
+        let length = cursor.length()?;
+        let mut section = Cursor::new(cursor.take(length)?);
+        if kind == SECTION_SEGMENTS {
+            let count = section.length()?;
+            if count > section.rest().len() / SEGMENT_ENTRY_BYTES_MIN {
+                return Err(cursor.error("the manifest has more segments than bytes"));
+            }
+            manifest.segments =
+                (0..count).map(|_| SegmentEntry::decode(&mut section)).collect::<Result<_, FormatError>>()?;
+            section.finish()?;
+        } else if kind % 2 == 1 {
+            return Err(cursor.error("the manifest has a section that must be understood and is not known"));
+        }
+    }
+    cursor.finish()?;
+    Ok(manifest)
+}
+
+/// Writes versions of the manifest, one after the other.
+#[derive(Debug)]
+pub(crate) struct ManifestStore {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    probe: Option<Arc<dyn Probe>>,
+    current: Arc<Manifest>,
+    /// Above every version that was ever tried.
+    next_version: u64,
+}
+
+impl ManifestStore {
+    /// Reads the newest sound version, or begins with an empty one; the second is the names of the versions that are
+    /// not sound.
+    ///
+    /// # Errors
+    /// [`StorageError::NewerFormat`], I/O errors; [`StorageError::Corrupt`] if there are versions and none is sound.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+        store: u128,
+        probe: Option<Arc<dyn Probe>>,
+    ) -> Result<(Self, Vec<String>), StorageError> {
+        let mut versions: Vec<u64> =
+            disk.list(layout.root())?.iter().filter_map(|name| manifest_version(name)).collect();
+        versions.sort_unstable();
+        let next_version = versions.last().map_or(1, |last| last.saturating_add(1));
+        let (mut bad, mut first_error, mut found) = (Vec::new(), None, None);
+        for version in versions.iter().rev() {
+            let path = layout.manifest(*version);
+            match Manifest::decode(&disk.open(&path)?.read_all()?, &path) {
+                Ok(manifest) => {
+                    found = Some(manifest);
+                    break;
+                }
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    bad.push(manifest_name(*version));
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let current = match (found, first_error) {
+            (Some(manifest), _) => manifest,
+            (None, Some(error)) => return Err(error),
+            (None, None) => Manifest { store, next_segment: 1, wal_floor: 1, ..Manifest::default() },
+        };
+        let current = Arc::new(current);
+        Ok((ManifestStore { disk, layout, probe, current, next_version }, bad))
+    }
+
+    /// The version that counts.
+    pub(crate) fn current(&self) -> &Arc<Manifest> {
+        &self.current
+    }
+
+    /// Makes a version durable, and only then visible, by `swap`.
+    ///
+    /// The order is: write, sync, rename, sync the directory, swap. After an error the old version counts for this
+    /// process; which of the two counts after a crash is open, so files of either must stay until the next success.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn install(
+        &mut self,
+        mut manifest: Manifest,
+        swap: impl FnOnce(&Arc<Manifest>),
+    ) -> Result<(), StorageError> {
+        manifest.version = self.next_version;
+        self.next_version += 1;
+        let temporary = self.layout.tmp_dir().join(manifest_name(manifest.version));
+        let path = self.layout.manifest(manifest.version);
+        let mut file = self.disk.create(&temporary)?;
+        file.append(&manifest.encode())?;
+        reached(&self.probe, Step::ManifestWritten);
+        file.sync()?;
+        reached(&self.probe, Step::ManifestSynced);
+        self.disk.rename(&temporary, &path)?;
+        reached(&self.probe, Step::ManifestRenamed);
+        self.disk.sync_dir(self.layout.root())?;
+        reached(&self.probe, Step::ManifestDurable);
+        let before = std::mem::replace(&mut self.current, Arc::new(manifest));
+        swap(&self.current);
+        // An old version that stays is removed at the next start.
+        let _ = self.disk.remove(&self.layout.manifest(before.version));
+        reached(&self.probe, Step::ManifestInstalled);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::io::fake::{Failure, FakeDisk};
+
+fn entry(id: u64) -> SegmentEntry {
+    SegmentEntry {
+        id,
+        day: (!id.is_multiple_of(3)).then_some(-(id as i64)),
+        times: TimeRange { start_ms: -5, end_ms: 7 },
+        sequence_min: id,
+        sequence_max: id + 1,
+        series: 2,
+        samples: 3,
+        bytes: 300,
+        created_ms: 9,
+    }
+}
+
+fn manifest(ids: impl Iterator<Item = u64>) -> Manifest {
+    let segments = ids.map(entry).collect();
+    Manifest { store: 1 << 64 | 7, version: 2, next_segment: 9, wal_floor: 4, flushed_sequence: 5, segments }
+}
+
+#[test]
+fn bytes_are_pinned() {
+    let bytes = manifest([1, 3].into_iter()).encode();
+    let want = b"SGMANIF\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
+        \x02\x09\x04\x05\x01\x01\x18\x02\
+        \x01\x01\x01\x09\x0e\x01\x02\x02\x03\xac\x02\x12\
+        \x03\x00\x09\x0e\x03\x04\x02\x03\xac\x02\x12";
+    assert_eq!(&bytes[..bytes.len() - 8], want, "{:?}", bytes.escape_ascii().to_string());
+    assert_eq!(Manifest::decode(&bytes, Path::new("m")).unwrap(), manifest([1, 3].into_iter()));
+}
+
+#[test]
+fn a_newer_manifest_is_refused_by_name() {
+    let mut bytes = manifest(0..0).encode();
+    bytes[8] = 2;
+    bytes.truncate(bytes.len() - 8);
+    let sum = checksum(&bytes);
+    bytes.put_u64(sum);
+    let refused = Manifest::decode(&bytes, Path::new("MANIFEST-7")).unwrap_err();
+    assert_eq!(refused.to_string(), "MANIFEST-7 has format 2, this version reads up to 1");
+}
+
+#[test]
+fn a_flipped_bit_is_found() {
+    let bytes = manifest(0..3).encode();
+    for bit in 0..bytes.len() * 8 {
+        let mut bad = bytes.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(Manifest::decode(&bad, Path::new("m")).is_err(), "bit {bit}");
+    }
+}
+
+fn open(disk: &FakeDisk) -> Result<(ManifestStore, Vec<String>), StorageError> {
+    let layout = Layout::new("/d");
+    disk.create_dir(&layout.tmp_dir())?;
+    ManifestStore::open(Arc::new(disk.clone()), layout, 7, None)
+}
+
+/// At each step of each install: after a power loss the old or the new version counts, and never anything else.
+#[test]
+fn install_is_all_or_nothing_at_each_step() {
+    for step in 0..6 {
+        for how in [Failure::Once, Failure::Dead, Failure::DeadAfter] {
+            for seed in 0..8 {
+                let disk = FakeDisk::default();
+                let (mut store, _) = open(&disk).unwrap();
+                store.install(manifest(0..1), |_| ()).unwrap();
+                disk.fail_at(step, how);
+                let done = store.install(manifest(0..2), |_| ());
+                let visible = store.current().segments.len();
+                assert_eq!(visible, 1 + usize::from(done.is_ok()));
+                let (after, bad) = open(&disk.crash(seed)).unwrap();
+                let count = after.current().segments.len();
+                assert!(bad.is_empty() && (1..=2).contains(&count), "step {step} {how:?} seed {seed}");
+                assert!(done.is_err() || count == 2, "installed and lost: step {step} {how:?} seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_install_the_next_one_counts() {
+    let disk = FakeDisk::default();
+    let (mut store, _) = open(&disk).unwrap();
+    disk.fail_kind_at("sync directory", 0, Failure::Once);
+    store.install(manifest(0..2), |_| panic!("not visible")).unwrap_err();
+    disk.heal();
+    store.install(manifest(0..1), |_| ()).unwrap();
+    assert_eq!(open(&disk.crash(1)).unwrap().0.current().segments.len(), 1);
+}
+
+#[test]
+fn a_corrupt_version_falls_back_to_the_one_before() {
+    let disk = FakeDisk::default();
+    let (mut store, _) = open(&disk).unwrap();
+    store.install(manifest(0..1), |_| ()).unwrap();
+    let layout = Layout::new("/d");
+    let old = disk.bytes(&layout.manifest(1)).unwrap();
+    store.install(manifest(0..2), |_| ()).unwrap();
+    assert_eq!(disk.bytes(&layout.manifest(1)), None, "the old version goes");
+    disk.damage(&layout.manifest(2), b"junk".to_vec());
+    assert!(matches!(open(&disk.kill()), Err(StorageError::Corrupt { .. })), "never a silent empty store");
+    let mut file = disk.create(&layout.manifest(1)).unwrap();
+    file.append(&old).unwrap();
+    let (found, bad) = open(&disk.kill()).unwrap();
+    assert_eq!((found.current().segments.len(), bad), (1, vec![manifest_name(2)]));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let mut whole = manifest(0..0).encode();
+        whole.truncate(32);
+        whole.extend(&bytes);
+        let sum = checksum(&whole);
+        whole.put_u64(sum);
+        let _ = Manifest::decode(&whole, Path::new("m"));
+        let _ = Manifest::decode(&bytes, Path::new("m"));
+    }
+}

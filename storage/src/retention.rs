@@ -1,0 +1,107 @@
+//! What expires: a pure function of the live set and the clock.
+
+use std::collections::BTreeMap;
+
+use crate::manifest::{Manifest, SegmentEntry};
+
+/// What retention is asked to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// Samples older than this may go; none for ever.
+    pub(crate) oldest_ms: Option<i64>,
+    /// Segments may take this many bytes; none for no bound.
+    pub(crate) bytes_max: Option<u64>,
+}
+
+/// The segments that go, oldest first.
+///
+/// By age a segment goes when its last sample is too old. By size whole days go, the oldest first, but never the
+/// newest day; a run of several days counts to its last one.
+pub(crate) fn expired(manifest: &Manifest, keep: Keep) -> Vec<SegmentEntry> {
+    let too_old = |entry: &SegmentEntry| keep.oldest_ms.is_some_and(|oldest| entry.times.end_ms < oldest);
+    let (mut gone, left): (Vec<_>, Vec<_>) = manifest.segments.iter().cloned().partition(too_old);
+    let mut bytes: u64 = left.iter().map(|entry| entry.bytes).sum();
+    let mut days: BTreeMap<i64, Vec<SegmentEntry>> = BTreeMap::new();
+    for entry in left {
+        let day = entry.day.unwrap_or_else(|| crate::db::prepared::day_of(entry.times.end_ms));
+        days.entry(day).or_default().push(entry);
+    }
+    while days.len() > 1 && keep.bytes_max.is_some_and(|max| bytes > max) {
+        let Some((_, entries)) = days.pop_first() else { break };
+        bytes -= entries.iter().map(|entry| entry.bytes).sum::<u64>();
+        gone.extend(entries);
+    }
+    gone.sort_by_key(|entry| (entry.times.end_ms, entry.id));
+    gone
+}
+
+/// A UTC day since 1970 as `YYYY-MM-DD` (H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days).
+pub(crate) fn day_text(day: i64) -> String {
+    let z = i128::from(day) + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i128::from(month <= 2);
+    format!("{year:04}-{month:02}-{day_of_month:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::TimeRange;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn entry(id: u64, day: i64, bytes: u64) -> SegmentEntry {
+        let start_ms = day * DAY_MS;
+        SegmentEntry {
+            id,
+            day: Some(day),
+            times: TimeRange { start_ms, end_ms: start_ms + DAY_MS - 1 },
+            sequence_min: id,
+            sequence_max: id,
+            series: 1,
+            samples: 1,
+            bytes,
+            created_ms: 0,
+        }
+    }
+
+    fn ids(segments: Vec<SegmentEntry>, oldest_ms: Option<i64>, bytes_max: Option<u64>) -> Vec<u64> {
+        let manifest = Manifest { segments, ..Manifest::default() };
+        expired(&manifest, Keep { oldest_ms, bytes_max }).iter().map(|entry| entry.id).collect()
+    }
+
+    #[test]
+    fn by_age_a_segment_goes_when_its_last_sample_is_too_old() {
+        let all = vec![entry(1, 0, 1), entry(2, 1, 1)];
+        assert_eq!(ids(all.clone(), Some(DAY_MS - 1), None), Vec::<u64>::new());
+        assert_eq!(ids(all.clone(), Some(DAY_MS), None), [1]);
+        assert_eq!(ids(all.clone(), None, None), Vec::<u64>::new());
+        assert_eq!(ids(all, Some(i64::MAX), None), [1, 2], "by age the newest day goes too");
+    }
+
+    #[test]
+    fn by_size_the_oldest_days_go_but_never_the_newest() {
+        let mixed = SegmentEntry { day: None, ..entry(9, 0, 5) };
+        let all = vec![entry(1, 0, 10), entry(2, 1, 10), entry(3, 2, 10), entry(4, 1, 10), mixed];
+        assert_eq!(ids(all.clone(), None, Some(45)), Vec::<u64>::new());
+        assert_eq!(ids(all.clone(), None, Some(44)), [1, 9]);
+        assert_eq!(ids(all.clone(), None, Some(29)), [1, 9, 2, 4]);
+        assert_eq!(ids(all, None, Some(0)), [1, 9, 2, 4]);
+    }
+
+    #[test]
+    fn days_are_written_as_dates() {
+        for (day, text) in [(0, "1970-01-01"), (-1, "1969-12-31"), (19_782, "2024-02-29"), (11_016, "2000-02-29")] {
+            assert_eq!(day_text(day), text);
+        }
+        for day in [i64::MIN, i64::MAX] {
+            assert!(day_text(day).len() > 10);
+        }
+    }
+}
