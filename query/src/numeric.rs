@@ -1,4 +1,6 @@
-//! Arithmetic and number formats that answers share with Prometheus: compensated sums and Go's way to print floats.
+//! Arithmetic that answers share with Prometheus: compensated sums, means that do not overflow, quantiles.
+
+use crate::quote::Number;
 
 /// A sum with Neumaier's compensation (`util/kahansum` in Prometheus): terms that the running sum swallows are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -128,34 +130,9 @@ pub(crate) fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
     }
 }
 
-/// The shortest digits that give the number back, with an exponent below 1e-4 and from 1e6 on: Go's `%g`.
-pub(crate) fn go_g(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
-    }
-    let scientific = format!("{value:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else {
-        return scientific;
-    };
-    let power: i32 = exponent.parse().unwrap_or(0);
-    if value == 0.0 || (-4..6).contains(&power) {
-        return format!("{value}");
-    }
-    let sign = if power < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", power.abs())
-}
-
-/// A number as a label value of `count_values`: digits without exponent, `NaN`, `+Inf`, `-Inf`.
-pub(crate) fn decimal(value: f64) -> String {
-    if value.is_finite() { format!("{value}") } else { go_g(value) }
-}
-
 /// A number as OpenMetrics writes label values such as `le`: whole numbers end in `.0`.
 pub(crate) fn open_metrics(value: f64) -> String {
-    let mut text = go_g(value);
+    let mut text = Number(value).to_string();
     if value.is_finite() && !text.contains(['.', 'e']) {
         text.push_str(".0");
     }
@@ -199,26 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_print_as_go_prints_them() {
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (1.0, "1"),
-            (100_000.0, "100000"),
-            (1e6, "1e+06"),
-            (1_234_567.5, "1.2345675e+06"),
-            (1e30, "1e+30"),
-            (0.0001, "0.0001"),
-            (0.00001, "1e-05"),
-            (-2.5, "-2.5"),
-            (f64::NAN, "NaN"),
-            (f64::NEG_INFINITY, "-Inf"),
-        ] {
-            assert_eq!(go_g(value), text);
-        }
-        assert_eq!(decimal(1e22), "10000000000000000000000");
+    fn whole_numbers_end_in_zero() {
         assert_eq!(open_metrics(1.0), "1.0");
         assert_eq!(open_metrics(0.25), "0.25");
+        assert_eq!(open_metrics(1e6), "1e+06");
         assert_eq!(open_metrics(f64::INFINITY), "+Inf");
     }
 

@@ -1,5 +1,5 @@
 //! Expressions as text: Prometheus's canonical form on one line ([`std::fmt::Display`]), and over several lines
-//! ([`pretty`]). Reading the text gives the same expression again.
+//! ([`pretty()`]). Reading the text gives the same expression again.
 
 mod pretty;
 

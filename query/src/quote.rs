@@ -12,8 +12,8 @@ pub(crate) struct QuotedChar(pub(crate) char);
 /// A character by number, as Go's `%#U`: `U+0071 'q'`.
 pub(crate) struct CodePoint(pub(crate) char);
 
-/// A number as Go's `%v`: the shortest digits that read back as the same number, with an exponent below -4 and
-/// from 21 on.
+/// A number as Go's `%v` and `%g`: the shortest digits that read back as the same number, with an exponent below 1e-4
+/// and from 1e6 on.
 pub(crate) struct Number(pub(crate) f64);
 
 impl fmt::Display for Quoted<'_> {
@@ -50,7 +50,7 @@ impl fmt::Display for Number {
         let text = format!("{value:e}");
         let exponent = text.split_once('e').and_then(|(digits, e)| Some((digits, e.parse::<i32>().ok()?)));
         match exponent {
-            Some((digits, e)) if value != 0.0 && !(-4..21).contains(&e) => {
+            Some((digits, e)) if value != 0.0 && !(-4..6).contains(&e) => {
                 write!(f, "{digits}e{}{:02}", if e < 0 { '-' } else { '+' }, e.abs())
             }
             _ => write!(f, "{value}"),
@@ -122,8 +122,19 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_go_does() {
-        let all =
-            [(0.0, "0"), (1e21, "1e+21"), (1e20, "100000000000000000000"), (0.0001, "0.0001"), (0.00001, "1e-05")];
+        let all = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-2.5, "-2.5"),
+            (100_000.0, "100000"),
+            (1e6, "1e+06"),
+            (1_234_567.5, "1.2345675e+06"),
+            (1e21, "1e+21"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (f64::NAN, "NaN"),
+        ];
         for (value, text) in all {
             assert_eq!(Number(value).to_string(), text);
         }

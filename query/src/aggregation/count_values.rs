@@ -9,8 +9,8 @@ use crate::ast::{Aggregation, Node};
 use crate::error::QueryError;
 use crate::eval::column::{Column, Series};
 use crate::eval::{Evaluator, Grid, Sink, failed};
-use crate::numeric::decimal;
 use crate::plan::strip;
+use crate::quote::plain;
 
 impl<'q> Evaluator<'q> {
     /// `count_values("label", vector)`.
@@ -65,7 +65,7 @@ impl<'q> Evaluator<'q> {
 fn value_labels(labels: &Labels, key: Key<'_>, label: &str, value: f64) -> Result<Labels, QueryError> {
     let mut builder = LabelsBuilder::from_labels(&key.of(labels));
     if !key.without || key.keeps(label) {
-        builder.set(label, &decimal(value));
+        builder.set(label, &plain(value));
     }
     builder.build().map_err(|error| failed(&error.to_string()))
 }

@@ -13,8 +13,8 @@ use crate::error::QueryError;
 use crate::eval::column::{Charge, Column, Series};
 use crate::eval::{Evaluator, Grid, Sink, failed};
 use crate::functions::sort::{falling, rising};
-use crate::numeric::go_g;
 use crate::plan::strip;
+use crate::quote::Number;
 
 /// An element that was kept.
 #[derive(Debug, Clone, Copy)]
@@ -198,10 +198,10 @@ impl<'q> Evaluator<'q> {
             return Err(failed("Parameter value is NaN"));
         }
         if min <= i64::MIN as f64 {
-            return Err(failed(&format!("Scalar value {} underflows int64", go_g(min))));
+            return Err(failed(&format!("Scalar value {} underflows int64", Number(min))));
         }
         if max >= i64::MAX as f64 {
-            return Err(failed(&format!("Scalar value {} overflows int64", go_g(max))));
+            return Err(failed(&format!("Scalar value {} overflows int64", Number(max))));
         }
         let worse: Worse = if aggregation.op == AggregationOp::BottomK { higher } else { lower };
         let ranks = aggregation.op != AggregationOp::LimitK;

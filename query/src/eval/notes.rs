@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::answer::Annotations;
-use crate::numeric::go_g;
+use crate::quote::{Number, Quoted};
 use crate::span::Span;
 
 /// The annotations of one evaluation; shared by its threads.
@@ -17,7 +17,7 @@ pub(crate) struct Notes<'q> {
 
 /// ` for metric name "x"`, or nothing for no name.
 fn of_metric(name: &str) -> String {
-    if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
+    if name.is_empty() { String::new() } else { format!(" for metric name {}", Quoted(name)) }
 }
 
 impl<'q> Notes<'q> {
@@ -53,39 +53,39 @@ impl<'q> Notes<'q> {
     /// A φ outside 0 to 1.
     pub(crate) fn invalid_quantile(&self, span: Span, phi: f64) {
         if phi.is_nan() || !(0.0..=1.0).contains(&phi) {
-            self.warning(span, &format!("quantile value should be between 0 and 1, got {}", go_g(phi)));
+            self.warning(span, &format!("quantile value should be between 0 and 1, got {}", Number(phi)));
         }
     }
 
     /// A ratio outside −1 to 1.
     pub(crate) fn invalid_ratio(&self, span: Span, ratio: f64, capped: f64) {
-        let (ratio, capped) = (go_g(ratio), go_g(capped));
+        let (ratio, capped) = (Number(ratio), Number(capped));
         self.warning(span, &format!("ratio value should be between -1 and 1, got {ratio}, capping to {capped}"));
     }
 
     /// A bucket without a usable `le`.
     pub(crate) fn bad_bucket_label(&self, span: Span, metric: &str, value: &str) {
-        let metric = of_metric(metric);
-        self.warning(span, &format!(r#"bucket label "le" is missing or has a malformed value of {value:?}{metric}"#));
+        let (value, metric) = (Quoted(value), of_metric(metric));
+        self.warning(span, &format!(r#"bucket label "le" is missing or has a malformed value of {value}{metric}"#));
     }
 
     /// Floats and native histograms in one range.
     pub(crate) fn mixed_range(&self, span: Span, metric: &str) {
-        self.warning(span, &format!("encountered a mix of histograms and floats for metric name {metric:?}"));
+        self.warning(span, &format!("encountered a mix of histograms and floats for metric name {}", Quoted(metric)));
     }
 
     /// Native histograms beside the floats of a range, left out.
     pub(crate) fn ignored_in_range(&self, span: Span, metric: &str) {
         self.info(
             span,
-            &format!("ignored histograms in a range containing both floats and histograms for metric name {metric:?}"),
+            &format!("ignored histograms in a range containing both floats and histograms{}", of_metric(metric)),
         );
     }
 
     /// `rate` or `increase` of what does not look like a counter.
     pub(crate) fn possible_non_counter(&self, span: Span, metric: &str) {
         let message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket";
-        self.info(span, &format!("{message}: {metric:?}"));
+        self.info(span, &format!("{message}: {}", Quoted(metric)));
     }
 
     /// Buckets of a classic histogram that did not rise.
