@@ -101,6 +101,17 @@ options! {
     "ingest.max_concurrent" ingest_max_concurrent: usize = "64", "Most requests that write at the same time; more wait.";
     "report.registration" report_registration: Registration = "auto", "Whether an unknown component that reports metrics is registered by itself (`auto`) or refused (`required`).";
     "report.naive_timezone" report_naive_timezone: Zone = "UTC", "Time zone of timestamps without one in reports: UTC, or an offset such as `+02:00`.";
+    "report.max_type_bytes" report_max_type_bytes: usize = "50", "Longest component type in reports and registrations, in bytes.";
+    "report.max_unit_bytes" report_max_unit_bytes: usize = "50", "Longest unit in reports, in bytes.";
+    "report.max_components" report_max_components: usize = "100000", "Most components in the registry; new ones above are refused.";
+    "report.max_listed_rejections" report_max_listed_rejections: usize = "1000", "Most refused metrics that one answer lists.";
+    "noetl.server_name" noetl_server_name: String = "noetl-server", "Component name of this server's own reports; also set by `NOETL_SERVER_NAME`.";
+    "noetl.server_url" noetl_server_url: String = "", "Address that this server registers for itself, by default where it listens; also set by `NOETL_SERVER_URL`.";
+    "noetl.server_metrics_interval" noetl_server_metrics_interval: Duration = "1m", "Interval of this server's own reports, 0 for none; also set by `NOETL_SERVER_METRICS_INTERVAL`, in seconds.";
+    "noetl.worker_pool_name" noetl_worker_pool_name: String = "", "Component name of self-reports that name none, if this process belongs to a worker pool; also set by `NOETL_WORKER_POOL_NAME`.";
+    "noetl.worker_id" noetl_worker_id: String = "", "Label `worker_id` of self-reports of the worker pool; also set by `NOETL_WORKER_ID`.";
+    "noetl.worker_metrics_interval" noetl_worker_metrics_interval: Duration = "1m", "How often components are expected to report; one that only reports is offline after four of these. Also set by `NOETL_WORKER_METRICS_INTERVAL`, in seconds.";
+    "noetl.worker_heartbeat_interval" noetl_worker_heartbeat_interval: Duration = "15s", "How often registered components are expected to send a heartbeat; they are offline when four are missing. Also set by `NOETL_WORKER_HEARTBEAT_INTERVAL`, in seconds.";
     "export.window" export_window: Duration = "5m", "The export of latest values has the series that received a sample within this time.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";

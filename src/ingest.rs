@@ -74,6 +74,11 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// The rejection of a name above the limit.
+    pub fn name_too_long(name: &str, limit: usize) -> Rejection {
+        Rejection::NameTooLong { name: name.chars().take(32).collect(), bytes: name.len(), limit }
+    }
+
     /// The value of the label `reason` in our own metrics.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -127,8 +132,7 @@ impl LabelLimits {
     }
 
     fn name_too_long(&self, name: &str) -> Rejection {
-        let beginning = name.chars().take(32).collect();
-        Rejection::NameTooLong { name: beginning, bytes: name.len(), limit: self.name_bytes_max }
+        Rejection::name_too_long(name, self.name_bytes_max)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod exposition;
 pub mod http;
 pub mod ingest;
 pub mod remote_write;
+pub mod report;
 pub mod system;
 pub mod telemetry;
 pub mod workers;

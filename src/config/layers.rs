@@ -71,12 +71,15 @@ impl Layer {
         Layer::from_toml(&name, &text)
     }
 
-    /// The layer of environment variables; variables that do not begin with `STREAMGAUGE_` are not looked at.
+    /// The layer of environment variables: those that begin with `STREAMGAUGE_`, and below them those of NoETL that have
+    /// an option of their name.
     ///
     /// # Errors
     /// [`ConfigError::Unknown`] for a variable with the prefix that names no option.
     pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut layer = Layer { source_name: "environment".to_owned(), values: Vec::new() };
+        let variables: Vec<(String, String)> = variables.collect();
+        layer.values.extend(variables.iter().filter_map(|(variable, value)| noetl(variable, value)));
         for (variable, value) in variables {
             // The path of the configuration file itself is no option.
             if !variable.starts_with("STREAMGAUGE_") || variable == "STREAMGAUGE_CONFIG" {
@@ -91,6 +94,18 @@ impl Layer {
         }
         Ok(layer)
     }
+}
+
+/// The option that a variable of NoETL sets. Its intervals are plain numbers of seconds.
+fn noetl(variable: &str, value: &str) -> Option<(String, String)> {
+    let option = OPTIONS.iter().find(|o| {
+        o.name
+            .strip_prefix("noetl.")
+            .is_some_and(|rest| variable.strip_prefix("NOETL_").is_some_and(|v| v.eq_ignore_ascii_case(rest)))
+    })?;
+    let seconds = option.name.ends_with("_interval") && !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    let value = if seconds { format!("{value}s") } else { value.to_owned() };
+    Some((option.name.to_owned(), value))
 }
 
 /// Lays the layers on the defaults, the last one on top.
@@ -182,6 +197,25 @@ mod tests {
         assert_eq!(config.wal_file_bytes.0, 1024);
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.wal_sync, super::super::Sync::Interval(super::super::Duration(2000)));
+    }
+
+    #[test]
+    fn variables_of_noetl_lie_below_our_own() {
+        let variables = [
+            ("STREAMGAUGE_NOETL_SERVER_NAME", "ours"),
+            ("NOETL_SERVER_NAME", "theirs"),
+            ("NOETL_WORKER_HEARTBEAT_INTERVAL", "20"),
+            ("NOETL_SERVER_METRICS_INTERVAL", "2m"),
+            ("NOETL_HOST", "not an option"),
+        ];
+        let layer = Layer::from_environment(variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))).unwrap();
+        let config = resolve(&[layer]).unwrap();
+        assert_eq!(config.noetl_server_name, "ours");
+        assert_eq!(config.noetl_worker_heartbeat_interval.0, 20_000);
+        assert_eq!(config.noetl_server_metrics_interval.0, 120_000);
+        let bad = [("NOETL_SERVER_METRICS_INTERVAL".to_owned(), "often".to_owned())];
+        let error = resolve(&[Layer::from_environment(bad.into_iter()).unwrap()]).unwrap_err().to_string();
+        assert!(error.starts_with("environment: noetl.server_metrics_interval: "), "{error}");
     }
 
     #[test]

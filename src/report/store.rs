@@ -1,0 +1,242 @@
+//! Samples of a report to series of the database.
+//!
+//! A sender repeats the same bytes each interval, so a series is found by a keyed hash of the metric's name and its
+//! labels as they stand in the body, within the context of the component; labels are read only on a miss. The key is
+//! drawn anew at each start and never leaves the process: whoever does not know it cannot make two series look alike,
+//! and 128 bits do not meet by chance, so that a hit needs no second look at the labels.
+
+use std::hash::{BuildHasher, Hasher};
+
+use storage::{CommitError, RawKey, Resolved, SeriesRef};
+use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
+
+use super::labels::{Component, series_labels};
+use super::metadata::Said;
+use super::sample::ReportSample;
+use crate::ingest::{Ingest, Origin, Rejection};
+
+/// Bytes of the hash's key; XXH3 wants at least 136.
+const SECRET_BYTES: usize = 192;
+
+/// Turns reports into batches.
+#[derive(Debug)]
+pub struct Reporter {
+    secret: [u8; SECRET_BYTES],
+    said: Said,
+}
+
+/// What became of the samples of a report.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Samples that are durable now.
+    pub inserted: u64,
+    /// Places and reasons of those that were refused, in order.
+    pub rejected: Vec<(usize, Rejection)>,
+}
+
+impl Default for Reporter {
+    fn default() -> Self {
+        Reporter::new()
+    }
+}
+
+impl Reporter {
+    /// Draws the key.
+    pub fn new() -> Reporter {
+        let mut secret = [0; SECRET_BYTES];
+        for chunk in secret.chunks_mut(size_of::<u64>()) {
+            // The standard library's own hash keys are random for each state.
+            let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+            chunk.copy_from_slice(&random.to_le_bytes()[..chunk.len()]);
+        }
+        Reporter { secret, said: Said::default() }
+    }
+
+    /// Stores the samples of one component in one batch; the order of `samples` numbers the refusals.
+    ///
+    /// # Errors
+    /// [`CommitError`]: nothing is stored.
+    pub fn store(
+        &self,
+        ingest: &Ingest,
+        component: Component<'_>,
+        samples: &[Result<ReportSample<'_>, Rejection>],
+        now_ms: i64,
+    ) -> Result<Stored, CommitError> {
+        let mut writer = Writer {
+            reporter: self,
+            context: self.context(component),
+            component,
+            ingest,
+            batch: ingest.batch(),
+            scratch: Vec::with_capacity(512),
+        };
+        let (mut taken, mut rejected) = (Vec::with_capacity(samples.len()), Vec::new());
+        for (index, sample) in samples.iter().enumerate() {
+            match sample.as_ref().map_err(Rejection::clone).and_then(|s| writer.push(s).map(|()| s)) {
+                Ok(sample) => taken.push(sample),
+                Err(rejection) => {
+                    let name = sample.as_ref().map_or("a metric", |s| &*s.name);
+                    ingest.reject(Origin::Report, &rejection, &format!("{name} of {}", component.name));
+                    rejected.push((index, rejection));
+                }
+            }
+        }
+        let mut batch = writer.batch;
+        let inserted = batch.len() as u64;
+        if inserted == 0 {
+            return Ok(Stored { inserted, rejected });
+        }
+        let news = self.said.news(taken.into_iter(), now_ms);
+        for (family, metadata) in &news.families {
+            batch.set_metadata(family, metadata.clone());
+        }
+        if let Err(error) = ingest.commit(Origin::Report, batch) {
+            self.said.forget(&news);
+            return Err(error);
+        }
+        Ok(Stored { inserted, rejected })
+    }
+
+    /// The context in which equal bytes mean the same series.
+    fn context(&self, component: Component<'_>) -> u64 {
+        let mut bytes = b"report".to_vec();
+        push_text(&mut bytes, component.name);
+        push_text(&mut bytes, component.kind);
+        xxh3_64_with_secret(&bytes, &self.secret)
+    }
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+/// A batch of one component's samples on its way.
+struct Writer<'w> {
+    reporter: &'w Reporter,
+    context: u64,
+    component: Component<'w>,
+    ingest: &'w Ingest,
+    batch: storage::Batch<'w>,
+    /// Holds name and labels of one sample for the hash.
+    scratch: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn push(&mut self, sample: &ReportSample<'_>) -> Result<(), Rejection> {
+        let key = self.key(sample);
+        let series = match self.batch.resolve(key) {
+            Some(Resolved::Series(series)) => series,
+            // Reports are not relabelled: nothing defines a drop here.
+            Some(Resolved::Dropped) | None => self.define(key, sample)?,
+        };
+        Ok(self.batch.push(series, sample.timestamp_ms, sample.value)?)
+    }
+
+    fn key(&mut self, sample: &ReportSample<'_>) -> RawKey {
+        self.scratch.clear();
+        push_text(&mut self.scratch, &sample.name);
+        self.scratch.extend_from_slice(sample.labels.json().as_bytes());
+        RawKey { context: self.context, hash: xxh3_128_with_secret(&self.scratch, &self.reporter.secret) }
+    }
+
+    fn define(&mut self, key: RawKey, sample: &ReportSample<'_>) -> Result<SeriesRef, Rejection> {
+        let labels = series_labels(&sample.name, self.component, sample.labels, self.ingest.limits())?;
+        Ok(self.batch.define(Some(key), &labels)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Matcher, MetricType, Scope};
+    use storage::{Db, DbOptions, SystemClock};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::report::{SampleRules, check, decode};
+    use crate::telemetry::Telemetry;
+
+    struct Store {
+        _dir: tempfile::TempDir,
+        db: Arc<Db>,
+        ingest: Ingest,
+        reporter: Reporter,
+        config: Config,
+    }
+
+    impl Store {
+        fn new() -> Store {
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config::defaults().unwrap();
+            let db = Arc::new(Db::open(DbOptions::new(dir.path()), Arc::new(SystemClock)).unwrap());
+            let ingest = Ingest::new(&config, Arc::clone(&db), Arc::new(Telemetry::default()));
+            Store { _dir: dir, db, ingest, reporter: Reporter::new(), config }
+        }
+
+        fn report(&self, component: &str, metrics: &str) -> Stored {
+            let body = format!("{{\"metrics\":[{metrics}]}}");
+            let report = decode(body.as_bytes(), 1000).unwrap();
+            let rules = SampleRules::new(&self.config, 1_700_000_000_000);
+            let samples: Vec<_> = report.metrics.iter().map(|item| check(item, &rules)).collect();
+            let component = Component { name: component, kind: "worker_pool" };
+            self.reporter.store(&self.ingest, component, &samples, 0).unwrap()
+        }
+
+        fn latest(&self) -> Vec<String> {
+            let all = self.db.latest(&Scope::default(), &[Matcher::equal("job", "")], i64::MIN);
+            all.iter().map(|l| format!("{} {} {}", l.labels, l.sample.value, l.sample.timestamp_ms)).collect()
+        }
+    }
+
+    fn metric(name: &str, value: &str, labels: &str) -> String {
+        format!(
+            r#"{{"metric_name":"{name}","metric_type":"gauge","metric_value":{value},"help_text":"H","labels":{labels}}}"#
+        )
+    }
+
+    #[test]
+    fn components_and_spellings_share_or_part_series() {
+        let store = Store::new();
+        assert_eq!(store.report("a", &metric("m", "1", r#"{"x":"1","y":"2"}"#)).inserted, 1);
+        assert_eq!(store.report("a", &metric("m", "2", r#"{ "y":"2","x":1}"#)).inserted, 1, "another spelling");
+        assert_eq!(store.report("b", &metric("m", "3", r#"{"x":"1","y":"2"}"#)).inserted, 1, "another component");
+        assert_eq!(
+            store.latest(),
+            [
+                r#"{__name__="m", component="a", component_type="worker_pool", x="1", y="2"} 2 1700000000000"#,
+                r#"{__name__="m", component="b", component_type="worker_pool", x="1", y="2"} 3 1700000000000"#,
+            ]
+        );
+        let metadata = store.db.metadata_of("m").unwrap();
+        assert_eq!((metadata.metric_type, metadata.help.as_str()), (MetricType::Gauge, "H"));
+    }
+
+    #[test]
+    fn the_last_of_one_millisecond_counts_and_bad_ones_are_named() {
+        let store = Store::new();
+        let metrics = [
+            metric("m", "1", "null"),
+            metric("m", "true", "null"),
+            metric("m", "2", "{}"),
+            metric("m", "3", r#"{"l":[]}"#),
+        ];
+        let stored = store.report("a", &metrics.join(","));
+        assert_eq!(stored.inserted, 2);
+        assert_eq!(stored.rejected.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(store.latest(), [r#"{__name__="m", component="a", component_type="worker_pool"} 2 1700000000000"#]);
+        let (origin, reason, count) = store.ingest.rejections().remove(0);
+        assert_eq!((origin, reason, count.count), (Origin::Report, "invalid", 2));
+        assert!(count.example.starts_with("m of a: label \"l\""), "{}", count.example);
+    }
+
+    #[test]
+    fn a_report_without_a_good_sample_commits_nothing() {
+        let store = Store::new();
+        let stored = store.report("a", "1");
+        assert_eq!((stored.inserted, stored.rejected.len()), (0, 1));
+        assert!(store.latest().is_empty());
+    }
+}
