@@ -78,6 +78,7 @@ options! {
     "scrape_self_interval" scrape_self_interval: Duration = "10s", "Interval of these two built-in jobs.";
     "retention" retention: Duration = "0", "How long samples are kept, such as `30d`; 0 keeps them for ever.";
     "retention_size" retention_size: RetentionSize = "auto", "Largest size of the data directory; the oldest days go first. `auto` is half of the file system, 0 no bound.";
+    "storage.max_retention_rules" storage_max_retention_rules: usize = "1000", "Most retention rules.";
     "auth_token_file" auth_token_file: Option<PathBuf> = "", "File with the token that allows administration, reload and clean-up from beyond loopback.";
     "log_format" log_format: Format = "text", "Log lines as `text` or `json`.";
     "log_level" log_level: String = "info", "Least level that is logged: error, warn, info, debug, trace, or a filter such as `info,streamgauge::scrape=debug`.";

@@ -1,0 +1,103 @@
+//! The catalog: components with their heartbeats, and retention rules, in `catalog.db` (SQLite).
+//!
+//! One thread writes ([`writer`]); a change is acknowledged after its commit is synced, and only then shown. Reads are
+//! answered from memory: there are few components, and each report asks for its own. The file is in WAL mode and can be
+//! read with standard tools while the server runs. [`schema`] owns its tables and their versions.
+
+mod components;
+mod error;
+mod mirror;
+mod rules;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+pub use components::{Component, NewComponent, OFFLINE, Registered, Source};
+pub use error::CatalogError;
+pub use rules::RetentionRule;
+
+use mirror::Mirror;
+use writer::Writer;
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "catalog.db";
+
+/// Where files go that cannot be used.
+const QUARANTINE: &str = "quarantine";
+
+/// Limits and expectations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatalogOptions {
+    /// `report.max_components`
+    pub components_max: usize,
+    /// `storage.max_retention_rules`
+    pub rules_max: usize,
+    /// Milliseconds between two heartbeats of a component that registered (`noetl.worker_heartbeat_interval`).
+    pub heartbeat_interval_ms: i64,
+    /// Milliseconds between two reports of a component that only reports (`noetl.worker_metrics_interval`).
+    pub report_interval_ms: i64,
+}
+
+/// Components and rules of one data directory. Share it behind an `Arc`.
+pub struct Catalog {
+    options: CatalogOptions,
+    writer: Writer,
+    mirror: Arc<RwLock<Mirror>>,
+}
+
+impl Catalog {
+    /// Opens or creates the catalog in a data directory. A file that is not a database goes to `quarantine/`, with an
+    /// error in the log, and a new one is begun.
+    ///
+    /// # Errors
+    /// [`CatalogError::NewerSchema`], I/O errors.
+    pub fn open(data_dir: &Path, options: CatalogOptions, now_ms: i64) -> Result<Catalog, CatalogError> {
+        std::fs::create_dir_all(data_dir).map_err(|e| CatalogError::io(data_dir, e))?;
+        let path = data_dir.join(FILE_NAME);
+        let opened = match schema::open(&path) {
+            Err(error) if error.is_corrupt() => {
+                let kept = quarantine(data_dir, now_ms)?;
+                tracing::error!(%error, kept = %kept.display(), "the catalog cannot be read; a new one is begun");
+                schema::open(&path)
+            }
+            opened => opened,
+        };
+        let connection = opened?;
+        let mirror = Arc::new(RwLock::new(Mirror::load(&connection)?));
+        Ok(Catalog { options, writer: Writer::start(connection)?, mirror })
+    }
+
+    /// The options.
+    pub fn options(&self) -> CatalogOptions {
+        self.options
+    }
+
+    /// Ends the writer when all changes so far are committed; later changes fail with [`CatalogError::Closed`].
+    pub fn close(&self) {
+        self.writer.close();
+    }
+}
+
+/// Moves the file with SQLite's two beside it out of the way.
+fn quarantine(data_dir: &Path, now_ms: i64) -> Result<std::path::PathBuf, CatalogError> {
+    let folder = data_dir.join(QUARANTINE);
+    let moved = || -> std::io::Result<std::path::PathBuf> {
+        std::fs::create_dir_all(&folder)?;
+        let kept = folder.join(format!("{FILE_NAME}.{now_ms}"));
+        for suffix in ["", "-wal", "-shm"] {
+            let from = data_dir.join(format!("{FILE_NAME}{suffix}"));
+            if from.exists() {
+                std::fs::rename(&from, folder.join(format!("{FILE_NAME}.{now_ms}{suffix}")))?;
+            }
+        }
+        Ok(kept)
+    };
+    moved().map_err(|e| CatalogError::io(&folder, e))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What can go wrong with the catalog.
+
+use std::path::PathBuf;
+
+/// Why a change was not made or the catalog cannot be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CatalogError {
+    /// The registry is full.
+    #[error("the registry of components is full: limit report.max_components = {limit} reached")]
+    TooManyComponents {
+        /// `report.max_components`
+        limit: usize,
+    },
+    /// There are as many retention rules as there may be.
+    #[error("limit storage.max_retention_rules = {limit} reached")]
+    TooManyRules {
+        /// `storage.max_retention_rules`
+        limit: usize,
+    },
+    /// The file was written by a newer version.
+    #[error("{path} has schema version {found}, this version reads up to {known}")]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// The server is stopping.
+    #[error("the catalog is closed")]
+    Closed,
+    /// SQLite failed; nothing of the change is kept.
+    #[error("catalog: {0}")]
+    Sqlite(std::sync::Arc<rusqlite::Error>),
+    /// A file operation failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::sync::Arc<std::io::Error>,
+    },
+}
+
+impl CatalogError {
+    pub(super) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> CatalogError {
+        CatalogError::Io { path: path.into(), source: std::sync::Arc::new(source) }
+    }
+
+    /// True if the file is not what was written.
+    pub(super) fn is_corrupt(&self) -> bool {
+        let CatalogError::Sqlite(error) = self else { return false };
+        matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+        )
+    }
+}
+
+impl From<rusqlite::Error> for CatalogError {
+    fn from(error: rusqlite::Error) -> Self {
+        CatalogError::Sqlite(std::sync::Arc::new(error))
+    }
+}

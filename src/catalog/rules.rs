@@ -1,0 +1,89 @@
+//! Retention rules: how long the series that pass some matchers are kept.
+
+use std::sync::Arc;
+
+use model::{MatchOp, Matcher};
+use rusqlite::Connection;
+
+use super::Catalog;
+use super::error::CatalogError;
+
+/// How long some series are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// The series; all must hold.
+    pub matchers: Vec<Matcher>,
+    /// For how long, in milliseconds.
+    pub keep_ms: i64,
+}
+
+impl Catalog {
+    /// Sets the rule of these matchers, and replaces one that was there for the same matchers.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub fn set_rule(&self, rule: RetentionRule, now_ms: i64) -> Result<(), CatalogError> {
+        let mirror = Arc::clone(&self.mirror);
+        let matchers = encode(&rule.matchers);
+        let keep_ms = rule.keep_ms;
+        let rules_max = self.options.rules_max;
+        let change = move |connection: &Connection| {
+            let updated = connection.execute(
+                "UPDATE retention_rule SET keep_ms = ?2, updated_ms = ?3 WHERE matchers = ?1",
+                (&matchers, keep_ms, now_ms),
+            )?;
+            if updated == 0 {
+                let count: u32 = connection.query_row("SELECT count(*) FROM retention_rule", (), |row| row.get(0))?;
+                if count as usize >= rules_max {
+                    return Err(CatalogError::TooManyRules { limit: rules_max });
+                }
+                connection.execute(
+                    "INSERT INTO retention_rule (matchers, keep_ms, created_ms, updated_ms) VALUES (?1, ?2, ?3, ?3)",
+                    (&matchers, keep_ms, now_ms),
+                )?;
+            }
+            Ok(())
+        };
+        self.writer.write(change, move |()| {
+            let mut mirror = mirror.write();
+            match mirror.rules.iter_mut().find(|r| r.matchers == rule.matchers) {
+                Some(there) => *there = rule,
+                None => mirror.rules.push(rule),
+            }
+        })
+    }
+
+    /// All rules.
+    pub fn rules(&self) -> Vec<RetentionRule> {
+        self.mirror.read().rules.clone()
+    }
+}
+
+/// A JSON list of `[label, operator, value]`.
+fn encode(matchers: &[Matcher]) -> String {
+    let list: Vec<[&str; 3]> = matchers.iter().map(|m| [m.name(), m.op().as_str(), m.value()]).collect();
+    serde_json::json!(list).to_string()
+}
+
+fn decode(text: &str) -> Option<Vec<Matcher>> {
+    let list: Vec<[String; 3]> = serde_json::from_str(text).ok()?;
+    let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+    list.into_iter()
+        .map(|[name, op, value]| Matcher::new(name, *ops.iter().find(|o| o.as_str() == op)?, value).ok())
+        .collect()
+}
+
+/// All rules in the file. A rule that cannot be read is left out with an error in the log: samples are kept then.
+pub(super) fn load(connection: &Connection) -> Result<Vec<RetentionRule>, CatalogError> {
+    let mut statement = connection.prepare("SELECT matchers, keep_ms FROM retention_rule ORDER BY rule_id")?;
+    let rows = statement.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    let mut rules = Vec::new();
+    for row in rows {
+        let (text, keep_ms) = row?;
+        match decode(&text) {
+            Some(matchers) => rules.push(RetentionRule { matchers, keep_ms }),
+            None => tracing::error!(matchers = text, "a retention rule cannot be read and is left out"),
+        }
+    }
+    Ok(rules)
+}

@@ -1,0 +1,82 @@
+//! Tables of `catalog.db` and their versions (`PRAGMA user_version`): each migration brings the file from the version of
+//! its place in [`MIGRATIONS`] to the next. A file of a newer version is refused by name.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::CatalogError;
+
+/// Version 1: components and retention rules.
+///
+/// `component.kind` is empty for one that reported without saying its type. `labels` and `meta` are JSON objects as they
+/// were sent. `deregistered_ms` is null for one that is registered. `source` says who is expected to give signs of life:
+/// a component that registered by a `call` sends heartbeats, one known by a `report` only reports.
+/// `retention_rule.matchers` is a JSON list of `[label, operator, value]`. Times are milliseconds since 1970.
+const VERSION_1: &str = "
+CREATE TABLE component (
+    runtime_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    runtime TEXT,
+    uri TEXT,
+    status TEXT NOT NULL,
+    capacity INTEGER,
+    labels TEXT,
+    pid INTEGER,
+    hostname TEXT,
+    meta TEXT,
+    source TEXT NOT NULL CHECK (source IN ('call', 'report')),
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    heartbeat_ms INTEGER NOT NULL,
+    deregistered_ms INTEGER,
+    UNIQUE (name, kind)
+) STRICT;
+CREATE TABLE retention_rule (
+    rule_id INTEGER PRIMARY KEY,
+    matchers TEXT NOT NULL UNIQUE,
+    keep_ms INTEGER NOT NULL CHECK (keep_ms > 0),
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL
+) STRICT;
+";
+
+/// One step per version.
+const MIGRATIONS: [&str; 1] = [VERSION_1];
+
+/// How long to wait for a tool that reads the file with a lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the file, creates it if missing, and brings it to the newest version.
+pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit is synced before it is acknowledged.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrate(&mut connection, path)?;
+    if let Some(parent) = path.parent() {
+        let synced = std::fs::File::open(parent).and_then(|folder| folder.sync_all());
+        synced.map_err(|e| CatalogError::io(parent, e))?;
+    }
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(CatalogError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    for (version, step) in (1..).zip(MIGRATIONS).skip(found as usize) {
+        // A step and its version number are one transaction: a crash between them cannot be seen.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! The catalog as its users see it: identities, signs of life, rules, and what is there after a restart.
+
+use model::Matcher;
+use tempfile::TempDir;
+
+use super::*;
+
+const OPTIONS: CatalogOptions =
+    CatalogOptions { components_max: 3, rules_max: 2, heartbeat_interval_ms: 15_000, report_interval_ms: 60_000 };
+
+fn open(dir: &TempDir) -> Catalog {
+    Catalog::open(dir.path(), OPTIONS, 7).unwrap()
+}
+
+fn new(name: &str, kind: &str) -> NewComponent {
+    NewComponent { name: name.to_owned(), kind: kind.to_owned(), ..NewComponent::default() }
+}
+
+#[test]
+fn everything_acknowledged_is_there_without_a_clean_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let full = NewComponent {
+        runtime: Some("python".to_owned()),
+        uri: Some("http://h:1".to_owned()),
+        status: Some("busy".to_owned()),
+        capacity: Some(4),
+        labels: Some(r#"{"a":1}"#.to_owned()),
+        pid: Some(77),
+        hostname: Some("h".to_owned()),
+        meta: Some("{}".to_owned()),
+        ..new("a", "worker_pool")
+    };
+    let a = catalog.register(full, Source::Call, 1000).unwrap().component;
+    let b = catalog.register(new("b", "broker"), Source::Report, 1000).unwrap().component;
+    let a = Component { heartbeat_ms: 2000, ..a };
+    assert_eq!(catalog.heartbeat("a", None, 2000).unwrap(), Some(a.clone()));
+    let rule = RetentionRule { matchers: vec![Matcher::equal("__name__", "m")], keep_ms: 5 };
+    catalog.set_rule(rule.clone(), 1000).unwrap();
+    // A killed process leaves its files as they are at that moment.
+    let copy = tempfile::tempdir().unwrap();
+    for suffix in ["", "-wal"] {
+        let name = format!("{FILE_NAME}{suffix}");
+        std::fs::copy(dir.path().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let again = open(&copy);
+    assert_eq!(again.component(a.runtime_id).as_deref(), Some(&a));
+    assert_eq!(again.component(b.runtime_id).as_deref(), Some(&b));
+    assert_eq!(again.rules(), [rule]);
+    again.close();
+    assert!(matches!(again.heartbeat("a", None, 1), Err(CatalogError::Closed)));
+    let reopened = open(&copy);
+    assert_eq!(reopened.components().len(), 2, "and after a clean end");
+}
+
+#[test]
+fn name_and_kind_are_the_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let id = |registered: Registered| registered.component.runtime_id;
+    let pool = id(catalog.register(new("x", "worker_pool"), Source::Call, 1).unwrap());
+    let server = id(catalog.register(new("x", "server_api"), Source::Call, 2).unwrap());
+    assert_ne!(pool, server);
+    assert_eq!(id(catalog.register(new("x", "worker_pool"), Source::Call, 3).unwrap()), pool);
+    assert_eq!(catalog.find("x", Some("server_api")).unwrap().runtime_id, server);
+    assert_eq!(catalog.find("x", None).unwrap().runtime_id, pool, "the one that lived last");
+    catalog.seen(server, 4);
+    assert_eq!(catalog.find("x", None).unwrap().runtime_id, server);
+    catalog.deregister("x", Some("server_api"), 5).unwrap();
+    assert_eq!(catalog.find("x", None).unwrap().runtime_id, pool, "the one that is registered");
+    assert!(catalog.find("y", None).is_none());
+    assert_eq!(catalog.deregister("y", None, 5).unwrap(), None);
+}
+
+#[test]
+fn a_kind_that_was_not_known_is_learned() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let first = catalog.register(new("x", ""), Source::Report, 1).unwrap().component;
+    let second = catalog.register(new("x", "monitor"), Source::Report, 2).unwrap().component;
+    assert_eq!((first.runtime_id, second.kind.as_str()), (second.runtime_id, "monitor"));
+    assert_eq!(catalog.components().len(), 1);
+}
+
+#[test]
+fn components_go_offline_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    catalog.register(new("beats", "worker_pool"), Source::Call, 0).unwrap();
+    catalog.register(new("reports", "worker_pool"), Source::Report, 0).unwrap();
+    let status = |name: &str, now_ms| catalog.find(name, None).unwrap().status_at(now_ms, &OPTIONS).to_owned();
+    assert_eq!(status("beats", 60_000), "ready");
+    assert_eq!(status("beats", 60_001), "offline");
+    assert_eq!(status("reports", 240_000), "ready");
+    assert_eq!(status("reports", 240_001), "offline");
+    catalog.heartbeat("reports", None, 1000).unwrap();
+    assert_eq!(status("reports", 61_001), "offline", "once it sends heartbeats, they are expected");
+    catalog.deregister("beats", None, 10).unwrap();
+    assert_eq!(status("beats", 10), "offline");
+    let back = catalog.register(new("beats", "worker_pool"), Source::Call, 20).unwrap();
+    assert!(back.recreated);
+    assert_eq!(status("beats", 20), "ready");
+    assert!(!catalog.register(new("beats", "worker_pool"), Source::Call, 30).unwrap().recreated);
+}
+
+#[test]
+fn a_report_keeps_what_a_registration_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let full = NewComponent { capacity: Some(4), ..new("a", "worker_pool") };
+    catalog.register(full, Source::Call, 1).unwrap();
+    catalog.deregister("a", None, 2).unwrap();
+    let seen = catalog.register(new("a", "worker_pool"), Source::Report, 3).unwrap();
+    assert!(seen.recreated && !seen.component.is_deregistered());
+    assert_eq!((seen.component.capacity, seen.component.source), (Some(4), Source::Call));
+}
+
+#[test]
+fn signs_of_life_are_shown_at_once_and_saved_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let id = catalog.register(new("a", "k"), Source::Report, 1000).unwrap().component.runtime_id;
+    catalog.seen(id, 500);
+    assert_eq!(catalog.component(id).unwrap().heartbeat_ms, 1000, "time does not go back");
+    catalog.seen(id, 2000);
+    assert_eq!(catalog.component(id).unwrap().heartbeat_ms, 2000);
+    assert_eq!((catalog.save_seen().unwrap(), catalog.save_seen().unwrap()), (1, 0));
+    drop(catalog);
+    assert_eq!(open(&dir).component(id).unwrap().heartbeat_ms, 2000);
+}
+
+#[test]
+fn limits_hold_at_n_and_n_plus_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    for name in ["a", "b", "c"] {
+        catalog.register(new(name, "k"), Source::Report, 1).unwrap();
+    }
+    let error = catalog.register(new("d", "k"), Source::Report, 1).unwrap_err().to_string();
+    assert!(error.contains("report.max_components = 3"), "{error}");
+    catalog.register(new("a", "k"), Source::Call, 2).unwrap();
+    let rule = |name: &str, keep_ms| RetentionRule { matchers: vec![Matcher::equal("component", name)], keep_ms };
+    catalog.set_rule(rule("a", 1), 1).unwrap();
+    catalog.set_rule(rule("b", 1), 1).unwrap();
+    let error = catalog.set_rule(rule("c", 1), 1).unwrap_err().to_string();
+    assert!(error.contains("storage.max_retention_rules = 2"), "{error}");
+    catalog.set_rule(rule("a", 9), 1).unwrap();
+    assert_eq!(catalog.rules(), [rule("a", 9), rule("b", 1)]);
+}
+
+#[test]
+fn concurrent_changes_are_all_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CatalogOptions { components_max: 1000, ..OPTIONS };
+    let catalog = Catalog::open(dir.path(), options, 0).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let catalog = &catalog;
+            scope.spawn(move || {
+                for i in 0..10 {
+                    catalog.register(new(&format!("{thread}-{i}"), "k"), Source::Call, 1).unwrap();
+                }
+            });
+        }
+    });
+    drop(catalog);
+    let catalog = Catalog::open(dir.path(), options, 0).unwrap();
+    let mut ids: Vec<i64> = catalog.components().iter().map(|c| c.runtime_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 80);
+}
+
+#[test]
+fn a_newer_file_is_refused_by_name_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir));
+    let path = dir.path().join(FILE_NAME);
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let error = Catalog::open(dir.path(), OPTIONS, 7).err().unwrap().to_string();
+    assert!(error.ends_with("catalog.db has schema version 2, this version reads up to 1"), "{error}");
+    assert!(path.exists());
+}
+
+#[test]
+fn a_file_that_is_no_database_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(FILE_NAME), "no database, but long enough to be taken for one".repeat(20)).unwrap();
+    let catalog = open(&dir);
+    assert!(catalog.components().is_empty());
+    assert!(dir.path().join("quarantine/catalog.db.7").exists());
+}
+
+/// The file was written by the first release; every later one reads it.
+#[test]
+fn version_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v1/catalog.db");
+    std::fs::copy(fixture, dir.path().join(FILE_NAME)).unwrap();
+    let catalog = open(&dir);
+    let component = catalog.find("worker-cpu-01", Some("worker_pool")).unwrap();
+    assert_eq!((component.runtime_id, component.capacity, component.heartbeat_ms), (1, Some(4), 1_704_110_400_000));
+    assert_eq!(component.labels.as_deref(), Some(r#"{"zone":"a"}"#));
+    let rule = RetentionRule { matchers: vec![Matcher::equal("__name__", "m")], keep_ms: 86_400_000 };
+    assert_eq!(catalog.rules(), [rule]);
+}
+
+/// Writes the fixture of [`version_1_is_read`]; run by hand, once per version.
+#[test]
+#[ignore = "writes a fixture"]
+fn write_fixture() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let component = NewComponent {
+        capacity: Some(4),
+        labels: Some(r#"{"zone":"a"}"#.to_owned()),
+        ..new("worker-cpu-01", "worker_pool")
+    };
+    catalog.register(component, Source::Call, 1_704_110_400_000).unwrap();
+    let rule = RetentionRule { matchers: vec![Matcher::equal("__name__", "m")], keep_ms: 86_400_000 };
+    catalog.set_rule(rule, 1_704_110_400_000).unwrap();
+    drop(catalog);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v1");
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::copy(dir.path().join(FILE_NAME), format!("{folder}/catalog.db")).unwrap();
+}

@@ -1,0 +1,119 @@
+//! The one writer: a thread that owns the connection. Changes that wait together share one transaction, and with it one
+//! sync; each has its own savepoint, so that one that fails leaves the others. A change is acknowledged after the commit.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, RwLock};
+use rusqlite::Connection;
+
+use super::error::CatalogError;
+
+/// Changes that may wait for the writer; who comes later waits to get in.
+const WAITING_MAX: usize = 1024;
+/// Most changes in one transaction.
+const GROUP_MAX: usize = 256;
+
+/// Makes a change and gives back what is to be done when the outcome of the commit is known.
+type Change = Box<dyn FnOnce(&Connection) -> Acknowledge + Send>;
+type Acknowledge = Box<dyn FnOnce(Result<(), CatalogError>) + Send>;
+
+/// The way to the thread.
+pub(super) struct Writer {
+    changes: RwLock<Option<SyncSender<Change>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(connection: Connection) -> Result<Writer, CatalogError> {
+        let (changes, queue) = sync_channel(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("catalog".to_owned())
+            .spawn(move || run(connection, &queue))
+            .map_err(|e| CatalogError::io("catalog thread", e))?;
+        Ok(Writer { changes: RwLock::new(Some(changes)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Makes a change and returns when it is durable. `show` runs before that, in the order of the changes.
+    ///
+    /// # Errors
+    /// What `change` gave, or why the commit failed; nothing of the change is kept then.
+    pub(super) fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send + 'static,
+        show: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, CatalogError> {
+        let (answer, answered) = sync_channel(1);
+        let change: Change = Box::new(move |connection| {
+            let made = in_savepoint(connection, change);
+            Box::new(move |committed| {
+                let outcome = committed.and(made);
+                if let Ok(value) = &outcome {
+                    show(value);
+                }
+                // Nobody waits any more if the caller is gone; the change is made all the same.
+                let _ = answer.send(outcome);
+            })
+        });
+        let changes = self.changes.read().clone().ok_or(CatalogError::Closed)?;
+        changes.send(change).map_err(|_| CatalogError::Closed)?;
+        answered.recv().map_err(|_| CatalogError::Closed)?
+    }
+
+    /// Lets the thread end after the changes that wait, and waits for it.
+    pub(super) fn close(&self) {
+        self.changes.write().take();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the catalog's writer ended with a panic");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn run(connection: Connection, queue: &Receiver<Change>) {
+    while let Ok(first) = queue.recv() {
+        let mut acknowledge = Vec::new();
+        let committed = connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
+            acknowledge.push(first(&connection));
+            while acknowledge.len() < GROUP_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                acknowledge.push(next(&connection));
+            }
+            connection.execute_batch("COMMIT")
+        });
+        let outcome = committed.map_err(CatalogError::from);
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the catalog could not be written");
+            if !connection.is_autocommit() {
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+        }
+        for acknowledge in acknowledge {
+            acknowledge(outcome.clone());
+        }
+    }
+    // Moves the WAL into the file, so that a copy of the file alone is whole.
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "the catalog was not closed cleanly");
+    }
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    change: impl FnOnce(&Connection) -> Result<T, CatalogError>,
+) -> Result<T, CatalogError> {
+    connection.execute_batch("SAVEPOINT change")?;
+    let made = change(connection);
+    let end = if made.is_ok() { "RELEASE change" } else { "ROLLBACK TO change; RELEASE change" };
+    connection.execute_batch(end)?;
+    made
+}
