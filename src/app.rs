@@ -7,9 +7,12 @@ use storage::{Clock, Db, DbOptions, StorageError, SystemClock, WalSync};
 use tokio::sync::watch;
 
 use crate::auth::Token;
+use crate::catalog::{Catalog, CatalogError, CatalogOptions};
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
 use crate::ingest::Ingest;
+use crate::report::Reporter;
+use crate::self_report;
 use crate::system::System;
 use crate::telemetry::Telemetry;
 use crate::workers::Workers;
@@ -20,6 +23,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The catalog of the data directory cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -39,6 +45,10 @@ pub struct App {
     pub config: Config,
     /// The database.
     pub db: Arc<Db>,
+    /// Components, their heartbeats, and retention rules.
+    pub catalog: Catalog,
+    /// Turns metric reports into batches.
+    pub reporter: Reporter,
     /// The one way into the database for whatever takes samples in.
     pub ingest: Ingest,
     /// Where synchronous work runs.
@@ -78,9 +88,13 @@ impl App {
         let mut options = db_options(&config);
         adjust(&mut options);
         let db = Arc::new(Db::open(options, Arc::clone(&clock))?);
+        // After the database: only who holds its lock may open the catalog.
+        let catalog = Catalog::open(&config.data, catalog_options(&config), clock.now_ms())?;
         let telemetry = Arc::new(Telemetry::default());
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
+            catalog,
+            reporter: Reporter::new(),
             workers: Workers::new(&config),
             remote_write: crate::remote_write::Seen::default(),
             started_ms: clock.now_ms(),
@@ -119,8 +133,10 @@ impl Running {
         let listen_error = |source| StartError::Listen { address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        self_report::register(&app, format!("http://{address}")).await;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&app), listener));
+        tasks.spawn(self_report::run(Arc::clone(&app)));
         Ok(Running { app, address, tasks })
     }
 
@@ -131,11 +147,25 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), StorageError> {
         self.app.stopping.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
-        let db = Arc::clone(&self.app.db);
-        match tokio::task::spawn_blocking(move || db.close()).await {
+        let app = Arc::clone(&self.app);
+        let close = move || {
+            app.catalog.close();
+            app.db.close()
+        };
+        match tokio::task::spawn_blocking(close).await {
             Ok(closed) => closed,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
+    }
+}
+
+/// What the catalog needs of the configuration.
+fn catalog_options(config: &Config) -> CatalogOptions {
+    CatalogOptions {
+        components_max: config.report_max_components,
+        rules_max: config.storage_max_retention_rules,
+        heartbeat_interval_ms: config.noetl_worker_heartbeat_interval.ms(),
+        report_interval_ms: config.noetl_worker_metrics_interval.ms(),
     }
 }
 

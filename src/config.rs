@@ -106,6 +106,7 @@ options! {
     "report.max_unit_bytes" report_max_unit_bytes: usize = "50", "Longest unit in reports, in bytes.";
     "report.max_components" report_max_components: usize = "100000", "Most components in the registry; new ones above are refused.";
     "report.max_listed_rejections" report_max_listed_rejections: usize = "1000", "Most refused metrics that one answer lists.";
+    "report.max_registration_bytes" report_max_registration_bytes: ByteSize = "64KiB", "Largest body of a registration, a deregistration or a heartbeat.";
     "noetl.server_name" noetl_server_name: String = "noetl-server", "Component name of this server's own reports; also set by `NOETL_SERVER_NAME`.";
     "noetl.server_url" noetl_server_url: String = "", "Address that this server registers for itself, by default where it listens; also set by `NOETL_SERVER_URL`.";
     "noetl.server_metrics_interval" noetl_server_metrics_interval: Duration = "1m", "Interval of this server's own reports, 0 for none; also set by `NOETL_SERVER_METRICS_INTERVAL`, in seconds.";

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod error;
 pub mod metrics;
+mod noetl;
 mod operations;
 pub mod prometheus;
 mod remote_write;
@@ -30,6 +31,7 @@ pub type Peer = ConnectInfo<SocketAddr>;
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(metrics::routes())
+        .merge(noetl::routes())
         .merge(operations::routes())
         .merge(prometheus::routes())
         .merge(remote_write::routes())

@@ -31,6 +31,8 @@ pub struct Workers {
     queries: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     waiting_max: usize,
+    writes_max: usize,
+    queries_max: usize,
     timeout: Duration,
     samples_max: u64,
     bytes_max: u64,
@@ -52,6 +54,8 @@ impl Workers {
             queries: Arc::new(Semaphore::new(config.query_max_concurrent)),
             waiting: Arc::new(Semaphore::new(config.query_max_waiting + config.query_max_concurrent)),
             waiting_max: config.query_max_waiting,
+            writes_max: config.ingest_max_concurrent,
+            queries_max: config.query_max_concurrent,
             timeout: config.query_timeout.std(),
             samples_max: config.query_max_samples,
             bytes_max: config.query_max_bytes.0,
@@ -61,6 +65,21 @@ impl Workers {
     /// Threads that the runtime needs so that each kind of work gets its share.
     pub fn threads(config: &Config) -> usize {
         config.ingest_max_concurrent + config.query_max_concurrent + 16
+    }
+
+    /// Writes and queries that run now.
+    pub fn active(&self) -> usize {
+        self.writes_max.saturating_sub(self.writes.available_permits()) + self.queries_running()
+    }
+
+    /// Queries that wait for a thread now.
+    pub fn waiting(&self) -> usize {
+        let admitted = (self.waiting_max + self.queries_max).saturating_sub(self.waiting.available_permits());
+        admitted.saturating_sub(self.queries_running())
+    }
+
+    fn queries_running(&self) -> usize {
+        self.queries_max.saturating_sub(self.queries.available_permits())
     }
 
     /// Runs work that writes. It is never cancelled: an acknowledged batch is whole.

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod api;
+mod noetl;
 mod remote_write;
 mod support;

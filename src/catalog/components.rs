@@ -124,19 +124,31 @@ pub struct Registered {
 }
 
 impl Catalog {
-    /// Registers a component, or says anew what a known one is.
+    /// Registers a component, or says anew what a known one is; of a known one a report says nothing but that it lives.
     ///
     /// # Errors
     /// [`CatalogError`], above all when the registry is full.
     pub fn register(&self, new: NewComponent, source: Source, now_ms: i64) -> Result<Registered, CatalogError> {
+        self.put(new, source, source == Source::Call, now_ms)
+    }
+
+    /// Registers a component that sends no heartbeats but reports, and says anew what it is if it is known.
+    ///
+    /// # Errors
+    /// As [`Catalog::register`].
+    pub fn register_reporting(&self, new: NewComponent, now_ms: i64) -> Result<Registered, CatalogError> {
+        self.put(new, Source::Report, true, now_ms)
+    }
+
+    fn put(&self, new: NewComponent, source: Source, anew: bool, now_ms: i64) -> Result<Registered, CatalogError> {
         let mirror = Arc::clone(&self.mirror);
         let components_max = self.options.components_max;
         let change = move |connection: &Connection| {
             let found = find_or_type(connection, &new)?;
             match &found {
                 None => insert(connection, &new, source, components_max, now_ms)?,
-                Some(_) if source == Source::Report => revive(connection, &new, now_ms)?,
-                Some(_) => update(connection, &new, now_ms)?,
+                Some(_) if anew => update(connection, &new, source, now_ms)?,
+                Some(_) => revive(connection, &new, now_ms)?,
             }
             let component = select(connection, &new.name, &new.kind)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             Ok(Registered { component, recreated: found.is_some_and(|c| c.is_deregistered()) })
@@ -278,12 +290,12 @@ fn insert(
     execute(connection, sql, new, source, now_ms)
 }
 
-fn update(connection: &Connection, new: &NewComponent, now_ms: i64) -> Result<(), CatalogError> {
+fn update(connection: &Connection, new: &NewComponent, source: Source, now_ms: i64) -> Result<(), CatalogError> {
     let sql = "UPDATE component SET runtime = :runtime, uri = :uri, status = :status, capacity = :capacity, \
                labels = :labels, pid = :pid, hostname = :hostname, meta = :meta, source = :source, \
                updated_ms = :now_ms, heartbeat_ms = max(heartbeat_ms, :now_ms), deregistered_ms = NULL \
                WHERE name = :name AND kind = :kind";
-    execute(connection, sql, new, Source::Call, now_ms)
+    execute(connection, sql, new, source, now_ms)
 }
 
 fn execute(

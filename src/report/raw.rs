@@ -48,7 +48,7 @@ impl fmt::Display for Kind {
 
 impl<'a> Raw<'a> {
     /// The text of a value whose syntax is known to be right.
-    pub(super) fn of(json: &'a str) -> Self {
+    pub(crate) fn of(json: &'a str) -> Self {
         Raw(json)
     }
 

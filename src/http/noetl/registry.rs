@@ -1,0 +1,222 @@
+//! The registry: registration, deregistration and heartbeats of components, and the lists of them.
+
+use std::sync::Arc;
+
+use ::http::{HeaderMap, StatusCode, Uri};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::answer::Failure;
+use super::fields::Fields;
+use super::parameters::Parameters;
+use super::report::check_names;
+use crate::app::App;
+use crate::catalog::{CatalogError, Component, NewComponent, Source};
+use crate::http::error::json_response;
+use crate::report::timestamp;
+
+/// The kinds that can register.
+const KINDS: [&str; 5] = ["worker_pool", "broker", "server_api", "scheduler", "monitor"];
+/// The kind of the calls for worker pools.
+const WORKER_POOL: &str = "worker_pool";
+
+/// `GET /api/metrics/components`
+pub(super) async fn components(State(app): State<Arc<App>>) -> Response {
+    let (now_ms, options) = (app.clock.now_ms(), app.catalog.options());
+    let components: Vec<Value> = app
+        .catalog
+        .components()
+        .iter()
+        .map(|component| {
+            json!({
+                "runtime_id": component.runtime_id,
+                "name": component.name,
+                "component_type": kind_of(component),
+                "status": component.status_at(now_ms, &options),
+                "last_heartbeat": timestamp::format(component.heartbeat_ms),
+            })
+        })
+        .collect();
+    json_response(StatusCode::OK, &json!({ "components": components }))
+}
+
+/// `GET /api/worker/pools`
+pub(super) async fn pools(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+    let parameters = Parameters::of(&uri)?;
+    let (runtime, status) = (parameters.text("runtime"), parameters.text("status"));
+    let (now_ms, options) = (app.clock.now_ms(), app.catalog.options());
+    let items: Vec<Value> = app
+        .catalog
+        .components()
+        .iter()
+        .filter(|component| component.kind == WORKER_POOL)
+        .filter(|component| runtime.is_none_or(|runtime| component.runtime.as_deref() == Some(runtime)))
+        .map(|component| (component.status_at(now_ms, &options), component))
+        .filter(|(state, _)| status.is_none_or(|status| status == *state))
+        .map(|(state, component)| pool(component, state))
+        .collect();
+    let count = items.len();
+    let answer = json!({"items": items, "count": count, "runtime": runtime, "status": status});
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+fn pool(component: &Component, status: &str) -> Value {
+    let labels = component.labels.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    json!({
+        "name": component.name,
+        "runtime": component.runtime,
+        "status": status,
+        "capacity": component.capacity,
+        "labels": labels,
+        "heartbeat": timestamp::format(component.heartbeat_ms),
+        "created_at": timestamp::format(component.created_ms),
+        "updated_at": timestamp::format(component.updated_ms),
+    })
+}
+
+/// `POST /api/runtime/register`
+pub(super) async fn register(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let fields = Fields::read(&app, &headers, body).await?;
+    let new = new_component(&app, fields, None)?;
+    registered(&app, new).await
+}
+
+/// `POST /api/worker/pool/register`
+pub(super) async fn register_pool(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let fields = Fields::read(&app, &headers, body).await?;
+    let new = new_component(&app, fields, Some(WORKER_POOL))?;
+    registered(&app, new).await
+}
+
+async fn registered(app: &Arc<App>, new: NewComponent) -> Result<Response, Failure> {
+    let now_ms = app.clock.now_ms();
+    let done = in_catalog(app, move |app| app.catalog.register(new, Source::Call, now_ms)).await?;
+    let status = if done.recreated { "recreated" } else { "ok" };
+    Ok(json_response(StatusCode::OK, &registration(&done.component, status)))
+}
+
+/// `DELETE /api/runtime/deregister`, `DELETE` and `POST /api/worker/pool/deregister`: name and kind in the body or in the
+/// query string.
+pub(super) async fn deregister(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let parameters = Parameters::of(&uri)?;
+    let mut fields = Fields::read(&app, &headers, body).await?;
+    let name = match parameters.text("name") {
+        Some(name) if !fields.has("name") => name.to_owned(),
+        _ => fields.required("name"),
+    };
+    let kind = fields
+        .text(&["kind", "component_type"])
+        .or_else(|| parameters.text("kind").or(parameters.text("component_type")).map(str::to_owned));
+    fields.finish()?;
+    let now_ms = app.clock.now_ms();
+    let asked = name.clone();
+    let gone = in_catalog(&app, move |app| app.catalog.deregister(&asked, kind.as_deref(), now_ms)).await?;
+    let component = gone.ok_or_else(|| unknown(&name))?;
+    Ok(json_response(StatusCode::OK, &registration(&component, "ok")))
+}
+
+/// `POST /api/worker/pool/heartbeat`
+pub(super) async fn heartbeat(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let mut fields = Fields::read(&app, &headers, body).await?;
+    let name = fields.required("name");
+    let again = fields.object("registration");
+    fields.finish()?;
+    let now_ms = app.clock.now_ms();
+    let asked = name.clone();
+    let known = in_catalog(&app, move |app| {
+        // A pool's heartbeat is that of the pool, also if a server has the same name.
+        let kind = app.catalog.find(&asked, Some(WORKER_POOL)).map(|_| WORKER_POOL);
+        app.catalog.heartbeat(&asked, kind, now_ms)
+    })
+    .await?;
+    let (component, status) = match (known, again) {
+        (Some(component), _) => (component, "ok"),
+        (None, None) => return Err(unknown(&name)),
+        (None, Some(again)) => {
+            let new = new_component(&app, Fields::of(named(again, &name)), Some(WORKER_POOL))?;
+            let done = in_catalog(&app, move |app| app.catalog.register(new, Source::Call, now_ms)).await?;
+            (done.component, "recreated")
+        }
+    };
+    let answer = json!({"status": status, "name": component.name, "runtime_id": component.runtime_id.to_string()});
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// A registration within a heartbeat need not repeat the name; another name than the heartbeat's does not count.
+fn named(mut registration: Map<String, Value>, name: &str) -> Map<String, Value> {
+    registration.insert("name".to_owned(), name.into());
+    registration
+}
+
+fn new_component(app: &App, mut fields: Fields, kind: Option<&str>) -> Result<NewComponent, Failure> {
+    let named_kind = fields.has("kind") || fields.has("component_type");
+    let kind = match (named_kind, kind) {
+        (true, _) => fields.text(&["kind", "component_type"]).unwrap_or_default(),
+        (false, Some(kind)) => kind.to_owned(),
+        (false, None) => fields.required("kind"),
+    };
+    let new = NewComponent {
+        name: fields.required("name"),
+        kind,
+        runtime: fields.text(&["runtime"]),
+        uri: fields.text(&["uri", "base_url"]),
+        status: fields.text(&["status"]).filter(|status| !status.is_empty()),
+        capacity: fields.whole("capacity"),
+        labels: fields.object("labels").map(|labels| Value::Object(labels).to_string()),
+        pid: fields.whole("pid"),
+        hostname: fields.text(&["hostname"]),
+        meta: fields.object("meta").map(|meta| Value::Object(meta).to_string()),
+    };
+    fields.finish()?;
+    check_names(&app.config, Some(&new.name), None)?;
+    if !KINDS.contains(&new.kind.as_str()) {
+        let kind: String = new.kind.chars().take(64).collect();
+        return Err(Failure::bad_request(format!("kind {kind:?} is none of {}", KINDS.join(", "))));
+    }
+    Ok(new)
+}
+
+/// The answer of the runtime calls; here the id is a string.
+fn registration(component: &Component, status: &str) -> Value {
+    json!({
+        "status": status,
+        "name": component.name,
+        "runtime_id": component.runtime_id.to_string(),
+        "kind": kind_of(component),
+        "runtime": component.runtime,
+    })
+}
+
+/// Null for a component that never said its type.
+fn kind_of(component: &Component) -> Option<&str> {
+    Some(component.kind.as_str()).filter(|kind| !kind.is_empty())
+}
+
+fn unknown(name: &str) -> Failure {
+    let name: String = name.chars().take(64).collect();
+    Failure::not_found(format!("component {name:?} is not known"))
+}
+
+/// Runs work on the catalog, which waits for the disk.
+async fn in_catalog<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&App) -> Result<T, CatalogError> + Send + 'static,
+) -> Result<T, Failure> {
+    let state = Arc::clone(app);
+    Ok(app.workers.write(move || work(&state)).await??)
+}

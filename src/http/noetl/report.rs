@@ -1,0 +1,133 @@
+//! `POST /api/metrics/report`: decode, find or register the component, store, say what was refused.
+
+use std::sync::Arc;
+
+use ::http::{HeaderMap, StatusCode, header};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::answer::Failure;
+use crate::app::App;
+use crate::catalog::{Component, NewComponent, Source};
+use crate::config::{Config, Registration};
+use crate::http::body::{self, BodyLimits};
+use crate::http::error::{Fault, json_response};
+use crate::report::{self, Report, SampleRules, Stored};
+
+pub(super) async fn report(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    require_json(&headers)?;
+    let limits = limits(&app.config);
+    let sent = body::read(&headers, body, limits).await?;
+    let state = Arc::clone(&app);
+    let answer = app.workers.write(move || accept(&state, &headers, sent, limits)).await??;
+    Ok(json_response(StatusCode::OK, &answer))
+}
+
+fn limits(config: &Config) -> BodyLimits {
+    BodyLimits {
+        sent: ("ingest.max_body_bytes", config.ingest_max_body_bytes.usize()),
+        decoded: ("ingest.max_decoded_bytes", config.ingest_max_decoded_bytes.usize()),
+        timeout: config.http_body_timeout.std(),
+    }
+}
+
+/// Refuses a body that says it is something else than JSON.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let text = value.to_str().unwrap_or("?");
+    let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json")) {
+        return Ok(());
+    }
+    let message = format!("content type {text:?} is not JSON; send Content-Type: application/json");
+    Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+fn accept(app: &App, headers: &HeaderMap, sent: Bytes, limits: BodyLimits) -> Result<Value, Failure> {
+    let body = body::decode(headers, sent, limits)?;
+    let report = report::decode(&body, app.config.ingest_max_batch_samples)?;
+    let now_ms = app.clock.now_ms();
+    let component = component_of(app, &report, now_ms)?;
+    let rules = SampleRules::new(&app.config, now_ms);
+    let samples: Vec<_> = report.metrics.iter().map(|item| report::check(item, &rules)).collect();
+    let labels = report::Component { name: &component.name, kind: &component.kind };
+    let stored = app.reporter.store(&app.ingest, labels, &samples, now_ms)?;
+    answer(&stored, component.runtime_id, app.config.report_max_listed_rejections)
+}
+
+/// The component that reports: the known one, or with automatic registration a new one.
+fn component_of(app: &App, report: &Report<'_>, now_ms: i64) -> Result<Arc<Component>, Failure> {
+    let name = report.component_name.as_deref().filter(|name| !name.is_empty());
+    let kind = report.component_type.as_deref().filter(|kind| !kind.is_empty());
+    check_names(&app.config, name, kind)?;
+    let (name, known) = match (report.runtime_id, name) {
+        (None, None) => return Err(Failure::bad_request("either runtime_id or component_name is required")),
+        (None, Some(name)) => (name.to_owned(), app.catalog.find(name, kind)),
+        (Some(id), name) => {
+            let known = of_runtime(app, id, name, kind)?;
+            (known.name.clone(), Some(known))
+        }
+    };
+    if let Some(known) = known.as_ref().filter(|component| !component.is_deregistered()) {
+        app.catalog.seen(known.runtime_id, now_ms);
+        return Ok(Arc::clone(known));
+    }
+    if app.config.report_registration == Registration::Required {
+        let message = format!("component {name:?} is not registered (report.registration = required)");
+        return Err(Failure::not_found(message));
+    }
+    let kind = known.map_or_else(|| kind.unwrap_or_default().to_owned(), |component| component.kind.clone());
+    let new = NewComponent { name, kind, ..NewComponent::default() };
+    Ok(Arc::new(app.catalog.register(new, Source::Report, now_ms)?.component))
+}
+
+/// The component with an id; what else the body says of it must agree.
+fn of_runtime(app: &App, id: i64, name: Option<&str>, kind: Option<&str>) -> Result<Arc<Component>, Failure> {
+    let known = app.catalog.component(id).ok_or_else(|| Failure::not_found(format!("runtime_id {id} is not known")))?;
+    for (field, said, registered) in [("component_name", name, &known.name), ("component_type", kind, &known.kind)] {
+        if let Some(said) = said.filter(|said| said != registered) {
+            let message = format!("runtime_id {id} is registered with {field} {registered:?}, not {said:?}");
+            return Err(Failure::bad_request(message));
+        }
+    }
+    Ok(known)
+}
+
+/// Limits on the names of components.
+pub(super) fn check_names(config: &Config, name: Option<&str>, kind: Option<&str>) -> Result<(), Failure> {
+    for (field, text, option, limit) in [
+        ("component_name", name, "ingest.max_name_bytes", config.ingest_max_name_bytes),
+        ("component_type", kind, "report.max_type_bytes", config.report_max_type_bytes),
+    ] {
+        let bytes = text.map_or(0, str::len);
+        if bytes > limit {
+            return Err(Failure::bad_request(format!("{field} has {bytes} bytes: limit {option} = {limit} reached")));
+        }
+    }
+    Ok(())
+}
+
+fn answer(stored: &Stored, runtime_id: i64, listed_max: usize) -> Result<Value, Failure> {
+    let listed = stored.rejected.iter().take(listed_max);
+    let rejected: Vec<Value> =
+        listed.map(|(index, rejection)| json!({"index": index, "error": rejection.to_string()})).collect();
+    let Some((index, first)) = stored.rejected.first() else {
+        return Ok(json!({"status": "ok", "runtime_id": runtime_id, "metrics_inserted": stored.inserted}));
+    };
+    let count = stored.rejected.len();
+    if stored.inserted == 0 {
+        let detail = format!("all {count} metrics were rejected; metrics[{index}]: {first}");
+        let body = json!({"detail": detail, "rejected": rejected, "rejected_count": count});
+        return Err(Failure::Body(StatusCode::BAD_REQUEST, body));
+    }
+    Ok(json!({
+        "status": "ok",
+        "runtime_id": runtime_id,
+        "metrics_inserted": stored.inserted,
+        "rejected": rejected,
+        "rejected_count": count,
+    }))
+}

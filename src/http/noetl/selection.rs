@@ -1,0 +1,92 @@
+//! Filters on series as the dialect has them: by component and metric, exact names first, else names that contain.
+
+use model::{Budget, METRIC_NAME, MatchOp, Matcher, Scope, SeriesSource, SourceError, TimeRange};
+
+use super::answer::Failure;
+use super::parameters::Parameters;
+use crate::app::App;
+use crate::report::{COMPONENT, COMPONENT_TYPE, Problem};
+
+/// What series are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    pub(super) runtime_id: Option<i64>,
+    pub(super) component_name: Option<String>,
+    pub(super) metric_name: Option<String>,
+    /// Names are never matched by a part of them.
+    pub(super) exact: bool,
+}
+
+impl Selection {
+    pub(super) fn of(parameters: &Parameters) -> Result<Selection, Failure> {
+        let exact = match parameters.text("match") {
+            None => false,
+            Some("exact") => true,
+            Some(_) => return Err(Problem::of_parameter("match", "literal_error", "Input should be 'exact'").into()),
+        };
+        Ok(Selection {
+            runtime_id: parameters.whole("runtime_id")?,
+            component_name: parameters.text("component_name").map(str::to_owned),
+            metric_name: parameters.text("metric_name").map(str::to_owned),
+            exact,
+        })
+    }
+
+    /// The matchers that select the series; none if there can be no such series.
+    pub(super) fn matchers(
+        &self,
+        app: &App,
+        source: &dyn SeriesSource,
+        budget: &Budget,
+    ) -> Result<Option<Vec<Matcher>>, SourceError> {
+        let mut matchers = Vec::new();
+        if let Some(id) = self.runtime_id {
+            let Some(component) = app.catalog.component(id) else { return Ok(None) };
+            matchers.push(Matcher::equal(COMPONENT, component.name.as_str()));
+            matchers.push(Matcher::equal(COMPONENT_TYPE, component.kind.as_str()));
+        }
+        for (label, asked) in [(COMPONENT, &self.component_name), (METRIC_NAME, &self.metric_name)] {
+            let Some(asked) = asked else { continue };
+            match self.name_matcher(label, asked, source, budget)? {
+                Some(matcher) => matchers.push(matcher),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(matchers))
+    }
+
+    fn name_matcher(
+        &self,
+        label: &str,
+        asked: &str,
+        source: &dyn SeriesSource,
+        budget: &Budget,
+    ) -> Result<Option<Matcher>, SourceError> {
+        let exact = Matcher::equal(label, asked);
+        let scope = Scope::default();
+        let known = |matchers: &[Matcher]| source.label_values(&scope, label, matchers, TimeRange::ALL, budget);
+        if self.exact || !known(std::slice::from_ref(&exact))?.is_empty() {
+            return Ok(Some(exact));
+        }
+        let escaped: Vec<String> =
+            known(&[])?.iter().filter(|name| name.contains(asked)).map(|name| regex::escape(name)).collect();
+        if escaped.is_empty() {
+            return Ok(None);
+        }
+        let matcher = Matcher::new(label, MatchOp::Regex, escaped.join("|"));
+        matcher.map(Some).map_err(|error| SourceError::Storage(error.to_string()))
+    }
+}
+
+/// What a failed read is answered with.
+pub(super) fn failed(error: &SourceError) -> Failure {
+    use ::http::StatusCode;
+
+    use crate::http::error::Fault;
+    let status = match error {
+        SourceError::Budget(model::BudgetError::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
+        SourceError::Budget(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        SourceError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Fault::new(status, error.to_string()).into()
+}
