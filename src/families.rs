@@ -1,13 +1,9 @@
 //! To which family a stored series belongs, and what is known about it.
 
-mod group;
-
 use std::collections::HashMap;
 
 use model::{Metadata, MetricType};
 use storage::Db;
-
-pub use group::group;
 
 /// Suffixes of the parts of a histogram or summary, longest family name first.
 const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
