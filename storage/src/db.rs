@@ -21,6 +21,7 @@ use model::{Labels, Matcher, Metadata, Sample, Scope, TimeRange};
 use parking_lot::Mutex;
 
 use crate::batch::{Batch, Exemplar, SeriesRef};
+use crate::compaction::plan::Effort;
 use crate::error::StorageError;
 use crate::io::{Disk, RealDisk};
 use crate::options::{Clock, DbOptions};
@@ -94,10 +95,11 @@ impl Db {
         let (engine, log) = open::open(options, clock, disk)?;
         engine.watch_space();
         let committer = Committer::new(engine.clone(), log);
-        let flusher = engine.clone();
+        let (flusher, compactor) = (engine.clone(), engine.clone());
         let db = Db { engine, threads: Mutex::default() };
         db.spawn("storage-wal", move || committer.run())?;
         db.spawn("storage-flush", move || maintenance::run_flusher(&flusher))?;
+        db.spawn("storage-compact", move || maintenance::run_compactor(&compactor))?;
         Ok(db)
     }
 
@@ -184,7 +186,7 @@ impl Db {
     /// # Errors
     /// I/O errors; what was there stays.
     pub fn compact(&self) -> Result<CompactReport, StorageError> {
-        Ok(CompactReport::default())
+        self.engine.compact(Effort::Everything, &|| false)
     }
 
     /// Applies retention by age and size now.
@@ -334,5 +336,7 @@ fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
     scope.forced().into_iter().chain(matchers).all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
 }
 
+#[cfg(test)]
+mod step_tests;
 #[cfg(test)]
 mod tests;

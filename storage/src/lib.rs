@@ -7,6 +7,7 @@
 mod batch;
 #[allow(dead_code, unused_imports, reason = "used by the segment writer, which is being built")]
 mod codec;
+mod compaction;
 mod db;
 mod error;
 #[allow(dead_code, reason = "used by the segment writer, which is being built")]

@@ -8,7 +8,7 @@ use model::{SampleColumns, TimeRange};
 use super::FlushReport;
 use super::commit::Frozen;
 use super::engine::Engine;
-use super::prepared::{OpenSegment, Partition, Prepared};
+use super::prepared::{OpenSegment, Prepared, newest_days};
 use crate::batch::SeriesRef;
 use crate::error::StorageError;
 use crate::head::registry::OrderedSeries;
@@ -117,7 +117,7 @@ impl Engine {
         }
         let ordered = self.head.registry.ordered(&series);
         let metadata = self.metadata.all();
-        let partitions = partitions(&days, self.options.open_partitions_max);
+        let partitions = newest_days(&days, self.options.open_partitions_max);
         for (i, partition) in partitions.iter().enumerate() {
             let (open, mut writer) = OpenSegment::create(self, *partition, sequences)?;
             if i + 1 == partitions.len() {
@@ -162,30 +162,4 @@ fn write_series(
         }
     }
     Ok(())
-}
-
-/// The newest `days_max` days each in a partition of its own, what is older in one; in order of time.
-fn partitions(days: &BTreeSet<i64>, days_max: usize) -> Vec<Partition> {
-    let own: Vec<i64> = days.iter().rev().take(days_max.max(1)).copied().collect();
-    let mut out: Vec<Partition> = own.iter().map(|day| Partition::of_day(*day)).collect();
-    if let Some(oldest) = own.last().filter(|_| days.len() > own.len()) {
-        out.push(Partition::before_day(*oldest));
-    }
-    out.reverse();
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_days_share_a_partition_when_there_are_too_many() {
-        let days: BTreeSet<i64> = [3, 5, 7].into();
-        let own = |day| Partition::of_day(day);
-        assert_eq!(partitions(&days, 3), [own(3), own(5), own(7)]);
-        assert_eq!(partitions(&days, 2), [Partition::before_day(5), own(5), own(7)]);
-        assert_eq!(partitions(&days, 0), [Partition::before_day(7), own(7)]);
-        assert_eq!(partitions(&BTreeSet::new(), 2), []);
-    }
 }

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::open::keep_in_quarantine;
+use crate::compaction::plan::Effort;
 use crate::error::StorageError;
 
 /// How often the watch looks round.
 const LOOK_ROUND: Duration = Duration::from_secs(1);
 /// Pause after a failed flush or compaction.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// How often the compactor looks round without being called: days close with time.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
 /// How often retention is applied without being asked.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 /// Above the floor of free space by this part, the store takes writes again: it must not swing to and fro.
@@ -39,6 +42,18 @@ pub(crate) fn run_flusher(engine: &Arc<Engine>) {
             // What fails is tried again next time.
             let _ = engine.enforce_retention();
         }
+    }
+}
+
+/// The thread that compacts.
+pub(crate) fn run_compactor(engine: &Arc<Engine>) {
+    let stop = || engine.compact_signal.is_stopped();
+    let mut pause = COMPACT_EVERY;
+    while engine.compact_signal.wait(pause) {
+        pause = match engine.compact(Effort::Due, &stop) {
+            Ok(_) => COMPACT_EVERY,
+            Err(_) => AFTER_FAILURE,
+        };
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writing segments: from an ordered stream of series to installed files, for flush and compaction alike.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,6 +47,17 @@ impl Partition {
 /// The UTC day of a time.
 pub(crate) fn day_of(timestamp_ms: i64) -> i64 {
     timestamp_ms.div_euclid(DAY_MS)
+}
+
+/// The newest `days_max` days each in a partition of its own, what is older in one; in order of time.
+pub(crate) fn newest_days(days: &BTreeSet<i64>, days_max: usize) -> Vec<Partition> {
+    let own: Vec<i64> = days.iter().rev().take(days_max.max(1)).copied().collect();
+    let mut out: Vec<Partition> = own.iter().map(|day| Partition::of_day(*day)).collect();
+    if let Some(oldest) = own.last().filter(|_| days.len() > own.len()) {
+        out.push(Partition::before_day(*oldest));
+    }
+    out.reverse();
+    out
 }
 
 /// A segment that is being written under its temporary name, removed again if it is not finished.
@@ -146,5 +158,15 @@ mod tests {
             assert!(Partition::of_day(day_of(ms)).times.contains(ms), "{ms}");
         }
         assert!(!Partition::before_day(0).times.contains(0) && Partition::before_day(0).times.contains(-1));
+    }
+
+    #[test]
+    fn the_oldest_days_share_a_partition_when_there_are_too_many() {
+        let days: BTreeSet<i64> = [3, 5, 7].into();
+        let own = |day| Partition::of_day(day);
+        assert_eq!(newest_days(&days, 3), [own(3), own(5), own(7)]);
+        assert_eq!(newest_days(&days, 2), [Partition::before_day(5), own(5), own(7)]);
+        assert_eq!(newest_days(&days, 0), [Partition::before_day(7), own(7)]);
+        assert_eq!(newest_days(&BTreeSet::new(), 2), []);
     }
 }

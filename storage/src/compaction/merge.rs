@@ -1,0 +1,68 @@
+//! Series of several segments, in the order of their labels, each once, the newest write at each time.
+
+use std::sync::Arc;
+
+use model::{Labels, SampleColumns, TimeRange};
+
+use crate::db::engine::LiveSegment;
+use crate::error::StorageError;
+use crate::snapshot::Merged;
+
+/// Reads segments side by side.
+#[derive(Debug)]
+pub(super) struct MergedSeries {
+    /// In order of sequence.
+    inputs: Vec<Input>,
+    range: TimeRange,
+}
+
+#[derive(Debug)]
+struct Input {
+    live: Arc<LiveSegment>,
+    ordinal: u32,
+    /// Of the series at `ordinal`; none at the end.
+    labels: Option<Labels>,
+}
+
+impl Input {
+    fn load(&mut self) -> Result<(), StorageError> {
+        let segment = &self.live.segment;
+        self.labels = if self.ordinal < segment.len() { Some(segment.labels(self.ordinal)?) } else { None };
+        Ok(())
+    }
+}
+
+impl MergedSeries {
+    /// Begins with the first series of `segments`, which stand in order of sequence; samples outside the range are
+    /// left out.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(super) fn new(segments: &[Arc<LiveSegment>], range: TimeRange) -> Result<Self, StorageError> {
+        let mut inputs = Vec::new();
+        for live in segments {
+            let mut input = Input { live: live.clone(), ordinal: 0, labels: None };
+            input.load()?;
+            inputs.push(input);
+        }
+        Ok(MergedSeries { inputs, range })
+    }
+
+    /// The next series, with its samples in `out`, which may be none.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(super) fn next(&mut self, out: &mut SampleColumns) -> Result<Option<Labels>, StorageError> {
+        out.clear();
+        let Some(labels) = self.inputs.iter().filter_map(|input| input.labels.as_ref()).min().cloned() else {
+            return Ok(None);
+        };
+        let mut merged = Merged { out, newer: SampleColumns::default() };
+        for input in self.inputs.iter_mut().filter(|input| input.labels.as_ref() == Some(&labels)) {
+            merged.add(|samples| input.live.segment.read(input.ordinal, self.range, samples))?;
+            input.ordinal += 1;
+            input.load()?;
+        }
+        Ok(Some(labels))
+    }
+}

@@ -1,0 +1,224 @@
+//! What to compact next: a pure function of the live set and the clock.
+
+use std::collections::BTreeMap;
+
+use model::TimeRange;
+
+use crate::db::prepared::Partition;
+use crate::manifest::{Manifest, SegmentEntry};
+
+/// Segments of like size that wait until they are merged: the price of one more read is a segment more to look at.
+const TIER_WIDTH: usize = 4;
+/// How long after its end a day counts as closed, and is merged into one segment.
+const CLOSED_AFTER_MS: i64 = 3_600_000;
+/// A closed day is merged again when what came late is at least this part of the whole.
+const LATE_PART: u64 = 10;
+/// A run of several days is split into days when it is at least this large.
+const SPLIT_BYTES: u64 = 16 << 20;
+
+/// How much is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What pays for itself, in the background.
+    Due,
+    /// All that can be merged.
+    Everything,
+}
+
+/// A piece of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Merge these, in order of sequence, into one segment of the same day, or one of several days.
+    Merge {
+        /// Ids, oldest first.
+        inputs: Vec<u64>,
+        /// None for several days.
+        day: Option<i64>,
+    },
+    /// Split a run of several days into its days.
+    Split {
+        /// Its id.
+        input: u64,
+    },
+}
+
+impl Job {
+    /// The segments that go.
+    pub(crate) fn inputs(&self) -> &[u64] {
+        match self {
+            Job::Merge { inputs, .. } => inputs,
+            Job::Split { input } => std::slice::from_ref(input),
+        }
+    }
+}
+
+/// The next piece of work, if there is any.
+pub(crate) fn plan(manifest: &Manifest, now_ms: i64, effort: Effort) -> Option<Job> {
+    let mut partitions: BTreeMap<Option<i64>, Vec<&SegmentEntry>> = BTreeMap::new();
+    for entry in &manifest.segments {
+        partitions.entry(entry.day).or_default().push(entry);
+    }
+    // Newest days first: they are asked for most.
+    for (day, mut entries) in partitions.into_iter().rev() {
+        entries.sort_by_key(|entry| entry.sequence_min);
+        for group in mergeable(manifest, &entries) {
+            if let Some(window) = choose(group, day, now_ms, effort) {
+                return Some(Job::Merge { inputs: window.iter().map(|entry| entry.id).collect(), day });
+            }
+        }
+    }
+    let large = |entry: &&SegmentEntry| entry.day.is_none() && entry.bytes >= SPLIT_BYTES;
+    manifest.segments.iter().find(large).map(|entry| Job::Split { input: entry.id })
+}
+
+/// Cuts the segments of a partition, in order of sequence, where another segment lies between two of them.
+fn mergeable<'a, 'b>(manifest: &Manifest, entries: &'b [&'a SegmentEntry]) -> Vec<&'b [&'a SegmentEntry]> {
+    let mut groups = Vec::new();
+    let mut start = 0;
+    for end in 1..=entries.len() {
+        let group = entries.get(start..=end).unwrap_or_default();
+        if end == entries.len() || !is_adjacent(manifest, group) {
+            groups.push(entries.get(start..end).unwrap_or_default());
+            start = end;
+        }
+    }
+    groups
+}
+
+/// True if no other segment lies between these in sequence and touches their times.
+fn is_adjacent(manifest: &Manifest, group: &[&SegmentEntry]) -> bool {
+    let (Some(first), Some(last)) = (group.first(), group.iter().map(|entry| entry.sequence_max).max()) else {
+        return true;
+    };
+    let times = group.iter().map(|entry| entry.times).reduce(|a, b| a.union(&b)).unwrap_or(TimeRange::ALL);
+    manifest.segments.iter().all(|other| {
+        let inside = group.iter().any(|entry| entry.id == other.id);
+        let between = other.sequence_max >= first.sequence_min && other.sequence_min <= last;
+        inside || !between || !other.times.overlaps(&times)
+    })
+}
+
+/// The part of a group that is to be merged, if any.
+fn choose<'a, 'b>(
+    group: &'b [&'a SegmentEntry],
+    day: Option<i64>,
+    now_ms: i64,
+    effort: Effort,
+) -> Option<&'b [&'a SegmentEntry]> {
+    if group.len() < 2 {
+        return None;
+    }
+    let bytes = |entries: &[&SegmentEntry]| entries.iter().map(|entry| entry.bytes).sum::<u64>();
+    let largest = |entries: &[&SegmentEntry]| entries.iter().map(|entry| entry.bytes).max().unwrap_or_default();
+    let total = bytes(group);
+    let is_closed = day.is_some_and(|day| Partition::of_day(day).times.end_ms.saturating_add(CLOSED_AFTER_MS) < now_ms);
+    let late = total - largest(group);
+    if effort == Effort::Everything || (is_closed && late.saturating_mul(LATE_PART) >= total) {
+        return Some(group);
+    }
+    // The longest run in which no segment is more than half: each byte is then moved O(log n) times.
+    let runs = (TIER_WIDTH..=group.len()).rev().flat_map(|width| group.windows(width));
+    runs.into_iter().find(|run| largest(run) <= bytes(run) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn entry(id: u64, day: Option<i64>, sequences: (u64, u64), bytes: u64) -> SegmentEntry {
+        let times = Partition::of_day(day.unwrap_or(0)).times;
+        let times = if day.is_none() { TimeRange { start_ms: 0, end_ms: 5 * DAY_MS } } else { times };
+        SegmentEntry {
+            id,
+            day,
+            times,
+            sequence_min: sequences.0,
+            sequence_max: sequences.1,
+            series: 1,
+            samples: 1,
+            bytes,
+            created_ms: 0,
+        }
+    }
+
+    fn next(segments: &[SegmentEntry], now_ms: i64, effort: Effort) -> Option<Job> {
+        plan(&Manifest { segments: segments.to_vec(), ..Manifest::default() }, now_ms, effort)
+    }
+
+    fn merge(inputs: &[u64], day: Option<i64>) -> Option<Job> {
+        Some(Job::Merge { inputs: inputs.to_vec(), day })
+    }
+
+    #[test]
+    fn four_of_like_size_are_merged_in_an_open_day() {
+        let day = |id| entry(id, Some(1), (id, id), 10);
+        let now = DAY_MS + 1;
+        let three: Vec<_> = (1..=3).map(day).collect();
+        assert_eq!(next(&three, now, Effort::Due), None);
+        assert_eq!(next(&three, now, Effort::Everything), merge(&[1, 2, 3], Some(1)));
+        let four: Vec<_> = (1..=4).map(day).collect();
+        assert_eq!(next(&four, now, Effort::Due), merge(&[1, 2, 3, 4], Some(1)));
+        let mut large: Vec<_> = (1..=5).map(day).collect();
+        large[0].bytes = 100;
+        assert_eq!(next(&large, now, Effort::Due), merge(&[2, 3, 4, 5], Some(1)), "the large one is left alone");
+    }
+
+    #[test]
+    fn a_closed_day_becomes_one_segment_but_not_for_every_late_sample() {
+        let mut two = [entry(1, Some(0), (1, 1), 90), entry(2, Some(0), (2, 2), 10)];
+        let closed = DAY_MS + CLOSED_AFTER_MS;
+        assert_eq!(next(&two, closed - 1, Effort::Due), None);
+        assert_eq!(next(&two, closed, Effort::Due), merge(&[1, 2], Some(0)));
+        two[1].bytes = 9;
+        assert_eq!(next(&two, closed, Effort::Due), None);
+    }
+
+    #[test]
+    fn what_lies_between_is_not_jumped_over() {
+        let all = [
+            entry(1, Some(1), (1, 2), 10),
+            entry(2, None, (3, 4), 10),
+            entry(3, Some(1), (5, 6), 10),
+            entry(4, Some(1), (7, 8), 10),
+            entry(5, Some(9), (1, 8), 10),
+        ];
+        assert_eq!(next(&all, 0, Effort::Everything), merge(&[3, 4], Some(1)));
+        assert_eq!(next(&all[..3], 0, Effort::Everything), None);
+    }
+
+    #[test]
+    fn large_runs_of_several_days_are_split() {
+        let run = entry(1, None, (1, 1), SPLIT_BYTES);
+        assert_eq!(next(std::slice::from_ref(&run), 0, Effort::Due), Some(Job::Split { input: 1 }));
+        assert_eq!(next(&[SegmentEntry { bytes: SPLIT_BYTES - 1, ..run }], 0, Effort::Due), None);
+    }
+
+    proptest! {
+        /// Merging goes on until few are left, moves each byte few times, and never jumps over a segment.
+        #[test]
+        fn merging_ends_and_costs_little(sizes in prop::collection::vec((0_i64..2, 1_u64..50), 1..120)) {
+            let (mut live, mut moved, mut written) = (Vec::new(), 0_u64, 0_u64);
+            for (id, (day, bytes)) in (1..).zip(sizes) {
+                live.push(entry(id, Some(day), (id, id), bytes));
+                written += bytes;
+                while let Some(Job::Merge { inputs, day }) = next(&live, 0, Effort::Due) {
+                    let parts: Vec<_> = live.iter().filter(|e| inputs.contains(&e.id)).cloned().collect();
+                    prop_assert!(parts.len() >= TIER_WIDTH);
+                    let bytes = parts.iter().map(|e| e.bytes).sum();
+                    moved += bytes;
+                    let sequences = (parts[0].sequence_min, parts.last().unwrap().sequence_max);
+                    live.retain(|e| !inputs.contains(&e.id));
+                    for other in live.iter().filter(|e| e.day == day) {
+                        prop_assert!(other.sequence_max < sequences.0 || other.sequence_min > sequences.1);
+                    }
+                    live.push(entry(1000 + parts[0].id, day, sequences, bytes));
+                }
+            }
+            prop_assert!(live.len() <= 2 * 30, "{} segments are left", live.len());
+            prop_assert!(moved <= written * 12, "{moved} of {written}");
+        }
+    }
+}

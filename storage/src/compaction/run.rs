@@ -1,0 +1,173 @@
+//! Doing what was planned: read, merge, write, install. Readers and writers go on meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::{Metadata, SampleColumns, TimeRange};
+
+use super::merge::MergedSeries;
+use super::plan::{Effort, Job, plan};
+use crate::db::CompactReport;
+use crate::db::engine::{Engine, LiveSegment};
+use crate::db::prepared::{OpenSegment, Partition, Prepared, day_of, newest_days};
+use crate::error::StorageError;
+use crate::segment::SegmentWriter;
+
+/// Series that are merged between two looks at the flag.
+const CHECK_EVERY: u64 = 256;
+
+impl Engine {
+    /// Does what is to be done, piece by piece, until `stop` says so.
+    ///
+    /// # Errors
+    /// I/O errors and corrupt segments; what was there stays.
+    pub(crate) fn compact(&self, effort: Effort, stop: &dyn Fn() -> bool) -> Result<CompactReport, StorageError> {
+        let _one = self.compacting.lock();
+        let mut report = CompactReport::default();
+        while !stop() {
+            let manifest = self.manifest.lock().current().clone();
+            let Some(job) = plan(&manifest, self.clock.now_ms(), effort) else { break };
+            let segments = self.view.read().segments.clone();
+            let live: Vec<Arc<LiveSegment>> =
+                segments.iter().filter(|live| job.inputs().contains(&live.entry.id)).cloned().collect();
+            if live.len() != job.inputs().len() {
+                // Retention was faster.
+                continue;
+            }
+            match self.run(&job, &live, stop) {
+                Ok(Some(written)) => {
+                    self.counters.compactions.add(1);
+                    report.segments_before += live.len() as u64;
+                    report.segments_after += written;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.counters.compaction_failures.add(1);
+                    live.iter().for_each(|live| self.suspect_in(live, &error));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn suspect_in(&self, live: &LiveSegment, error: &StorageError) {
+        if let StorageError::Corrupt { path, .. } = error
+            && *path == self.layout.segment(live.entry.id)
+        {
+            self.suspect(live.entry.id, error);
+        }
+    }
+
+    /// Replaces the segments by what the job makes of them; the number of new ones, or none if it was stopped or one of
+    /// the old ones is gone.
+    pub(crate) fn run(&self, job: &Job, live: &[Arc<LiveSegment>], stop: &dyn Fn() -> bool) -> Result<Option<u64>, StorageError> {
+        let mut prepared = Prepared::default();
+        let written = self.write_merged(job, live, stop, &mut prepared);
+        match written.and_then(|whole| prepared.make_durable(self).map(|()| whole)) {
+            Ok(true) => {}
+            Ok(false) => {
+                prepared.discard(self);
+                return Ok(None);
+            }
+            Err(error) => {
+                prepared.discard(self);
+                return Err(error);
+            }
+        }
+        // If the install fails, which of the two versions counts after a crash is open: the new files stay until the
+        // next start removes those that do not count.
+        if !self.install(job.inputs(), &prepared.live, |_| (), |_| ())? {
+            prepared.discard(self);
+            return Ok(None);
+        }
+        self.remove_segment_files(job.inputs());
+        Ok(Some(prepared.live.len() as u64))
+    }
+
+    /// False if it was stopped.
+    fn write_merged(
+        &self,
+        job: &Job,
+        live: &[Arc<LiveSegment>],
+        stop: &dyn Fn() -> bool,
+        prepared: &mut Prepared,
+    ) -> Result<bool, StorageError> {
+        let oldest_ms = self.oldest_kept_ms(self.clock.now_ms()).unwrap_or(i64::MIN);
+        let range = TimeRange { start_ms: oldest_ms, end_ms: i64::MAX };
+        let partitions = match job {
+            Job::Merge { day, .. } => {
+                vec![day.map_or(Partition { day: None, times: TimeRange::ALL }, Partition::of_day)]
+            }
+            Job::Split { .. } => newest_days(&days_of(live, range)?, self.options.open_partitions_max),
+        };
+        let sequences = live.iter().fold((u64::MAX, 0), |(min, max), live| {
+            (min.min(live.entry.sequence_min), max.max(live.entry.sequence_max))
+        });
+        let mut writers = Vec::new();
+        for partition in &partitions {
+            let (open, writer) = OpenSegment::create(self, *partition, sequences)?;
+            writers.push((open, writer, *partition));
+        }
+        if let Some((_, writer, _)) = writers.last_mut() {
+            writer.set_metadata(&metadata_of(live)?);
+        }
+        let mut series = MergedSeries::new(live, range)?;
+        let (mut samples, mut count) = (SampleColumns::default(), 0_u64);
+        while let Some(labels) = series.next(&mut samples)? {
+            count += 1;
+            if count.is_multiple_of(CHECK_EVERY) && stop() {
+                return Ok(false);
+            }
+            self.counters.compacted_samples.add(samples.len() as u64);
+            if let [(_, writer, _)] = writers.as_mut_slice() {
+                writer.add_series(&labels, &samples)?;
+                continue;
+            }
+            for (_, writer, partition) in &mut writers {
+                let part = within(&samples, partition.times);
+                if !part.is_empty() {
+                    writer.add_series(&labels, &part)?;
+                }
+            }
+        }
+        for (open, writer, _) in writers {
+            let writer: SegmentWriter = writer;
+            prepared.live.extend(open.finish(writer)?);
+        }
+        Ok(true)
+    }
+}
+
+/// The samples in the range.
+fn within(samples: &SampleColumns, range: TimeRange) -> SampleColumns {
+    let from = samples.timestamps_ms.partition_point(|ms| *ms < range.start_ms);
+    let to = samples.timestamps_ms.partition_point(|ms| *ms <= range.end_ms);
+    SampleColumns {
+        timestamps_ms: samples.timestamps_ms.get(from..to).unwrap_or_default().to_vec(),
+        values: samples.values.get(from..to).unwrap_or_default().to_vec(),
+        histograms: samples.histograms.iter().filter(|(ms, _)| range.contains(*ms)).cloned().collect(),
+    }
+}
+
+fn days_of(live: &[Arc<LiveSegment>], range: TimeRange) -> Result<BTreeSet<i64>, StorageError> {
+    let mut days = BTreeSet::new();
+    let mut samples = SampleColumns::default();
+    for live in live {
+        for ordinal in 0..live.segment.len() {
+            samples.clear();
+            live.segment.read(ordinal, range, &mut samples)?;
+            days.extend(samples.timestamps_ms.iter().map(|ms| day_of(*ms)));
+        }
+    }
+    Ok(days)
+}
+
+/// What the segments know about metric families, the newest last.
+fn metadata_of(live: &[Arc<LiveSegment>]) -> Result<Vec<(String, Metadata)>, StorageError> {
+    let mut families = BTreeMap::new();
+    for live in live {
+        families.extend(live.segment.metadata()?);
+    }
+    Ok(families.into_iter().collect())
+}
