@@ -114,6 +114,24 @@ pub struct Selector {
 }
 
 impl Expr {
+    /// The type of a checked expression.
+    pub fn value_type(&self) -> ValueType {
+        match &self.node {
+            Node::Number { .. } => ValueType::Scalar,
+            Node::String(_) => ValueType::String,
+            Node::VectorSelector(_) | Node::Aggregation(_) => ValueType::Vector,
+            Node::MatrixSelector { .. } | Node::Subquery { .. } => ValueType::Matrix,
+            Node::Unary { expr, .. } | Node::Paren(expr) => expr.value_type(),
+            Node::Binary(binary) => {
+                let is_scalar = |side: &Expr| side.value_type() == ValueType::Scalar;
+                if is_scalar(&binary.left) && is_scalar(&binary.right) { ValueType::Scalar } else { ValueType::Vector }
+            }
+            Node::Call { function, .. } => {
+                crate::functions::function(function).map_or(ValueType::Vector, |f| f.returns)
+            }
+        }
+    }
+
     /// The expressions directly inside this one, from left to right.
     pub fn children(&self) -> Vec<&Expr> {
         match &self.node {

@@ -76,14 +76,14 @@ fn expect_type(expr: &mut Expr, wanted: ValueType, place: &str, text: &str) -> C
 
 fn check_call(function: &Function, args: &mut [Expr], span: Span, text: &str) -> Checked<ValueType> {
     check_arity(function, args.len()).map_err(|message| Problem::new(span, message))?;
-    for (i, arg) in args.iter_mut().enumerate() {
+    let is_info = function.name == "info";
+    if is_info && let Some(labels) = args.get(1) {
+        check_info_selector(labels)?;
+    }
+    for (i, arg) in args.iter_mut().enumerate().take(if is_info { 1 } else { usize::MAX }) {
         // Further arguments have the type of the last.
         let Some(wanted) = function.args.get(i).or(function.args.last()).copied() else { continue };
-        if function.name == "info" && i == 1 {
-            check_info_selector(arg)?;
-        } else {
-            expect_type(arg, wanted, &format!("call to function {}", Quoted(function.name)), text)?;
-        }
+        expect_type(arg, wanted, &format!("call to function {}", Quoted(function.name)), text)?;
     }
     Ok(function.returns)
 }

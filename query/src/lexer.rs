@@ -15,19 +15,27 @@ pub(crate) use token::{Keyword, Kind, LexError, Token};
 use crate::ast::BinaryOp;
 use crate::span::Span;
 
-/// A place in an expression: the token there, and what is behind it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cursor<'a> {
+/// An expression and how it may be read.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
     /// The whole expression.
     pub(crate) text: &'a str,
+    /// How deep the grammar may go.
+    pub(crate) depth_max: usize,
+}
+
+/// A place in an expression: the token there, and what is behind it. Small, because every rule of the grammar holds a
+/// few of them on the stack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor<'a> {
+    /// What is read.
+    pub(crate) source: &'a Source<'a>,
     /// The token at this place.
     pub(crate) token: Token,
     /// Where the token before it ends.
     pub(crate) previous_end: usize,
     /// How deep the grammar stands here.
     pub(crate) depth: usize,
-    /// How deep it may go.
-    pub(crate) depth_max: usize,
     state: State,
 }
 
@@ -35,7 +43,7 @@ pub(crate) struct Cursor<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     at: usize,
-    parens: usize,
+    parens: u32,
     in_braces: bool,
     bracket: Option<Bracket>,
 }
@@ -49,9 +57,9 @@ struct Bracket {
 
 impl<'a> Cursor<'a> {
     /// The first token of an expression.
-    pub(crate) fn new(text: &'a str, depth_max: usize) -> Self {
-        let (token, state) = next(text, State::default());
-        Cursor { text, token, previous_end: 0, depth: 1, depth_max, state }
+    pub(crate) fn new(source: &'a Source<'a>) -> Self {
+        let (token, state) = next(source.text, State::default());
+        Cursor { source, token, previous_end: 0, depth: 1, state }
     }
 
     /// The place of the next token. Behind an error or the end there is nothing else.
@@ -59,7 +67,7 @@ impl<'a> Cursor<'a> {
         if matches!(self.token.kind, Kind::End | Kind::Error(_)) {
             return self;
         }
-        let (token, state) = next(self.text, self.state);
+        let (token, state) = next(self.source.text, self.state);
         Cursor { token, state, previous_end: self.token.span.end, ..self }
     }
 
@@ -70,7 +78,7 @@ impl<'a> Cursor<'a> {
 
     /// The token as written.
     pub(crate) fn word(&self) -> &'a str {
-        self.token.text(self.text)
+        self.token.text(self.source.text)
     }
 }
 
@@ -162,7 +170,7 @@ fn in_brackets(text: &str, state: &mut State) -> (Kind, usize) {
             };
             (kind, end)
         }
-        '0'..='9' | '.' => {
+        '0'..='9' | '.' if c != '.' || text[at + 1..].starts_with(|c: char| c.is_ascii_digit()) => {
             state.bracket = Some(Bracket { duration: true, ..seen });
             common(text, c, state)
         }
@@ -204,7 +212,7 @@ fn common(text: &str, c: char, state: &mut State) -> (Kind, usize) {
         '.' if second.is_some_and(|c| c.is_ascii_digit()) => number::scan(text, at),
         '"' | '\'' | '`' => text::scan(text, at, c),
         '(' => {
-            state.parens += 1;
+            state.parens = state.parens.saturating_add(1);
             one(Kind::LeftParen)
         }
         ')' if state.parens == 0 => one(Kind::Error(LexError::RightParen)),

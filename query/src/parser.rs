@@ -13,6 +13,8 @@ mod matching;
 mod modifiers;
 mod problem;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use problem::{Context, Problem};
 
@@ -22,16 +24,16 @@ use nom::{Err, IResult, Parser};
 
 use crate::ast::Expr;
 use crate::error::{ErrorKind, QueryError};
-use crate::lexer::{Cursor, Kind, Token};
+use crate::lexer::{Cursor, Kind, Source, Token};
 use crate::options::EngineOptions;
 use model::Matcher;
 
 /// What a rule gives.
 type Parsed<'a, T> = IResult<Cursor<'a>, T, Problem>;
 
-/// A tree with its height; a leaf has height 1.
+/// A tree with its height; a leaf has height 1. Boxed: rules hand trees on and on, and the stack is what bounds depth.
 struct Tree<T> {
-    root: T,
+    root: Box<T>,
     height: usize,
 }
 
@@ -47,12 +49,13 @@ pub fn parse(text: &str, options: &EngineOptions) -> Result<Expr, QueryError> {
 }
 
 fn parse_unchecked(text: &str, options: &EngineOptions) -> Result<Expr, QueryError> {
-    let start = start(text, options)?;
+    let source = source(text, options)?;
+    let start = Cursor::new(&source);
     if start.token.kind == Kind::End {
         let problem = Problem::new(crate::Span::default(), "no expression found in input");
         return Err(problem.into_error(text));
     }
-    whole(expr::expression, start).map(|expr| expr.root)
+    whole(expr::expression, start).map(|expr| *expr.root)
 }
 
 /// Reads a series selector, as `match[]` has it.
@@ -60,7 +63,8 @@ fn parse_unchecked(text: &str, options: &EngineOptions) -> Result<Expr, QueryErr
 /// # Errors
 /// As [`parse`]; and if all its matchers would match a series without the label, because it would then mean all series.
 pub fn parse_matchers(text: &str, options: &EngineOptions) -> Result<Vec<Matcher>, QueryError> {
-    let matchers = whole(selector::selector, start(text, options)?)?.matchers;
+    let source = source(text, options)?;
+    let matchers = whole(selector::selector, Cursor::new(&source))?.matchers;
     if matchers.iter().all(Matcher::matches_empty) {
         let message = "match[] must contain at least one non-empty matcher".to_owned();
         return Err(QueryError { kind: ErrorKind::Parse, message, span: None });
@@ -68,11 +72,11 @@ pub fn parse_matchers(text: &str, options: &EngineOptions) -> Result<Vec<Matcher
     Ok(matchers)
 }
 
-fn start<'a>(text: &'a str, options: &EngineOptions) -> Result<Cursor<'a>, QueryError> {
+fn source<'a>(text: &'a str, options: &EngineOptions) -> Result<Source<'a>, QueryError> {
     if text.len() > options.expression_bytes_max {
         return Err(EngineOptions::limit_error("query.max_expression_bytes", options.expression_bytes_max));
     }
-    Ok(Cursor::new(text, options.depth_max))
+    Ok(Source { text, depth_max: options.depth_max })
 }
 
 /// Runs a rule that must read everything.
@@ -82,8 +86,8 @@ fn whole<'a, T>(rule: impl Fn(Cursor<'a>) -> Parsed<'a, T>, start: Cursor<'a>) -
         _ => Err(unexpected(rest)),
     });
     result.map_err(|error| match error {
-        Err::Error(problem) | Err::Failure(problem) => problem.into_error(start.text),
-        Err::Incomplete(_) => Problem::unexpected(start).into_error(start.text),
+        Err::Error(problem) | Err::Failure(problem) => problem.into_error(start.source.text),
+        Err::Incomplete(_) => Problem::unexpected(start).into_error(start.source.text),
     })
 }
 
@@ -112,17 +116,23 @@ fn within<'a, T>(
 /// Runs a rule one level deeper.
 fn nested<'a, T>(input: Cursor<'a>, rule: impl FnOnce(Cursor<'a>) -> Parsed<'a, T>) -> Parsed<'a, T> {
     let depth = input.depth;
-    if depth >= input.depth_max {
-        return Err(Err::Failure(Problem::depth(input.depth_max)));
+    if depth >= input.source.depth_max {
+        return Err(Err::Failure(Problem::depth(input.source.depth_max)));
     }
     let (rest, output) = rule(input.at_depth(depth + 1))?;
     Ok((rest.at_depth(depth), output))
 }
 
+impl<T> Tree<T> {
+    fn new(root: T, height: usize) -> Self {
+        Tree { root: Box::new(root), height }
+    }
+}
+
 /// The height of a tree over trees of these heights.
-fn height_over<'a>(input: Cursor<'a>, heights: impl IntoIterator<Item = usize>) -> Result<usize, Err<Problem>> {
+fn height_over(input: Cursor<'_>, heights: impl IntoIterator<Item = usize>) -> Result<usize, Err<Problem>> {
     let height = heights.into_iter().max().unwrap_or(0) + 1;
-    if height > input.depth_max { Err(Err::Failure(Problem::depth(input.depth_max))) } else { Ok(height) }
+    if height > input.source.depth_max { Err(Err::Failure(Problem::depth(input.source.depth_max))) } else { Ok(height) }
 }
 
 fn unexpected(input: Cursor<'_>) -> Err<Problem> {

@@ -129,6 +129,9 @@ impl Scanner<'_> {
 /// The message for the person who wrote it.
 pub(crate) fn number(word: &str) -> Result<f64, String> {
     let refuse = |why: &str| format!("error parsing number: strconv.ParseFloat: parsing {}: {why}", Quoted(word));
+    if !has_good_underscores(word) {
+        return Err(refuse("invalid syntax"));
+    }
     let digits: String = word.chars().filter(|c| *c != '_').collect();
     if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         if hex.is_empty() {
@@ -147,6 +150,16 @@ pub(crate) fn number(word: &str) -> Result<f64, String> {
         Ok(value) => Ok(value),
         Err(_) => Err(refuse("invalid syntax")),
     }
+}
+
+/// True if every underscore stands between two digits, or between `0x` and a digit.
+fn has_good_underscores(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    bytes.iter().enumerate().filter(|(_, b)| **b == b'_').all(|(i, _)| {
+        let before = i.checked_sub(1).and_then(|i| bytes.get(i));
+        let is_digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
+        (is_digit(before) || matches!(before, Some(b'x' | b'X'))) && is_digit(bytes.get(i + 1))
+    })
 }
 
 /// Why a text is no duration.
@@ -214,6 +227,7 @@ mod tests {
         assert!(number("NAN").is_ok_and(f64::is_nan));
         assert_eq!(number("9223372036854775808"), Ok(9_223_372_036_854_775_808.0));
         assert!(number("1e400").is_err_and(|e| e.ends_with("parsing \"1e400\": value out of range")));
+        assert!(number("1_").is_err_and(|e| e.ends_with("parsing \"1_\": invalid syntax")));
         assert!(number("0x").is_err_and(|e| e.ends_with("parsing \"0x\": invalid syntax")));
     }
 

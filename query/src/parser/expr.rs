@@ -19,21 +19,25 @@ pub(super) fn expression(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
 fn operation(input: Cursor<'_>, precedence_min: u8) -> Parsed<'_, Tree<Expr>> {
     let (mut input, mut left) = operand(input)?;
     while let Kind::Operator(op) = input.token.kind {
-        let precedence = op.precedence();
-        if precedence < precedence_min {
+        if op.precedence() < precedence_min {
             break;
         }
-        let right_min = if precedence == BinaryOp::PRECEDENCE_MAX { precedence } else { precedence + 1 };
-        let (rest, matching) = matching::modifiers(input.advance())?;
-        let (rest, right) = nested(rest, |input| operation(input, right_min))?;
-        left = binary(rest, op, matching, left, right)?;
-        input = rest;
+        (input, left) = right_side(input.advance(), op, left)?;
     }
     Ok((input, left))
 }
 
-fn binary<'a>(
-    input: Cursor<'a>,
+/// What follows an operator. A function of its own, so that the frames of nested parentheses stay small.
+fn right_side(input: Cursor<'_>, op: BinaryOp, left: Tree<Expr>) -> Parsed<'_, Tree<Expr>> {
+    let precedence = op.precedence();
+    let right_min = if precedence == BinaryOp::PRECEDENCE_MAX { precedence } else { precedence + 1 };
+    let (rest, matching) = matching::modifiers(input)?;
+    let (rest, right) = nested(rest, |input| operation(input, right_min))?;
+    Ok((rest, binary(rest, op, matching, left, right)?))
+}
+
+fn binary(
+    input: Cursor<'_>,
     op: BinaryOp,
     modifiers: matching::Modifiers,
     left: Tree<Expr>,
@@ -42,8 +46,8 @@ fn binary<'a>(
     let height = height_over(input, [left.height, right.height])?;
     let span = left.root.span.to(right.root.span);
     let matching::Modifiers { returns_bool, matching } = modifiers;
-    let binary = Binary { op, returns_bool, matching, left: left.root, right: right.root };
-    Ok(Tree { root: Expr { node: Node::Binary(Box::new(binary)), span }, height })
+    let binary = Binary { op, returns_bool, matching, left: *left.root, right: *right.root };
+    Ok(Tree::new(Expr { node: Node::Binary(Box::new(binary)), span }, height))
 }
 
 /// An operand with its signs and modifiers.
@@ -60,47 +64,50 @@ fn operand(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
 
 /// A sign binds more loosely than `^` and more tightly than all else. Signs of literals are part of them.
 fn signed(input: Cursor<'_>, negative: bool) -> Parsed<'_, Tree<Expr>> {
-    let sign = input.token.span;
     let (rest, inner) = nested(input.advance(), |input| operation(input, BinaryOp::PRECEDENCE_MAX))?;
+    Ok((rest, apply_sign(rest, input.token.span, negative, inner)?))
+}
+
+fn apply_sign(
+    input: Cursor<'_>,
+    sign: Span,
+    negative: bool,
+    inner: Tree<Expr>,
+) -> Result<Tree<Expr>, nom::Err<Problem>> {
     let Tree { root, height } = inner;
     let span = sign.to(root.span);
     if let Node::Number { value, is_duration } = root.node {
         let value = if negative { -value } else { value };
-        return Ok((rest, Tree { root: Expr { node: Node::Number { value, is_duration }, span }, height }));
+        return Ok(Tree::new(Expr { node: Node::Number { value, is_duration }, span }, height));
     }
-    let height = height_over(rest, [height])?;
-    Ok((rest, Tree { root: Expr { node: Node::Unary { negative, expr: Box::new(root) }, span }, height }))
+    let height = height_over(input, [height])?;
+    Ok(Tree::new(Expr { node: Node::Unary { negative, expr: root }, span }, height))
 }
 
 fn primary(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
     let is_called = || input.advance().token.kind == Kind::LeftParen;
     match input.token.kind {
-        Kind::Number | Kind::Duration => leaf(number_node(input)),
-        Kind::String => leaf(string_node(input)),
+        Kind::Number | Kind::Duration => number_node(input),
+        Kind::String => string_node(input),
         Kind::LeftParen => parens(input),
-        Kind::Identifier => match is_called() {
-            true => call::call(input),
-            false => leaf(selector_node(input)),
-        },
+        Kind::Identifier if is_called() => call::call(input),
         Kind::Keyword(Keyword::Start | Keyword::End | Keyword::Step | Keyword::Range) if is_called() => {
             call::call(input)
         }
         Kind::Aggregation(op) if call::is_aggregation(input) => call::aggregation(input, op),
-        _ if starts_expression(input.token.kind) => leaf(selector_node(input)),
-        _ => Err(unexpected(input)),
+        _ => selector_node(input),
     }
 }
 
-fn leaf(parsed: Parsed<'_, Expr>) -> Parsed<'_, Tree<Expr>> {
-    parsed.map(|(rest, root)| (rest, Tree { root, height: 1 }))
+fn parens(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
+    let (rest, inner) = nested(input.advance(), expression)?;
+    close_parens(rest, input.token.span, inner)
 }
 
-fn parens(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
-    let open = input.token.span;
-    let (rest, inner) = nested(input.advance(), expression)?;
-    let (rest, close) = token(Kind::RightParen).parse(rest)?;
+fn close_parens(input: Cursor<'_>, open: Span, inner: Tree<Expr>) -> Parsed<'_, Tree<Expr>> {
+    let (rest, close) = token(Kind::RightParen).parse(input)?;
     let height = height_over(rest, [inner.height])?;
-    Ok((rest, Tree { root: Expr { node: Node::Paren(Box::new(inner.root)), span: open.to(close.span) }, height }))
+    Ok((rest, Tree::new(Expr { node: Node::Paren(inner.root), span: open.to(close.span) }, height)))
 }
 
 /// The value of a number or duration in seconds, and whether it is a duration.
@@ -117,14 +124,14 @@ pub(super) fn literal(input: Cursor<'_>) -> Parsed<'_, (f64, bool)> {
     Ok((input.advance(), value))
 }
 
-fn number_node(input: Cursor<'_>) -> Parsed<'_, Expr> {
+fn number_node(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
     let (rest, (value, is_duration)) = literal(input)?;
-    Ok((rest, Expr { node: Node::Number { value, is_duration }, span: input.token.span }))
+    Ok((rest, Tree::new(Expr { node: Node::Number { value, is_duration }, span: input.token.span }, 1)))
 }
 
-fn string_node(input: Cursor<'_>) -> Parsed<'_, Expr> {
+fn string_node(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
     let (rest, text) = string(input)?;
-    Ok((rest, Expr { node: Node::String(text), span: input.token.span }))
+    Ok((rest, Tree::new(Expr { node: Node::String(text), span: input.token.span }, 1)))
 }
 
 /// A string without its quotes.
@@ -139,10 +146,10 @@ pub(super) fn string(input: Cursor<'_>) -> IResult<Cursor<'_>, String, Problem> 
     Ok((input.advance(), text))
 }
 
-fn selector_node(input: Cursor<'_>) -> Parsed<'_, Expr> {
+fn selector_node(input: Cursor<'_>) -> Parsed<'_, Tree<Expr>> {
     let (rest, selector) = selector::selector(input)?;
     let span = Span { start: input.token.span.start, end: rest.previous_end };
-    Ok((rest, Expr { node: Node::VectorSelector(selector), span }))
+    Ok((rest, Tree::new(Expr { node: Node::VectorSelector(selector), span }, 1)))
 }
 
 /// True if an expression can start with such a token.

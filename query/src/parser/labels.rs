@@ -38,8 +38,10 @@ fn label(input: Cursor<'_>) -> Parsed<'_, String> {
         Kind::String => {
             let (rest, name) = string(input)?;
             if name.is_empty() {
-                let message =
-                    format!("unexpected {} in {CONTEXT}, expected valid label", input.token.describe(input.text));
+                let message = format!(
+                    "unexpected {} in {CONTEXT}, expected valid label",
+                    input.token.describe(input.source.text)
+                );
                 return Err(failure(input.token.span, message));
             }
             Ok((rest, name))

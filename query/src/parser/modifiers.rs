@@ -55,8 +55,8 @@ fn matrix<'a>(input: Cursor<'a>, open: Span, expr: Tree<Expr>, range: Tree<Durat
     }
     let height = height_over(input, [expr.height, range.height])?;
     let span = expr.root.span.to(input.token.span);
-    let node = Node::MatrixSelector { selector, range: range.root };
-    Ok((input.advance(), Tree { root: Expr { node, span }, height }))
+    let node = Node::MatrixSelector { selector, range: *range.root };
+    Ok((input.advance(), Tree::new(Expr { node, span }, height)))
 }
 
 /// What follows `[range:`.
@@ -73,12 +73,12 @@ fn subquery(input: Cursor<'_>, expr: Tree<Expr>, range: Tree<DurationExpr>) -> P
     let height = height_over(rest, [expr.height, range.height, step_height])?;
     let span = expr.root.span.to(close.span);
     let node = Node::Subquery {
-        expr: Box::new(expr.root),
-        range: range.root,
-        step: step.map(|step| step.root),
+        expr: expr.root,
+        range: *range.root,
+        step: step.map(|step| *step.root),
         modifiers: Modifiers::default(),
     };
-    Ok((rest, Tree { root: Expr { node, span }, height }))
+    Ok((rest, Tree::new(Expr { node, span }, height)))
 }
 
 /// The modifiers of what can have some.
@@ -104,7 +104,7 @@ fn offset<'a>(input: Cursor<'a>, expr: &mut Tree<Expr>) -> Result<Cursor<'a>, no
         return Err(failure(span, "offset may not be set multiple times"));
     }
     // An offset of nothing is none.
-    modifiers.offset = Some(offset.root).filter(|offset| !matches!(offset, DurationExpr::Literal { ms: 0, .. }));
+    modifiers.offset = Some(*offset.root).filter(|offset| !matches!(offset, DurationExpr::Literal { ms: 0, .. }));
     expr.root.span.end = rest.previous_end;
     expr.height = expr.height.max(height_over(rest, [offset.height])?);
     Ok(rest)

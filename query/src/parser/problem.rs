@@ -47,7 +47,7 @@ impl Problem {
     pub(crate) fn unexpected(input: Cursor<'_>) -> Self {
         let cause = match input.token.kind {
             Kind::Error(error) => Cause::Message(error.message(input.word())),
-            _ => Cause::Unexpected { token: input.token.describe(input.text), context: None },
+            _ => Cause::Unexpected { token: input.token.describe(input.source.text), context: None },
         };
         Problem(Box::new(Detail { at: input.token.span, cause }))
     }
