@@ -158,18 +158,19 @@ fn write_series(f: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
     let name = selector.name.as_deref().unwrap_or_default();
     f.write_str(name)?;
     let is_name = |m: &Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal && m.value() == name;
-    let mut matchers: Vec<String> = selector
-        .matchers
-        .iter()
-        .filter(|matcher| name.is_empty() || !is_name(matcher))
-        .map(|matcher| Condition(matcher).to_string())
-        .collect();
-    if matchers.is_empty() {
+    let conditions: Vec<Condition<'_>> =
+        selector.matchers.iter().filter(|matcher| name.is_empty() || !is_name(matcher)).map(Condition).collect();
+    match conditions.as_slice() {
         // Only `info` takes braces with nothing in them.
-        return f.write_str(if name.is_empty() { "{}" } else { "" });
+        [] => f.write_str(if name.is_empty() { "{}" } else { "" }),
+        // Written as it goes: one expression may join thousands of names.
+        [condition] => write!(f, "{{{condition}}}"),
+        _ => {
+            let mut texts: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+            texts.sort_unstable();
+            write!(f, "{{{}}}", texts.join(","))
+        }
     }
-    matchers.sort_unstable();
-    write!(f, "{{{}}}", matchers.join(","))
 }
 
 /// A matcher as it stands between braces.
