@@ -4,5 +4,6 @@
 
 mod api;
 mod noetl;
+mod crash;
 mod remote_write;
 mod support;

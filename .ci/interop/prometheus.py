@@ -126,7 +126,7 @@ def remote_write(message):
         start = end - max(30, WRITE_SECONDS - 30)
         newest = f"timestamp(up{{job='node'}}) >= {end}"
         eventually("the window is complete", lambda: server.vector(newest), 30)
-        points = compare(server, theirs, start, end, 5)
+        points = compare(server, theirs, start, end, 2)
         kinds = {kind for entries in server.json("/api/v1/metadata")["data"].values() for kind in [entries[0]["type"]]}
         check({"counter", "gauge", "histogram"} <= kinds, f"metadata kinds {kinds}")
         return f"{version.split(' (')[0]}: {sent:.0f} samples sent, {len(EXPRESSIONS)} expressions, {points} points equal"

@@ -6,12 +6,16 @@ use crate::app::{App, Running};
 use crate::config::{Config, Format};
 use crate::workers::Workers;
 
+/// An expression of `query.max_depth` takes about 1 MiB of stack, in a debug build several; untouched pages cost nothing.
+const THREAD_STACK_BYTES: usize = 16 << 20;
+
 /// Serves; gives back only after a clean end.
 pub(super) fn run(config: Config) -> Result<(), String> {
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(Workers::threads(&config))
+        .thread_stack_size(THREAD_STACK_BYTES)
         .build()
         .map_err(|e| format!("cannot start threads: {e}"))?;
     runtime.block_on(serve(config))
