@@ -1,26 +1,17 @@
-//! To which family a stored series belongs, and what is known about it.
+//! What is known about the families of stored series, looked up once per name.
 
 use std::collections::HashMap;
 
-use model::{Metadata, MetricType};
+use model::Metadata;
 use storage::Db;
 
-/// Suffixes of the parts of a histogram or summary, longest family name first.
-const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
+use crate::exposition::family_of;
 
-/// A series' family and its metadata.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FamilyOf {
-    /// The family's name.
-    pub name: String,
-    /// What is known; unknown if nothing is.
-    pub metadata: Metadata,
-}
-
-/// Looks families up by the names of series, each name once.
+/// Looks families up by the names of series.
 pub struct Families<'db> {
     db: &'db Db,
-    found: HashMap<String, FamilyOf>,
+    /// Family and metadata by the name of a series.
+    found: HashMap<String, (String, Metadata)>,
 }
 
 impl<'db> Families<'db> {
@@ -29,39 +20,19 @@ impl<'db> Families<'db> {
         Families { db, found: HashMap::new() }
     }
 
-    /// The family of a series' name: the one of exactly this name, or the histogram or summary of which it is a part.
-    pub fn of(&mut self, metric_name: &str) -> &FamilyOf {
+    /// What is known about the family of a series with this name.
+    pub fn of(&mut self, metric_name: &str) -> &Metadata {
+        self.named(metric_name).1
+    }
+
+    /// The family of a series with this name and what is known about it: the one of exactly the name, or the histogram
+    /// or summary of which it is a part.
+    pub fn named(&mut self, metric_name: &str) -> (&str, &Metadata) {
         if !self.found.contains_key(metric_name) {
-            let family = look_up(self.db, metric_name);
-            self.found.insert(metric_name.to_owned(), family);
+            let (family, metadata) = family_of(metric_name, &|name: &str| self.db.metadata_of(name));
+            self.found.insert(metric_name.to_owned(), (family.to_owned(), metadata));
         }
-        &self.found[metric_name]
+        let (family, metadata) = &self.found[metric_name];
+        (family, metadata)
     }
-}
-
-fn look_up(db: &Db, metric_name: &str) -> FamilyOf {
-    if let Some(metadata) = db.metadata_of(metric_name) {
-        return FamilyOf { name: metric_name.to_owned(), metadata };
-    }
-    for suffix in SUFFIXES {
-        let Some(family) = metric_name.strip_suffix(suffix) else { continue };
-        if let Some(metadata) = db.metadata_of(family).filter(|m| is_part(m.metric_type, suffix)) {
-            return FamilyOf { name: family.to_owned(), metadata };
-        }
-    }
-    FamilyOf { name: metric_name.to_owned(), metadata: Metadata::default() }
-}
-
-/// True if series of this type have parts with this suffix.
-pub fn is_part(metric_type: MetricType, suffix: &str) -> bool {
-    match metric_type {
-        MetricType::Histogram => SUFFIXES.contains(&suffix),
-        MetricType::Summary => matches!(suffix, "_sum" | "_count"),
-        _ => false,
-    }
-}
-
-/// A name without the suffix of a part, and the suffix; none if it has none.
-pub fn without_suffix(metric_name: &str) -> Option<(&str, &'static str)> {
-    SUFFIXES.iter().find_map(|suffix| Some((metric_name.strip_suffix(suffix)?, *suffix)))
 }

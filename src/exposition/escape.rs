@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
-use super::scan::is_plain_metric_name;
+use model::{Labels, LabelsBuilder, METRIC_NAME};
+
+use super::scan::{is_plain_label_name, is_plain_metric_name};
 
 /// What becomes of a name that is not plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,34 @@ impl Escaping {
             }
         }
     }
+
+    /// The name of a label in this scheme.
+    pub fn apply_to_label(self, name: &str) -> Cow<'_, str> {
+        match self {
+            Escaping::AllowUtf8 => Cow::Borrowed(name),
+            _ if is_plain_label_name(name) => Cow::Borrowed(name),
+            // A colon is fine in metric names only.
+            _ => Cow::Owned(self.apply(name).replace(':', "_")),
+        }
+    }
+
+    /// A whole label set in this scheme; of labels whose names become equal the first one stays.
+    pub fn apply_to_labels(self, labels: &Labels) -> Labels {
+        let name = self.apply(labels.metric_name());
+        if name == labels.metric_name() && labels.iter().all(|(label, _)| self.apply_to_label(label) == label) {
+            return labels.clone();
+        }
+        let mut escaped = LabelsBuilder::default();
+        escaped.set(METRIC_NAME, &name);
+        for (label, value) in labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
+            let label = self.apply_to_label(label);
+            if escaped.get(&label).is_none() {
+                escaped.set(&label, value);
+            }
+        }
+        // A text can only have grown beyond what any label set holds; then it stays as it is.
+        escaped.build().unwrap_or_else(|_| labels.clone())
+    }
 }
 
 fn is_fine(i: usize, c: char) -> bool {
@@ -85,6 +115,13 @@ fn each_with(name: &str, replace: impl Fn(char, &mut String)) -> Cow<'static, st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn label_sets() {
+        let labels = Labels::from_pairs([("__name__", "a.b"), ("c.d", "1"), ("c_d", "2"), ("e:f", "3")]).unwrap();
+        assert_eq!(Escaping::Underscores.apply_to_labels(&labels).to_string(), r#"{__name__="a_b", c_d="1", e_f="3"}"#);
+        assert_eq!(Escaping::AllowUtf8.apply_to_labels(&labels), labels);
+    }
 
     #[test]
     fn each_scheme() {

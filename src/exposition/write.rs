@@ -130,16 +130,11 @@ fn write_metric_name(out: &mut String, name: &str, escaping: Escaping) {
 }
 
 fn write_label_name(out: &mut String, name: &str, escaping: Escaping) {
-    if is_plain_label_name(name) {
-        out.push_str(name);
-        return;
-    }
-    match escaping {
-        Escaping::AllowUtf8 => {
-            let _ = write!(out, "\"{}\"", escape(name, true));
-        }
-        // A colon is fine in metric names only.
-        _ => out.push_str(&escaping.apply(name).replace(':', "_")),
+    let name = escaping.apply_to_label(name);
+    if is_plain_label_name(&name) {
+        out.push_str(&name);
+    } else {
+        let _ = write!(out, "\"{}\"", escape(&name, true));
     }
 }
 

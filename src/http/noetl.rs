@@ -5,6 +5,7 @@
 
 mod administration;
 mod answer;
+mod export;
 mod fields;
 mod parameters;
 mod query;
@@ -26,6 +27,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/metrics/report", post(report::report))
         .route("/api/metrics/query", get(query::query))
+        .route("/api/metrics/prometheus", get(export::export))
         .route("/api/metrics/components", get(registry::components))
         .route("/api/metrics/self-report", post(self_report::self_report))
         .route("/api/metrics/cleanup", post(administration::clean_up))

@@ -18,6 +18,16 @@ impl Parameters {
         pairs.map(|Query(pairs)| Parameters(pairs)).map_err(|error| Fault::bad_request(error.to_string()))
     }
 
+    /// True if the name stands in the query string, with or without a value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(n, _)| n == name)
+    }
+
+    /// All names and values, in their order.
+    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// A text; none if it is missing or empty. Of two of one name the last one counts.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())

@@ -1,4 +1,5 @@
-//! `GET /api/metrics/query`: stored samples by the dialect's filters.
+//! `GET /api/metrics/query`: stored samples by the dialect's filters, or with `query=` an expression, which is answered
+//! in Prometheus's shape.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::rows::{RowFilter, rows};
 use super::selection::{Selection, failed};
 use crate::app::App;
 use crate::http::error::json_response;
+use crate::http::prometheus;
 use crate::report::Problem;
 
 /// Rows of an answer when no limit is asked for.
@@ -23,6 +25,10 @@ const LIMIT_MAX: i64 = 10_000;
 
 pub(super) async fn query(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
     let parameters = Parameters::of(&uri)?;
+    if parameters.has("query") {
+        let parameters = prometheus::Parameters::from_pairs(parameters.into_pairs());
+        return Ok(prometheus::evaluate(&app, &parameters).await);
+    }
     let selection = Selection::of(&parameters)?;
     let filter = row_filter(&app, &parameters)?;
     let state = Arc::clone(&app);

@@ -50,9 +50,7 @@ pub(super) fn rows(
     let mut families = Families::new(&app.db);
     let series: Vec<usize> = (0..set.len())
         .filter(|i| {
-            filter
-                .metric_type
-                .is_none_or(|asked| families.of(set.labels(*i).metric_name()).metadata.metric_type == asked)
+            filter.metric_type.is_none_or(|asked| families.of(set.labels(*i).metric_name()).metric_type == asked)
         })
         .collect();
     let newest_ms = app.clock.now_ms().saturating_add(app.config.ingest_max_future.ms());
@@ -140,7 +138,7 @@ fn row(
     let runtime_id = component
         .and_then(|name| app.catalog.find(name, Some(kind.unwrap_or_default())))
         .map(|component| component.runtime_id);
-    let metadata = &families.of(labels.metric_name()).metadata;
+    let metadata = families.of(labels.metric_name());
     // The arrival is kept for the newest sample of a series only.
     let created_ms = match arrivals.get(labels) {
         Some((newest_ms, arrived_ms)) if *newest_ms == found.timestamp_ms => *arrived_ms,

@@ -61,7 +61,12 @@ impl Engine {
 
     /// Replaces the segments by what the job makes of them; the number of new ones, or none if it was stopped or one of
     /// the old ones is gone.
-    pub(crate) fn run(&self, job: &Job, live: &[Arc<LiveSegment>], stop: &dyn Fn() -> bool) -> Result<Option<u64>, StorageError> {
+    pub(crate) fn run(
+        &self,
+        job: &Job,
+        live: &[Arc<LiveSegment>],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<u64>, StorageError> {
         let mut prepared = Prepared::default();
         let written = self.write_merged(job, live, stop, &mut prepared);
         match written.and_then(|whole| prepared.make_durable(self).map(|()| whole)) {
