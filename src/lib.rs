@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod remote_write;
 pub mod report;
 pub mod self_report;
+pub mod scrape;
 pub mod system;
 pub mod telemetry;
 pub mod workers;
