@@ -13,6 +13,7 @@ use crate::http;
 use crate::ingest::Ingest;
 use crate::report::Reporter;
 use crate::self_report;
+use crate::scrape::Scrapes;
 use crate::system::System;
 use crate::telemetry::Telemetry;
 use crate::workers::Workers;
@@ -55,6 +56,8 @@ pub struct App {
     pub workers: Workers,
     /// What remote write remembers between requests.
     pub remote_write: crate::remote_write::Seen,
+    /// All scraping.
+    pub scrape: Scrapes,
     /// Our own metrics.
     pub telemetry: Arc<Telemetry>,
     /// The token for administration, if there is one.
@@ -85,6 +88,8 @@ impl App {
     pub fn open_with(config: Config, adjust: impl FnOnce(&mut DbOptions)) -> Result<Arc<App>, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let token = config.auth_token_file.as_deref().map(Token::from_file).transpose().map_err(StartError::Config)?;
+        // Before the data directory is touched: a wrong file is the user's to mend first.
+        let scrape = Scrapes::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
         let mut options = db_options(&config);
         adjust(&mut options);
         let db = Arc::new(Db::open(options, Arc::clone(&clock))?);
@@ -97,6 +102,7 @@ impl App {
             reporter: Reporter::new(),
             workers: Workers::new(&config),
             remote_write: crate::remote_write::Seen::default(),
+            scrape,
             started_ms: clock.now_ms(),
             stopping: watch::Sender::new(false),
             config,
@@ -137,6 +143,7 @@ impl Running {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&app), listener));
         tasks.spawn(self_report::run(Arc::clone(&app)));
+        app.scrape.start(&app, address).await;
         Ok(Running { app, address, tasks })
     }
 
@@ -145,6 +152,8 @@ impl Running {
     /// # Errors
     /// [`StorageError`] if the last flush failed; everything acknowledged is in the WAL all the same.
     pub async fn stop(mut self) -> Result<(), StorageError> {
+        // Before the listener goes: scrapes of ourselves must not fail on the way out.
+        self.app.scrape.stop().await;
         self.app.stopping.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
         let app = Arc::clone(&self.app);

@@ -6,6 +6,7 @@ pub mod body;
 pub mod error;
 pub mod metrics;
 mod noetl;
+mod host;
 mod operations;
 pub mod prometheus;
 mod remote_write;
@@ -34,6 +35,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(noetl::routes())
         .merge(operations::routes())
         .merge(prometheus::routes())
+        .merge(host::routes())
         .merge(remote_write::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)

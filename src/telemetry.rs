@@ -98,6 +98,8 @@ counters! {
     commits_failed "streamgauge_ingest_failed_batches_total" &["origin"], "Batches that could not be made durable.";
     http_requests "streamgauge_http_requests_total" &["handler", "code"], "HTTP requests answered.";
     http_milliseconds "streamgauge_http_request_milliseconds_total" &["handler"], "Time spent on HTTP requests, in milliseconds.";
+    scrapes "streamgauge_scrapes_total" &["outcome"], "Scrapes of targets.";
+    reloads "streamgauge_config_reloads_total" &["outcome"], "Times the scrape configuration was read again.";
     queries "streamgauge_queries_total" &["kind", "outcome"], "Expressions evaluated.";
     query_samples "streamgauge_query_samples_total" &[], "Samples read by queries.";
 }

@@ -23,6 +23,7 @@ pub(super) fn run(config: Config) -> Result<(), String> {
 
 async fn serve(config: Config) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
     let app = tokio::task::spawn_blocking(|| App::open(config))
         .await
@@ -30,9 +31,22 @@ async fn serve(config: Config) -> Result<(), String> {
         .map_err(|e| e.to_string())?;
     let running = Running::start(app).await.map_err(|e| e.to_string())?;
     greet(&running);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: stopping");
+                break;
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("SIGINT: stopping");
+                break;
+            }
+            _ = hangup.recv() => {
+                if let Err(problems) = running.app.scrape.reload(&running.app).await {
+                    tracing::error!(%problems, "SIGHUP: the scrape configuration is wrong, the old one goes on");
+                }
+            }
+        }
     }
     running.stop().await.map_err(|e| e.to_string())?;
     tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! What operators call: health, readiness, flush and compaction now.
+//! What operators call: health, readiness, reload, flush and compaction now.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).put(reload))
         .route("/api/v1/admin/storage/flush", post(flush))
         .route("/api/v1/admin/storage/compact", post(compact))
 }
@@ -33,6 +34,20 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
         return Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").response(Dialect::Text);
     }
     "Streamgauge is ready.\n".into_response()
+}
+
+/// Reads the scrape configuration again; a wrong one is refused and the old one goes on.
+async fn reload(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    if let Err(denied) = auth::may_administer(app.token.as_ref(), peer.0.ip(), &headers) {
+        return Fault::from(denied).response(Dialect::Text);
+    }
+    match app.scrape.reload(&app).await {
+        Ok(()) => "The configuration was read again.\n".into_response(),
+        Err(problems) => {
+            let message = format!("failed to reload config: {problems}");
+            Fault::new(StatusCode::INTERNAL_SERVER_ERROR, message).response(Dialect::Text)
+        }
+    }
 }
 
 async fn flush(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {

@@ -362,7 +362,7 @@ fn file_sd(reader: &mut Reader, section: Section<'_>) -> Vec<FileSd> {
             if !name.contains('*') && !path.exists() {
                 let message = format!("file {:?} of file_sd_configs does not exist", path.display().to_string());
                 // Prometheus only warns of it, also when it checks: such files come and go.
-                reader.problem(Severity::MissingFile, section.line_of("files"), message);
+                reader.problem(Severity::MissingTargets, section.line_of("files"), message);
             }
             files.push(path);
         }

@@ -13,7 +13,9 @@ use crate::config::{Duration, OptionValue};
 pub enum Severity {
     /// Something that Prometheus knows and we do not: the rest works without it.
     Unsupported,
-    /// A file that is named and not there (yet): wrong when checked, bearable when serving.
+    /// A file of targets that is not there (yet).
+    MissingTargets,
+    /// Any other file that is named and not there: wrong when checked, bearable when serving.
     MissingFile,
     /// The file cannot be used.
     Error,

@@ -290,7 +290,7 @@ fn missing_files_are_told_apart() {
     ))
     .unwrap();
     let severities: Vec<_> = loaded.warnings.iter().map(|w| (w.line, w.severity)).collect();
-    assert_eq!(severities, [(3, Severity::MissingFile), (5, Severity::MissingFile)], "{:?}", loaded.warnings);
+    assert_eq!(severities, [(3, Severity::MissingFile), (5, Severity::MissingTargets)], "{:?}", loaded.warnings);
     let problems = load(std::path::Path::new("/nowhere/prometheus.yml")).unwrap_err();
     assert!(problems[0].to_string().starts_with("/nowhere/prometheus.yml: No such file"), "{}", problems[0]);
 }

@@ -1,0 +1,284 @@
+//! One scrape, one batch: lines to samples, markers for what is gone, and the five series about the scrape.
+//!
+//! A line whose bytes were seen before is not parsed: its hash leads to its series ([`Batch::resolve`]).
+
+use std::collections::BTreeMap;
+
+use model::{Metadata, MetricType};
+use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::body::Body;
+use super::config::Job;
+use super::staleness::{REPORTS, Sighting, Tracker, seed};
+use crate::exposition::{Entry, ExemplarLine, Parser, SeriesLine, parse_labels};
+use crate::ingest::{Ingest, Origin, Rejection};
+
+/// What a scrape came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Counts {
+    /// Lines with samples.
+    pub(super) scraped: u64,
+    /// Those that relabelling left.
+    pub(super) kept: u64,
+    /// Those whose series was not in the scrape before.
+    pub(super) added: u64,
+    /// Lines that stood in the scrape twice; the first counts.
+    pub(super) duplicates: u64,
+}
+
+/// The parts that a scrape's samples pass through.
+#[derive(Clone, Copy)]
+pub(super) struct Intake<'a> {
+    pub(super) ingest: &'a Ingest,
+    pub(super) job: &'a Job,
+    /// `ingest.max_batch_samples`
+    pub(super) samples_max: usize,
+    /// `ingest.max_help_bytes`
+    pub(super) help_bytes_max: usize,
+}
+
+/// Takes in the answer of a target, or the failure to get one. The result says whether the target is up, and if not
+/// why; when the batch cannot be made durable, that is the reason, and the target's series are as they were.
+pub(super) fn take_in(
+    intake: Intake<'_>,
+    tracker: &mut Tracker,
+    fetched: Result<Body, String>,
+    timestamp_ms: i64,
+    duration_s: f64,
+) -> Result<Counts, String> {
+    tracker.begin();
+    let (counts, result) = match fetched {
+        Err(error) => (Counts::default(), Err(error)),
+        Ok(body) => match take_body(intake, tracker, body, timestamp_ms, duration_s) {
+            Ok(counts) => return Ok(counts),
+            Err(Failure::NotDurable(error)) => return Err(error),
+            Err(Failure::Scrape(counts, error)) => (counts, Err(error)),
+        },
+    };
+    let mut batch = intake.ingest.batch();
+    tracker.mark_gone(&mut batch, &[], timestamp_ms);
+    report(&mut batch, tracker, timestamp_ms, &values(false, duration_s, counts));
+    intake.ingest.commit(Origin::Scrape, batch).map_err(|e| e.to_string())?;
+    tracker.failed();
+    result
+}
+
+/// Ends the series of a target that is gone.
+///
+/// # Errors
+/// The batch cannot be made durable.
+pub(super) fn end(ingest: &Ingest, tracker: &Tracker, timestamp_ms: i64) -> Result<(), String> {
+    let mut batch = ingest.batch();
+    tracker.mark_end(&mut batch, timestamp_ms);
+    if batch.is_empty() {
+        return Ok(());
+    }
+    ingest.commit(Origin::Scrape, batch).map(drop).map_err(|e| e.to_string())
+}
+
+enum Failure {
+    /// The scrape is wrong; how far it was read.
+    Scrape(Counts, String),
+    NotDurable(String),
+}
+
+fn take_body(
+    intake: Intake<'_>,
+    tracker: &mut Tracker,
+    body: Body,
+    timestamp_ms: i64,
+    duration_s: f64,
+) -> Result<Counts, Failure> {
+    let text = body.text().map_err(|error| Failure::Scrape(Counts::default(), error))?;
+    let mut lines = Lines {
+        intake,
+        tracker: &mut *tracker,
+        batch: intake.ingest.batch(),
+        pushed: Vec::new(),
+        counts: Counts::default(),
+        timestamp_ms,
+        metadata_digest: seed(),
+    };
+    let read = lines.read_all(Parser::new(&text, body.format()));
+    let Lines { mut batch, mut pushed, counts, metadata_digest, .. } = lines;
+    if let Err(error) = read {
+        tracker.undo();
+        return Err(Failure::Scrape(counts, error));
+    }
+    let has_new_metadata = metadata_digest != tracker.metadata_digest;
+    if has_new_metadata {
+        set_metadata(&mut batch, Parser::new(&text, body.format()), intake.help_bytes_max);
+    }
+    pushed.extend(report(&mut batch, tracker, timestamp_ms, &values(true, duration_s, counts)));
+    tracker.mark_gone(&mut batch, &pushed, timestamp_ms);
+    if let Err(error) = intake.ingest.commit(Origin::Scrape, batch) {
+        tracker.undo();
+        return Err(Failure::NotDurable(error.to_string()));
+    }
+    drop(text);
+    if has_new_metadata {
+        tracker.metadata_digest = metadata_digest;
+    }
+    tracker.succeeded(body);
+    Ok(counts)
+}
+
+fn values(is_up: bool, duration_s: f64, counts: Counts) -> [f64; REPORTS.len()] {
+    [f64::from(u8::from(is_up)), duration_s, counts.scraped as f64, counts.kept as f64, counts.added as f64]
+}
+
+/// Pushes the series about the scrape; gives them back.
+fn report(batch: &mut Batch<'_>, tracker: &Tracker, timestamp_ms: i64, values: &[f64]) -> Vec<SeriesRef> {
+    let mut pushed = Vec::with_capacity(REPORTS.len());
+    for (name, value) in REPORTS.into_iter().zip(values) {
+        let key = tracker.report_key(name);
+        let series = match batch.resolve(key) {
+            Some(Resolved::Series(series)) => Some(series),
+            _ => tracker.labels().report(name).ok().and_then(|labels| batch.define(Some(key), &labels).ok()),
+        };
+        if let Some(series) = series
+            && batch.push(series, timestamp_ms, *value).is_ok()
+        {
+            pushed.push(series);
+        }
+    }
+    pushed
+}
+
+/// A scrape while it is read.
+struct Lines<'a, 'b> {
+    intake: Intake<'a>,
+    tracker: &'b mut Tracker,
+    batch: Batch<'a>,
+    pushed: Vec<SeriesRef>,
+    counts: Counts,
+    timestamp_ms: i64,
+    metadata_digest: u64,
+}
+
+impl Lines<'_, '_> {
+    /// Reads all lines. An error fails the whole scrape.
+    fn read_all(&mut self, parser: Parser<'_>) -> Result<(), String> {
+        for entry in parser {
+            match entry.map_err(|e| e.to_string())? {
+                Entry::Help { family, help } => self.digest(&family, &help),
+                Entry::Type { family, metric_type } => self.digest(&family, metric_type.as_str()),
+                Entry::Unit { family, unit } => self.digest(&family, unit),
+                Entry::Series(line) => self.read(&line)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&mut self, family: &str, text: &str) {
+        let digest = xxh3_64_with_seed(family.as_bytes(), self.metadata_digest);
+        self.metadata_digest = xxh3_64_with_seed(text.as_bytes(), digest);
+    }
+
+    fn read(&mut self, line: &SeriesLine<'_>) -> Result<(), String> {
+        self.counts.scraped += 1;
+        let key = self.tracker.key(line.raw);
+        let Some(series) = self.series(key, line)? else { return Ok(()) };
+        let own_time = line.timestamp_ms.filter(|_| self.intake.job.honor_timestamps);
+        let is_tracked = own_time.is_none() || self.intake.job.track_timestamps_staleness;
+        self.counts.kept += 1;
+        self.check_samples()?;
+        match self.tracker.sight(key, is_tracked) {
+            Sighting::New => self.counts.added += 1,
+            Sighting::Known => {}
+            // With times of their own, equal lines are samples of different times.
+            Sighting::Again if own_time.is_none() => {
+                self.counts.duplicates += 1;
+                return Ok(());
+            }
+            Sighting::Again => {}
+        }
+        let timestamp_ms = own_time.unwrap_or(self.timestamp_ms);
+        match self.batch.push(series, timestamp_ms, line.value) {
+            Ok(()) => self.pushed.push(series),
+            Err(refusal) => self.intake.ingest.reject(Origin::Scrape, &refusal.into(), line.raw),
+        }
+        if let Some(exemplar) = &line.exemplar {
+            self.push_exemplar(series, exemplar, timestamp_ms);
+        }
+        Ok(())
+    }
+
+    fn check_samples(&self) -> Result<(), String> {
+        if let Some(limit) = self.intake.job.limits.samples.filter(|limit| self.counts.kept > *limit) {
+            return Err(format!("sample limit exceeded: limit sample_limit = {limit} reached"));
+        }
+        let limit = self.intake.samples_max;
+        if self.counts.kept > limit as u64 {
+            return Err(format!("too many samples in one scrape: limit ingest.max_batch_samples = {limit} reached"));
+        }
+        Ok(())
+    }
+
+    /// The series of a line; none if it is dropped or refused.
+    fn series(&mut self, key: RawKey, line: &SeriesLine<'_>) -> Result<Option<SeriesRef>, String> {
+        match self.batch.resolve(key) {
+            Some(Resolved::Series(series)) => return Ok(Some(series)),
+            Some(Resolved::Dropped) => return Ok(None),
+            None => {}
+        }
+        let at_line = |message: String| format!("line {}: {message}", line.line);
+        let pairs = parse_labels(line.raw).map_err(at_line)?;
+        let scraped = || pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref()));
+        if let Some(name) = duplicate_name(scraped().map(|(name, _)| name)) {
+            return Err(at_line(format!("label {name:?} is there twice")));
+        }
+        let Some(labels) = self.tracker.labels().of(scraped()).map_err(|e| at_line(e.to_string()))? else {
+            self.batch.define_dropped(key);
+            return Ok(None);
+        };
+        let defined = match self.intake.ingest.limits().check(labels.iter()) {
+            Ok(()) => self.batch.define(Some(key), &labels).map_err(Rejection::from),
+            Err(rejection) => Err(rejection),
+        };
+        // One series over a limit of the server costs itself, not its neighbours.
+        Ok(defined.map_err(|rejection| self.intake.ingest.reject(Origin::Scrape, &rejection, line.raw)).ok())
+    }
+
+    fn push_exemplar(&mut self, series: SeriesRef, exemplar: &ExemplarLine<'_>, timestamp_ms: i64) {
+        let pairs = exemplar.labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref()));
+        // An exemplar is a hint beside the sample: one that cannot be kept is left out.
+        if let Ok(labels) = model::Labels::from_pairs(pairs) {
+            let timestamp_ms = exemplar.timestamp_ms.unwrap_or(timestamp_ms);
+            self.batch.push_exemplar(series, Exemplar { labels, value: exemplar.value, timestamp_ms });
+        }
+    }
+}
+
+fn duplicate_name<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut sorted: Vec<&str> = names.collect();
+    sorted.sort_unstable();
+    sorted.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
+}
+
+/// Says what the families of a scrape are.
+fn set_metadata(batch: &mut Batch<'_>, parser: Parser<'_>, help_bytes_max: usize) {
+    let mut families: BTreeMap<String, Metadata> = BTreeMap::new();
+    for entry in parser.flatten() {
+        match entry {
+            Entry::Help { family, help } => {
+                let end = (0..=help_bytes_max.min(help.len())).rev().find(|i| help.is_char_boundary(*i)).unwrap_or(0);
+                families.entry(family.into_owned()).or_default().help = help.get(..end).unwrap_or_default().to_owned();
+            }
+            Entry::Type { family, metric_type } => {
+                let entry = families.entry(family.into_owned()).or_default();
+                if metric_type != MetricType::Unknown {
+                    entry.metric_type = metric_type;
+                }
+            }
+            Entry::Unit { family, unit } => {
+                families.entry(family.into_owned()).or_default().unit = unit.to_owned();
+            }
+            Entry::Series(_) => {}
+        }
+    }
+    for (family, metadata) in families {
+        batch.set_metadata(&family, metadata);
+    }
+}

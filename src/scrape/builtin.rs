@@ -1,0 +1,68 @@
+//! The two jobs that run without any configuration: the server itself, and its host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::config::{ClientOptions, Job, Limits, Protocol, TargetGroup};
+use crate::config::Duration;
+
+const TIMEOUT_MAX: Duration = Duration(10_000);
+
+/// Name and path of each.
+const JOBS: [(&str, &str); 2] = [("streamgauge", "/metrics"), ("node", "/metrics/host")];
+
+/// The jobs, for a server that listens at this address.
+pub(super) fn jobs(listen: SocketAddr, interval: Duration) -> Vec<Arc<Job>> {
+    let address = reachable(listen).to_string();
+    JOBS.into_iter().map(|(name, path)| Arc::new(job(name, path, &address, interval))).collect()
+}
+
+/// An address that listens everywhere is reached over loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn job(name: &str, path: &str, address: &str, interval: Duration) -> Job {
+    Job {
+        name: name.to_owned(),
+        interval,
+        timeout: TIMEOUT_MAX.min(interval),
+        scheme: "http".to_owned(),
+        metrics_path: path.to_owned(),
+        params: Vec::new(),
+        honor_labels: false,
+        honor_timestamps: true,
+        track_timestamps_staleness: false,
+        // The way is short; packing would only cost.
+        compression: false,
+        protocols: Protocol::DEFAULT.to_vec(),
+        fallback_protocol: None,
+        client: ClientOptions::default(),
+        relabel: Vec::new(),
+        metric_relabel: Vec::new(),
+        limits: Limits::default(),
+        static_groups: vec![TargetGroup { targets: vec![address.to_owned()], labels: Vec::new() }],
+        file_sd: Vec::new(),
+        http_sd: Vec::new(),
+        starts_at_once: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_everywhere_scrapes_itself_over_loopback() {
+        for (listen, want) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
+            let jobs = jobs(listen.parse().unwrap(), Duration(5_000));
+            assert_eq!(jobs[0].static_groups[0].targets, [want]);
+            assert_eq!((jobs[1].interval.0, jobs[1].timeout.0), (5_000, 5_000));
+        }
+    }
+}

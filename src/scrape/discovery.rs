@@ -1,0 +1,47 @@
+//! Finds targets: from files and over HTTP. Each source says again and again what it has; a source that fails keeps
+//! what it said last.
+
+mod file_sd;
+mod http_sd;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::config::{Job, TargetGroup};
+
+/// What a source has now; it replaces what the source said before.
+#[derive(Debug)]
+pub(super) struct Update {
+    /// The number of the source within its job.
+    pub(super) source: usize,
+    pub(super) groups: Vec<TargetGroup>,
+}
+
+/// How many updates may wait for the job to take them.
+const UPDATES_WAITING_MAX: usize = 16;
+
+/// The sources of a job; dropping it ends them.
+pub(super) struct Discovery {
+    pub(super) updates: mpsc::Receiver<Update>,
+    /// How many sources there are.
+    pub(super) sources: usize,
+    _tasks: JoinSet<()>,
+}
+
+impl Discovery {
+    /// Starts all sources of a job.
+    pub(super) fn start(job: &Job) -> Discovery {
+        let (sender, updates) = mpsc::channel(UPDATES_WAITING_MAX);
+        let mut tasks = JoinSet::new();
+        let mut sources = 0;
+        for options in &job.file_sd {
+            tasks.spawn(file_sd::run(options.clone(), job.name.clone(), sources, sender.clone()));
+            sources += 1;
+        }
+        for options in &job.http_sd {
+            tasks.spawn(http_sd::run(options.clone(), job.name.clone(), sources, sender.clone()));
+            sources += 1;
+        }
+        Discovery { updates, sources, _tasks: tasks }
+    }
+}

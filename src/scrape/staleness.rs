@@ -1,0 +1,267 @@
+//! Which series a target had, so that those that are gone get a staleness marker.
+//!
+//! Series are remembered by the hash of their line, 24 bytes each, not by their labels. A marker needs the series
+//! itself: the database mostly still knows the hash; where it does not, the labels are read from the last body, which is
+//! kept as it was sent.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher, RandomState};
+use std::sync::OnceLock;
+
+use model::{Labels, stale_nan};
+use storage::{Batch, RawKey, Resolved, SeriesRef};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::body::Body;
+use super::sample_labels::SampleLabels;
+use crate::exposition::{Entry, Parser, parse_labels};
+
+/// The series about each scrape, in the order in which they are written.
+pub(super) const REPORTS: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+/// Keys of [`REPORTS`] must not be those of lines: no line begins with this.
+const REPORT_PREFIX: &str = "# ";
+
+/// Hashes are random already.
+#[derive(Debug, Default)]
+struct Low64(u64);
+
+impl Hasher for Low64 {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only u128 are hashed; anything else would still be right, only slow.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = value as u64;
+    }
+}
+
+/// What is known about a line.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// The scrape that had it last.
+    round: u32,
+    /// Its series has a value that a marker would end.
+    is_live: bool,
+    /// The same before the scrape that is going on.
+    was_live: bool,
+}
+
+/// What a line is in its scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sighting {
+    New,
+    Known,
+    /// It stood in this scrape already.
+    Again,
+}
+
+/// The series of one target.
+pub(super) struct Tracker {
+    labels: SampleLabels,
+    context: u64,
+    seen: HashMap<u128, Seen, BuildHasherDefault<Low64>>,
+    round: u32,
+    /// How many of `seen` this round had.
+    seen_now: usize,
+    has_reports: bool,
+    body: Option<Body>,
+    /// Trackers of targets that this one goes on for: their series end unless they are here too.
+    predecessors: Vec<Tracker>,
+    /// Of the metadata lines that were written last.
+    pub(super) metadata_digest: u64,
+}
+
+/// A seed of this process: senders cannot aim at collisions.
+pub(super) fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| std::hash::BuildHasher::build_hasher(&RandomState::new()).finish())
+}
+
+fn hash(raw: &str) -> u128 {
+    xxh3_128_with_seed(raw.as_bytes(), seed())
+}
+
+impl Tracker {
+    pub(super) fn new(labels: SampleLabels) -> Tracker {
+        Tracker {
+            context: labels.context(),
+            labels,
+            seen: HashMap::default(),
+            round: 0,
+            seen_now: 0,
+            has_reports: false,
+            body: None,
+            predecessors: Vec::new(),
+            metadata_digest: 0,
+        }
+    }
+
+    /// Goes on for targets with the same labels that were scraped in another way.
+    pub(super) fn inherit(&mut self, predecessors: Vec<Tracker>) {
+        self.predecessors.extend(predecessors);
+    }
+
+    pub(super) fn labels(&self) -> &SampleLabels {
+        &self.labels
+    }
+
+    pub(super) fn key(&self, raw: &str) -> RawKey {
+        RawKey { context: self.context, hash: hash(raw) }
+    }
+
+    /// The key of a series about the scrape itself.
+    pub(super) fn report_key(&self, name: &str) -> RawKey {
+        self.key(&format!("{REPORT_PREFIX}{name}"))
+    }
+
+    /// Begins a scrape.
+    pub(super) fn begin(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        self.seen_now = 0;
+    }
+
+    /// Notes a line of this scrape; a line that is not tracked gets no markers.
+    pub(super) fn sight(&mut self, key: RawKey, is_tracked: bool) -> Sighting {
+        let round = self.round;
+        let mut sighting = Sighting::Known;
+        let seen = self.seen.entry(key.hash).or_insert_with(|| {
+            sighting = Sighting::New;
+            Seen { round: round.wrapping_sub(1), is_live: false, was_live: false }
+        });
+        if seen.round == round {
+            return Sighting::Again;
+        }
+        *seen = Seen { round, is_live: is_tracked, was_live: seen.is_live };
+        self.seen_now += 1;
+        sighting
+    }
+
+    /// Undoes what this scrape noted: it failed.
+    pub(super) fn undo(&mut self) {
+        let round = self.round;
+        for seen in self.seen.values_mut().filter(|seen| seen.round == round) {
+            *seen = Seen { round: round.wrapping_sub(1), is_live: seen.was_live, was_live: false };
+        }
+        self.seen_now = 0;
+    }
+
+    /// Puts markers for the series that this scrape did not have, `pushed` being those that it had. After a failed
+    /// scrape, which had none, that is all of them.
+    pub(super) fn mark_gone(&self, batch: &mut Batch<'_>, pushed: &[SeriesRef], timestamp_ms: i64) {
+        let mut gone = HashSet::new();
+        if self.seen_now < self.seen.len() {
+            gone.extend(self.seen.iter().filter(|(_, seen)| seen.is_live && seen.round != self.round).map(|(h, _)| *h));
+        }
+        if gone.is_empty() && self.predecessors.is_empty() {
+            return;
+        }
+        // Two lines can be one series (their labels in another order, or made equal by relabelling): a series that this
+        // scrape had under another line is not gone.
+        let pushed: HashSet<SeriesRef> = pushed.iter().copied().collect();
+        self.mark(batch, &gone, &pushed, timestamp_ms);
+        for predecessor in &self.predecessors {
+            predecessor.mark_all(batch, &pushed, timestamp_ms);
+        }
+    }
+
+    /// Puts markers for everything: the target itself is gone.
+    pub(super) fn mark_end(&self, batch: &mut Batch<'_>, timestamp_ms: i64) {
+        self.mark_all(batch, &HashSet::new(), timestamp_ms);
+    }
+
+    fn mark_all(&self, batch: &mut Batch<'_>, pushed: &HashSet<SeriesRef>, timestamp_ms: i64) {
+        let live: HashSet<u128> = self.seen.iter().filter(|(_, seen)| seen.is_live).map(|(h, _)| *h).collect();
+        self.mark(batch, &live, pushed, timestamp_ms);
+        if self.has_reports {
+            for name in REPORTS {
+                if let Ok(labels) = self.labels.report(name)
+                    && let Ok(series) = batch.define(Some(self.report_key(name)), &labels)
+                {
+                    mark_one(batch, series, pushed, timestamp_ms);
+                }
+            }
+        }
+        for predecessor in &self.predecessors {
+            predecessor.mark_all(batch, pushed, timestamp_ms);
+        }
+    }
+
+    fn mark(&self, batch: &mut Batch<'_>, gone: &HashSet<u128>, pushed: &HashSet<SeriesRef>, timestamp_ms: i64) {
+        let mut forgotten = HashSet::new();
+        for hash in gone {
+            match batch.resolve(RawKey { context: self.context, hash: *hash }) {
+                Some(Resolved::Series(series)) => mark_one(batch, series, pushed, timestamp_ms),
+                Some(Resolved::Dropped) => {}
+                None => {
+                    forgotten.insert(*hash);
+                }
+            }
+        }
+        if !forgotten.is_empty() {
+            for labels in self.read_again(&forgotten) {
+                if let Ok(series) = batch.define(None, &labels) {
+                    mark_one(batch, series, pushed, timestamp_ms);
+                }
+            }
+        }
+    }
+
+    /// The labels of lines, from the last body.
+    fn read_again(&self, hashes: &HashSet<u128>) -> Vec<Labels> {
+        let Some(body) = &self.body else { return Vec::new() };
+        let Ok(text) = body.text() else { return Vec::new() };
+        let mut found = Vec::new();
+        for entry in Parser::new(&text, body.format()) {
+            let Ok(Entry::Series(line)) = entry else { continue };
+            if hashes.contains(&hash(line.raw))
+                && let Ok(pairs) = parse_labels(line.raw)
+                && let Ok(Some(labels)) = self.labels.of(pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())))
+            {
+                found.push(labels);
+            }
+        }
+        found
+    }
+
+    /// Takes over that a scrape with this body was made durable.
+    pub(super) fn succeeded(&mut self, body: Body) {
+        let round = self.round;
+        if self.seen_now < self.seen.len() {
+            self.seen.retain(|_, seen| seen.round == round);
+        }
+        self.body = Some(body);
+        self.has_reports = true;
+        self.predecessors.clear();
+    }
+
+    /// Takes over that the markers of a failed scrape were made durable. The lines stay known: a target that comes back
+    /// has not added series.
+    pub(super) fn failed(&mut self) {
+        for seen in self.seen.values_mut() {
+            seen.is_live = false;
+        }
+        self.has_reports = true;
+        self.predecessors.clear();
+    }
+}
+
+fn mark_one(batch: &mut Batch<'_>, series: SeriesRef, pushed: &HashSet<SeriesRef>, timestamp_ms: i64) {
+    if !pushed.contains(&series) {
+        // Refused only where the sample before it would be refused too.
+        let _ = batch.push(series, timestamp_ms, stale_nan());
+    }
+}

@@ -1,0 +1,199 @@
+//! Scrapes one target again and again, at its place in the interval.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::http::header::ACCEPT;
+use ::http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::append::{self, Counts, Intake};
+use super::body::Body;
+use super::client::{Ask, Client};
+use super::config::{Job, show_duration};
+use super::staleness::Tracker;
+use super::status::{LastScrape, TargetView};
+use crate::app::App;
+
+/// A scrape that begins this little late is said to have begun on time: equal distances compress better. At most one
+/// hundredth of the interval (Prometheus: `ScrapeTimestampTolerance`).
+const TOLERANCE_MS: i64 = 2;
+
+/// Formats are weighted `q=0.9`, `q=0.8`, … in their order.
+const QUALITY_STEPS: usize = 9;
+
+/// What a loop needs.
+pub(super) struct Loop {
+    pub(super) app: Arc<App>,
+    pub(super) job: Arc<Job>,
+    pub(super) view: Arc<TargetView>,
+    pub(super) tracker: Arc<Mutex<Tracker>>,
+    /// A reason for which scrapes of the whole job fail, such as too many targets.
+    pub(super) forced_error: Arc<Mutex<Option<String>>>,
+}
+
+/// Runs until `stop` turns true. A scrape that is being written is finished, one that is being fetched is not.
+pub(super) async fn run(this: Loop, mut stop: watch::Receiver<bool>) {
+    let interval_ms = i64::try_from(this.view.target.interval.0).unwrap_or(i64::MAX).max(1);
+    let offset = if this.job.starts_at_once { 0 } else { this.view.target.offset_ms(this.app.clock.now_ms()) };
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(offset)) => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    let mut fetcher = Fetcher::new(&this);
+    let mut aligned_ms = this.app.clock.now_ms();
+    let mut ticks = tokio::time::interval(this.view.target.interval.std());
+    // A scrape that took too long does not make the following ones come in a burst.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let now_ms = this.app.clock.now_ms();
+        let timestamp_ms = align(&mut aligned_ms, now_ms, interval_ms);
+        let began = Instant::now();
+        let fetched = tokio::select! {
+            fetched = fetcher.fetch(&this) => fetched,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let duration_s = began.elapsed().as_secs_f64();
+        let result = take_in(&this, fetched, timestamp_ms, duration_s).await;
+        note(&this, result, now_ms, duration_s);
+    }
+}
+
+/// The time that a scrape at `now_ms` is said to have begun at.
+fn align(aligned_ms: &mut i64, now_ms: i64, interval_ms: i64) -> i64 {
+    let passed = now_ms.saturating_sub(*aligned_ms);
+    if passed < 0 {
+        // The clock was set back: begin anew.
+        *aligned_ms = now_ms;
+        return now_ms;
+    }
+    // A tick a little early belongs to the grid point ahead of it.
+    let tolerance = TOLERANCE_MS.min(interval_ms / 100);
+    *aligned_ms += (passed + tolerance) / interval_ms * interval_ms;
+    if (now_ms - *aligned_ms).abs() <= tolerance { *aligned_ms } else { now_ms }
+}
+
+async fn take_in(
+    this: &Loop,
+    fetched: Result<Body, String>,
+    timestamp_ms: i64,
+    duration_s: f64,
+) -> Result<Counts, String> {
+    let (app, job, tracker) = (Arc::clone(&this.app), Arc::clone(&this.job), Arc::clone(&this.tracker));
+    let work = move || {
+        let intake = Intake {
+            ingest: &app.ingest,
+            job: &job,
+            samples_max: app.config.ingest_max_batch_samples,
+            help_bytes_max: app.config.ingest_max_help_bytes,
+        };
+        append::take_in(intake, &mut tracker.lock(), fetched, timestamp_ms, duration_s)
+    };
+    this.app.workers.write(work).await.unwrap_or_else(|e| Err(e.to_string()))
+}
+
+/// Notes how a scrape went, and logs changes: a target that is down is logged once, not at each scrape.
+fn note(this: &Loop, result: Result<Counts, String>, at_ms: i64, duration_s: f64) {
+    let url = &this.view.target.url;
+    this.app.telemetry.scrapes.add(&[if result.is_ok() { "ok" } else { "failed" }], 1);
+    let error = match result {
+        Ok(counts) => {
+            if counts.duplicates > 0 {
+                tracing::warn!(job = this.job.name, url, lines = counts.duplicates, "lines stand twice in the scrape");
+            }
+            None
+        }
+        Err(error) => Some(error),
+    };
+    let mut last = this.view.last.lock();
+    let before = last.as_ref().and_then(|l| l.error.clone());
+    match (&before, &error) {
+        (None, Some(error)) => tracing::warn!(job = this.job.name, url, error, "target is down"),
+        (Some(_), None) => tracing::info!(job = this.job.name, url, "target is up again"),
+        (Some(before), Some(error)) if before != error => {
+            tracing::debug!(job = this.job.name, url, error, "target is still down");
+        }
+        _ => {}
+    }
+    *last = Some(LastScrape { at_ms, duration_s, error });
+}
+
+/// Asks the target.
+struct Fetcher {
+    client: Client,
+    ask: Ask,
+    body_max: (&'static str, usize),
+}
+
+impl Fetcher {
+    fn new(this: &Loop) -> Fetcher {
+        let server_max = ("ingest.max_decoded_bytes", this.app.config.ingest_max_decoded_bytes.usize());
+        let job_max = this.job.limits.body_size.map(|size| ("body_size_limit", size.usize()));
+        let body_max = job_max.filter(|max| max.1 < server_max.1).unwrap_or(server_max);
+        let ask = Ask { headers: headers(&this.job, &this.view), compression: this.job.compression, body_max };
+        Fetcher { client: Client::new(this.job.client.clone()), ask, body_max }
+    }
+
+    async fn fetch(&mut self, this: &Loop) -> Result<Body, String> {
+        if let Some(error) = this.forced_error.lock().clone() {
+            return Err(error);
+        }
+        let target = &this.view.target;
+        let asked = self.client.get(&target.url, &self.ask);
+        match tokio::time::timeout(target.timeout.std(), asked).await {
+            Ok(Ok(answer)) => Body::new(answer, &this.job, self.body_max),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => {
+                // The answer that is on its way must not be taken for that of the next scrape.
+                self.client = Client::new(this.job.client.clone());
+                let timeout = show_duration(target.timeout);
+                Err(format!("Get {:?}: context deadline exceeded (scrape_timeout {timeout})", target.url))
+            }
+        }
+    }
+}
+
+fn headers(job: &Job, view: &TargetView) -> HeaderMap {
+    let mut kinds: Vec<String> = Vec::new();
+    for (i, protocol) in job.protocols.iter().enumerate() {
+        let quality = QUALITY_STEPS.saturating_sub(i).max(2);
+        kinds.push(format!("{};q=0.{quality}", protocol.content_type()));
+    }
+    kinds.push("*/*;q=0.1".to_owned());
+    let timeout_s = view.target.timeout.0 as f64 / 1000.0;
+    let texts = [
+        (ACCEPT, kinds.join(",")),
+        (HeaderName::from_static("x-prometheus-scrape-timeout-seconds"), timeout_s.to_string()),
+    ];
+    texts.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_aligned_within_the_tolerance() {
+        let mut aligned = 1_000;
+        let mut at = |now| align(&mut aligned, now, 1_000);
+        assert_eq!(at(1_000), 1_000);
+        assert_eq!(at(2_001), 2_000);
+        assert_eq!(at(3_002), 3_000);
+        assert_eq!(at(4_003), 4_003, "too late to be on time");
+        assert_eq!(at(4_999), 5_000, "a little early");
+        assert_eq!(at(9_001), 9_000, "ticks were missed");
+        assert_eq!(at(9_500), 9_500);
+        assert_eq!(at(10_000), 10_000);
+        assert_eq!(at(5_000), 5_000, "the clock was set back");
+        assert_eq!(at(6_002), 6_000);
+        let mut aligned = 100;
+        assert_eq!(align(&mut aligned, 201, 100), 200, "one hundredth of the interval");
+        assert_eq!(align(&mut aligned, 302, 100), 302);
+    }
+}
