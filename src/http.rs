@@ -4,9 +4,9 @@
 
 pub mod body;
 pub mod error;
+mod host;
 pub mod metrics;
 mod noetl;
-mod host;
 mod operations;
 pub mod prometheus;
 mod remote_write;
