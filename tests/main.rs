@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod api;
-mod noetl;
 mod crash;
+mod noetl;
 mod remote_write;
 mod support;

@@ -30,7 +30,7 @@ mod time;
 pub use budget::{Budget, BudgetError};
 pub use histogram::{Buckets, Histogram, ResetHint, Span};
 pub use labels::{LABEL_TEXT_MAX_BYTES, Labels, LabelsBuilder, LabelsError, METRIC_NAME};
-pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use matcher::{MatchOp, Matcher, MatcherError, anchored_regex};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, SampleColumns, is_stale, stale_nan};
 pub use source::{Scope, SeriesSet, SeriesSource, SourceError};

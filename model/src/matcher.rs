@@ -1,6 +1,8 @@
 //! Conditions on one label, with Prometheus's meaning: regular expressions are fully anchored, `.` matches newlines,
 //! and a label that is not there counts as the empty text.
 
+mod syntax;
+
 use std::fmt;
 
 use regex::Regex;
@@ -71,7 +73,7 @@ impl Matcher {
             MatchOp::Equal | MatchOp::NotEqual => Test::Text,
             MatchOp::Regex | MatchOp::NotRegex => match literals(&value) {
                 Some(set) => Test::Set(set),
-                None => Test::Regex(Box::new(anchored(&value)?)),
+                None => Test::Regex(Box::new(anchored_regex(&value)?)),
             },
         };
         Ok(Matcher { name, op, value, test })
@@ -211,12 +213,17 @@ fn has_top_level_alternation(expression: &str) -> bool {
     false
 }
 
-fn anchored(expression: &str) -> Result<Regex, MatcherError> {
+/// Compiles an expression as Prometheus does everywhere: RE2's syntax, fully anchored, `.` matches newlines.
+///
+/// # Errors
+/// [`MatcherError`] if it cannot be parsed or is too large.
+pub fn anchored_regex(expression: &str) -> Result<Regex, MatcherError> {
     let build =
         |text: &str| RegexBuilder::new(text).size_limit(REGEX_SIZE_MAX_BYTES).dot_matches_new_line(true).build();
     // Alone first, so that `)(` is an error and not a way out of the group.
-    build(expression)
-        .and_then(|_| build(&format!("^(?:{expression})$")))
+    let translated = syntax::translate(expression);
+    build(&translated)
+        .and_then(|_| build(&format!("^(?:{translated})$")))
         .map_err(|error| MatcherError { message: error.to_string() })
 }
 
@@ -256,7 +263,7 @@ mod tests {
         #[test]
         fn shortcuts_agree_with_the_expression(pattern in "[ab|.*?+()\\\\]{0,7}", value in "[ab.]{0,5}") {
             if let Ok(matcher) = Matcher::new("l", MatchOp::Regex, pattern.as_str()) {
-                let plain = anchored(&pattern).unwrap().is_match(&value);
+                let plain = anchored_regex(&pattern).unwrap().is_match(&value);
                 prop_assert_eq!(matcher.matches(&value), plain);
                 if plain {
                     prop_assert!(value.starts_with(matcher.literal_prefix()), "{:?}", matcher.literal_prefix());

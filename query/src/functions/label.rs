@@ -24,8 +24,7 @@ impl<'t> Replace<'t> {
         source: &'t str,
         pattern: &str,
     ) -> Result<Self, QueryError> {
-        let compiled = Regex::new(pattern)
-            .and_then(|_| Regex::new(&format!("^(?s:{pattern})$")))
+        let compiled = model::anchored_regex(pattern)
             .map_err(|_| failed(&format!("invalid regular expression in label_replace(): {pattern}")))?;
         if target.is_empty() {
             return Err(failed("invalid destination label name in label_replace(): "));
