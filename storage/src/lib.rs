@@ -4,13 +4,16 @@
 //! Writing: [`Db::batch`] → [`Batch::resolve`] / [`Batch::define`] → [`Batch::push`] → [`Batch::commit`], which returns
 //! when the batch is synced and visible. Reading: [`Db::snapshot`] gives a [`Snapshot`], a [`model::SeriesSource`].
 
+#![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod batch;
-#[allow(dead_code, unused_imports, reason = "used by the segment writer, which is being built")]
+#[allow(dead_code, reason = "the preference for size becomes an option with the codecs' tuning")]
+#[expect(clippy::indexing_slicing, reason = "encoders index rows of a length they have set; decoders use cursors")]
 mod codec;
 mod compaction;
 mod db;
 mod error;
-#[allow(dead_code, reason = "used by the segment writer, which is being built")]
+#[allow(dead_code, reason = "the cursors are a set, not every width has a user yet")]
 mod format;
 mod head;
 mod index;
@@ -19,7 +22,8 @@ mod manifest;
 mod names;
 mod options;
 mod retention;
-#[allow(dead_code, unused_imports, reason = "the engine is being moved onto segments")]
+#[allow(dead_code, unused_imports, reason = "block statistics are written from the first version on and read later")]
+#[expect(clippy::indexing_slicing, reason = "writers index what they have built; readers of bytes use cursors")]
 mod segment;
 mod snapshot;
 mod stats;

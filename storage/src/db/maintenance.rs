@@ -31,11 +31,10 @@ pub(crate) fn run_flusher(engine: &Arc<Engine>) {
         }
         engine.look_at_suspects();
         let now = Instant::now();
-        if now >= paused_until && (engine.flush_requested.swap(false, Ordering::AcqRel) || engine.is_head_old()) {
-            if engine.flush().is_err() {
-                engine.flush_requested.store(true, Ordering::Release);
-                paused_until = now + AFTER_FAILURE;
-            }
+        let due = now >= paused_until && (engine.flush_requested.swap(false, Ordering::AcqRel) || engine.is_head_old());
+        if due && engine.flush().is_err() {
+            engine.flush_requested.store(true, Ordering::Release);
+            paused_until = now + AFTER_FAILURE;
         }
         if now >= retention_due {
             retention_due = now + RETENTION_EVERY;

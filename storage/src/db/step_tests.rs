@@ -6,14 +6,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::engine::Engine;
-use super::tests::{NOW_MS, TestClock, open, options, read_all, write};
+use super::tests::{Content, NOW_MS, TestClock, open, options, read_all, write};
 use super::*;
 use crate::io::fake::FakeDisk;
 use crate::options::{Probe, Step};
 
 const DAY_MS: i64 = 86_400_000;
-
-type Content = BTreeMap<(Labels, i64), u64>;
 
 /// At each step takes a snapshot, compares, and keeps what the disk would be after a kill and after a power loss.
 #[derive(Debug, Default)]

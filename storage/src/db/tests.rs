@@ -15,6 +15,9 @@ use crate::io::fake::{Failure, FakeDisk};
 use crate::options::WalSync;
 use crate::{Batch, Committed, RawKey, Resolved};
 
+/// Bits of the value by series and time.
+pub(super) type Content = BTreeMap<(Labels, i64), u64>;
+
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 const DAY: i64 = 86_400_000;
 
@@ -64,11 +67,11 @@ pub(super) fn write(db: &Db, samples: &[(usize, i64, f64)]) -> Result<Committed,
 }
 
 /// All that a source holds, and what it says in other ways about the same.
-pub(super) fn read_all(source: &Snapshot) -> BTreeMap<(Labels, i64), u64> {
+pub(super) fn read_all(source: &Snapshot) -> Content {
     read_range(source, &[], TimeRange::ALL)
 }
 
-fn read_range(source: &Snapshot, matchers: &[Matcher], range: TimeRange) -> BTreeMap<(Labels, i64), u64> {
+fn read_range(source: &Snapshot, matchers: &[Matcher], range: TimeRange) -> Content {
     let (budget, mut out) = (Budget::unlimited(), BTreeMap::new());
     let set = source.select(&Scope::default(), matchers, range, &budget).unwrap();
     let mut samples = SampleColumns::default();
@@ -159,7 +162,7 @@ impl Expected {
     }
 
     /// After a look at everything, what is there is known.
-    fn check(&mut self, found: BTreeMap<(Labels, i64), u64>) {
+    fn check(&mut self, found: Content) {
         for (key, value) in &found {
             let (last, maybe) = self.0.get(key).unwrap_or_else(|| panic!("{key:?} was never written"));
             assert!(
@@ -178,7 +181,7 @@ fn run(actions: Vec<Action>, options: DbOptions) {
     let mut disk = FakeDisk::default();
     let mut db = open_with(&disk, options.clone());
     let mut expected = Expected::default();
-    let mut snapshots: Vec<(Snapshot, BTreeMap<(Labels, i64), u64>)> = Vec::new();
+    let mut snapshots: Vec<(Snapshot, Content)> = Vec::new();
     for action in actions {
         match action {
             Action::Write(samples) => match write(&db, &samples) {

@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(registry.labels(again), a, "its symbols are still referred to");
         assert_eq!(registry.retire(6, |_| true), [again]);
         registry.recycle(&[again]);
-        assert_eq!(registry.symbols().find("a"), None);
+        assert_eq!(registry.symbols().read().find("a"), None);
     }
 
     #[test]

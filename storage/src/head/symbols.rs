@@ -121,11 +121,6 @@ impl Table {
 }
 
 impl Symbols {
-    /// The symbol of a text, if it has one.
-    pub(crate) fn find(&self, text: &str) -> Option<u32> {
-        self.table.read().find(text)
-    }
-
     /// Gives each text its symbol, with one more reference to it.
     pub(crate) fn intern<'a>(&self, texts: impl Iterator<Item = &'a str> + Clone, out: &mut Vec<u32>) {
         let start = out.len();
@@ -250,11 +245,11 @@ mod tests {
         let symbols = Symbols::default();
         let mut ids = Vec::new();
         symbols.intern(["a", "b", "a"].into_iter(), &mut ids);
-        assert_eq!((ids[0], symbols.find("b")), (ids[2], Some(ids[1])));
+        assert_eq!((ids[0], symbols.read().find("b")), (ids[2], Some(ids[1])));
         symbols.release([ids[0]].into_iter());
         assert_eq!(symbols.read().text(ids[0]), "a", "one reference is left");
         symbols.release([ids[0]].into_iter());
-        assert_eq!((symbols.find("a"), symbols.size().0), (None, 1));
+        assert_eq!((symbols.read().find("a"), symbols.size().0), (None, 1));
         let mut again = Vec::new();
         symbols.intern(["c"].into_iter(), &mut again);
         assert_eq!(again, [ids[0]], "numbers are used again");

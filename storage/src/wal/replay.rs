@@ -111,11 +111,11 @@ fn read_records(
     while position < bytes.len() {
         let rest = bytes.get(position..).unwrap_or_default();
         let header = RecordHeader::decode(rest);
-        if let (Some((at, error)), Ok(header)) = (&suspect, &header) {
-            if sealed || header.synced_to > *at as u64 {
-                content.note(file, *at, error.detail);
-                suspect = None;
-            }
+        if let (Some((at, error)), Ok(header)) = (&suspect, &header)
+            && (sealed || header.synced_to > *at as u64)
+        {
+            content.note(file, *at, error.detail);
+            suspect = None;
         }
         match header.map_err(|error| (None, error)).and_then(|header| read_one(header, rest)) {
             Ok((header, body, length)) => {

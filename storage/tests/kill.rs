@@ -1,0 +1,195 @@
+//! A process that writes is killed (SIGKILL) at random moments and in the middle of WAL rolls, flushes and manifest
+//! installs. What it acknowledged must be there afterwards, once, on the same directory, cycle after cycle.
+//!
+//! The writer is this test binary itself, started again with the name of the ignored test `writer`. It says on its
+//! standard output what was acknowledged and when it stands at the step it was told to stop at; the parent kills it
+//! there. `STREAMGAUGE_KILL_CYCLES` sets the number of cycles (default 24).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use model::{Budget, Labels, SampleColumns, Scope, SeriesSource, TimeRange};
+use streamgauge_storage::{CommitError, Db, DbOptions, Probe, Step, SystemClock};
+
+const DIR: &str = "STREAMGAUGE_KILL_DIR";
+const STEP: &str = "STREAMGAUGE_KILL_STEP";
+const FIRST_BATCH: &str = "STREAMGAUGE_KILL_FIRST";
+const CYCLES: &str = "STREAMGAUGE_KILL_CYCLES";
+
+const WRITERS: u64 = 3;
+const SERIES: u64 = 40;
+/// Numbers of batches of different cycles and writers are this far apart.
+const BATCHES_MAX: u64 = 1_000_000;
+
+const STEPS: [Option<Step>; 12] = [
+    Some(Step::WalRolled),
+    Some(Step::FlushFrozen),
+    Some(Step::ManifestRenamed),
+    Some(Step::WalWritten),
+    Some(Step::SegmentWritten),
+    Some(Step::ManifestWritten),
+    Some(Step::WalRoll),
+    Some(Step::SegmentRenamed),
+    Some(Step::ManifestSynced),
+    Some(Step::SegmentsDurable),
+    Some(Step::ManifestInstalled),
+    None,
+];
+
+fn options(dir: &Path) -> DbOptions {
+    DbOptions {
+        wal_file_bytes: 16 << 10,
+        wal_bytes_max: 512 << 10,
+        head_samples_max: 4000,
+        free_bytes_min: 0,
+        ..DbOptions::new(dir)
+    }
+}
+
+/// Batch `n` writes these samples: time and value tell which batch it was.
+fn samples_of(n: u64) -> impl Iterator<Item = (u64, i64, f64)> {
+    (0..SERIES).map(move |series| (series, i64::try_from(n).unwrap() * 10, (n * SERIES + series) as f64))
+}
+
+fn labels(series: u64) -> Labels {
+    Labels::from_pairs([("__name__", "kill_test"), ("series", series.to_string().as_str())]).unwrap()
+}
+
+/// Says that a step is reached for the `at`-th time, and stops there for good.
+#[derive(Debug)]
+struct StopAt {
+    step: Step,
+    left: AtomicU64,
+}
+
+impl Probe for StopAt {
+    fn reached(&self, step: Step) {
+        if step == self.step && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            println!("at {step:?}");
+            std::io::stdout().flush().unwrap();
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "the process that is killed; started by the test below"]
+fn writer() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let first: u64 = std::env::var(FIRST_BATCH).unwrap().parse().unwrap();
+    let name = std::env::var(STEP).unwrap();
+    let step = STEPS.into_iter().flatten().find(|step| format!("{step:?}") == name);
+    let mut options = options(Path::new(&dir));
+    // Not the first time: something must have been written before.
+    options.probe = step.map(|step| Arc::new(StopAt { step, left: AtomicU64::new(3 + first % 3) }) as Arc<dyn Probe>);
+    let db = Db::open(options, Arc::new(SystemClock)).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let db = &db;
+            scope.spawn(move || {
+                let mut n = first + writer * BATCHES_MAX;
+                loop {
+                    let mut batch = db.batch();
+                    for (series, timestamp_ms, value) in samples_of(n) {
+                        let series = batch.define(None, &labels(series)).unwrap();
+                        batch.push(series, timestamp_ms, value).unwrap();
+                    }
+                    match batch.commit() {
+                        Ok(_) => {
+                            println!("ok {n}");
+                            n += 1;
+                        }
+                        Err(CommitError::Overloaded { .. }) => std::thread::sleep(Duration::from_millis(2)),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Runs a writer until it is killed; returns the batches it acknowledged, and if it stood at its step.
+fn kill_one(dir: &Path, first: u64, step: Option<Step>) -> (Vec<u64>, bool) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["writer", "--exact", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .env(FIRST_BATCH, first.to_string())
+        .env(STEP, step.map_or_else(String::new, |step| format!("{step:?}")))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let random = Duration::from_millis(60 + first % 97);
+    let (mut acknowledged, mut reached) = (Vec::new(), false);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(Ok(line)) = lines.next() {
+        if let Some(n) = line.strip_prefix("ok ") {
+            acknowledged.extend(n.parse::<u64>());
+        }
+        reached |= line.starts_with("at ");
+        let is_over = reached || (step.is_none() && started.elapsed() > random && acknowledged.len() > 20);
+        assert!(started.elapsed() < Duration::from_secs(60), "never at {step:?}");
+        if is_over {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    // What it had said before it was killed counts.
+    for line in lines.map_while(Result::ok) {
+        acknowledged.extend(line.strip_prefix("ok ").and_then(|n| n.parse::<u64>().ok()));
+    }
+    child.wait().unwrap();
+    (acknowledged, reached)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
+    let cycles: usize = std::env::var(CYCLES).ok().map_or(24, |text| text.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged: Vec<u64> = Vec::new();
+    let mut kills: BTreeMap<String, u64> = BTreeMap::new();
+    for (cycle, step) in (0_u64..).zip(STEPS.iter().cycle().take(cycles)) {
+        let (batches, reached) = kill_one(dir.path(), cycle * WRITERS * BATCHES_MAX + cycle, *step);
+        assert_eq!(reached, step.is_some());
+        acknowledged.extend(batches);
+        *kills.entry(format!("{step:?}")).or_insert(0) += 1;
+
+        let started = Instant::now();
+        let db = Db::open(options(dir.path()), Arc::new(SystemClock)).unwrap();
+        let ready = started.elapsed();
+        assert!(ready < Duration::from_secs(2), "ready after {ready:?}");
+        assert_eq!(db.findings(), Vec::<String>::new(), "killed at {step:?}");
+        check(&db, &acknowledged);
+        drop(db);
+    }
+    println!("{} batches, killed at {kills:?}", acknowledged.len());
+}
+
+/// Each sample of each acknowledged batch is there; what else is there is of batches that were not answered.
+fn check(db: &Db, acknowledged: &[u64]) {
+    let (snapshot, budget) = (db.snapshot(), Budget::unlimited());
+    let set = snapshot.select(&Scope::default(), &[], TimeRange::ALL, &budget).unwrap();
+    assert_eq!(set.len() as u64, SERIES, "each series once");
+    let mut samples = SampleColumns::default();
+    for i in 0..set.len() {
+        let series: u64 = set.labels(i).get("series").unwrap().parse().unwrap();
+        set.samples(i, TimeRange::ALL, &budget, &mut samples).unwrap();
+        assert!(samples.timestamps_ms.is_sorted_by(|a, b| a < b), "each time once");
+        for sample in samples.floats() {
+            let n = u64::try_from(sample.timestamp_ms).unwrap() / 10;
+            assert_eq!(sample.value, (n * SERIES + series) as f64, "a value that nobody wrote there");
+        }
+        for n in acknowledged {
+            let ms = i64::try_from(*n).unwrap() * 10;
+            assert!(samples.timestamps_ms.binary_search(&ms).is_ok(), "batch {n} of series {series} is lost");
+        }
+    }
+}
