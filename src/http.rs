@@ -50,7 +50,7 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let started = Instant::now();
     let response = next.run(request).await;
     app.telemetry.http_requests.add(&[&handler, response.status().as_str()], 1);
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    app.telemetry.http_milliseconds.add(&[&handler], elapsed_ms);
+    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    app.telemetry.http_micros.add(&[&handler], elapsed_us);
     response
 }

@@ -13,12 +13,20 @@ pub struct Counter {
     name: &'static str,
     help: &'static str,
     labels: &'static [&'static str],
+    /// What is counted in one unit of the exported value: 1, or 1,000,000 where microseconds are shown as seconds.
+    per_unit: f64,
     values: Mutex<BTreeMap<Vec<String>, u64>>,
 }
 
+const MICROS_PER_SECOND: f64 = 1e6;
+
 impl Counter {
-    const fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
-        Counter { name, help, labels, values: Mutex::new(BTreeMap::new()) }
+    const fn count(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Counter { name, help, labels, per_unit: 1.0, values: Mutex::new(BTreeMap::new()) }
+    }
+
+    const fn micros(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Counter { per_unit: MICROS_PER_SECOND, ..Counter::count(name, help, labels) }
     }
 
     /// Raises the counter of these label values.
@@ -46,7 +54,7 @@ impl Counter {
         }
         for (key, value) in values.iter() {
             let labels: Vec<(&str, &str)> = self.labels.iter().copied().zip(key.iter().map(String::as_str)).collect();
-            family.push(&labels, *value as f64);
+            family.push(&labels, *value as f64 / self.per_unit);
         }
         family
     }
@@ -70,7 +78,7 @@ impl Family {
 }
 
 macro_rules! counters {
-    ($($field:ident $name:literal $labels:expr, $help:literal;)*) => {
+    ($($field:ident: $kind:ident $name:literal $labels:expr, $help:literal;)*) => {
         /// The counters of the server.
         #[derive(Debug)]
         pub struct Telemetry {
@@ -79,7 +87,7 @@ macro_rules! counters {
 
         impl Default for Telemetry {
             fn default() -> Self {
-                Telemetry { $($field: Counter::new($name, $help, $labels),)* }
+                Telemetry { $($field: Counter::$kind($name, $help, $labels),)* }
             }
         }
 
@@ -93,15 +101,15 @@ macro_rules! counters {
 }
 
 counters! {
-    samples_accepted "streamgauge_ingest_samples_total" &["origin"], "Samples that were made durable and acknowledged.";
-    samples_rejected "streamgauge_ingest_rejected_samples_total" &["origin", "reason"], "Samples that were refused.";
-    commits_failed "streamgauge_ingest_failed_batches_total" &["origin"], "Batches that could not be made durable.";
-    http_requests "streamgauge_http_requests_total" &["handler", "code"], "HTTP requests answered.";
-    http_milliseconds "streamgauge_http_request_milliseconds_total" &["handler"], "Time spent on HTTP requests, in milliseconds.";
-    scrapes "streamgauge_scrapes_total" &["outcome"], "Scrapes of targets.";
-    reloads "streamgauge_config_reloads_total" &["outcome"], "Times the scrape configuration was read again.";
-    queries "streamgauge_queries_total" &["kind", "outcome"], "Expressions evaluated.";
-    query_samples "streamgauge_query_samples_total" &[], "Samples read by queries.";
+    samples_accepted: count "streamgauge_ingest_samples_total" &["origin"], "Samples that were made durable and acknowledged.";
+    samples_rejected: count "streamgauge_ingest_rejected_samples_total" &["origin", "reason"], "Samples that were refused.";
+    commits_failed: count "streamgauge_ingest_failed_batches_total" &["origin"], "Batches that could not be made durable.";
+    http_requests: count "streamgauge_http_requests_total" &["handler", "code"], "HTTP requests answered.";
+    http_micros: micros "streamgauge_http_request_seconds_total" &["handler"], "Time spent on HTTP requests.";
+    scrapes: count "streamgauge_scrapes_total" &["outcome"], "Scrapes of targets.";
+    reloads: count "streamgauge_config_reloads_total" &["outcome"], "Times the scrape configuration was read again.";
+    queries: count "streamgauge_queries_total" &["kind", "outcome"], "Expressions evaluated.";
+    query_samples: count "streamgauge_query_samples_total" &[], "Samples read by queries.";
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ def prometheus_scrapes_our_export():
                   "  params:\n    'match[]': ['{component=\"w\"}']\n"
                   f"  static_configs:\n  - targets: ['127.0.0.1:{server.port}']\n")
         theirs = scene.prometheus(config)
-        eventually("three targets up", lambda: len(theirs.vector("up == 1")) == 3, 30)
+        eventually("three targets up", lambda: len(theirs.vector('up{exported_job=""} == 1')) == 3, 30)
         got = theirs.vector('etl_rows_total{job="sg"}')
         check(len(got) == 1 and got[0]["metric"]["q"] == 'a"b\\c\nd' and got[0]["value"][1] == "7", str(got))
         check(len(theirs.vector('{"etl.lag",job="sg"}')) == 1, "the UTF-8 name did not arrive")
