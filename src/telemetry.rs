@@ -21,11 +21,11 @@ pub struct Counter {
 const MICROS_PER_SECOND: f64 = 1e6;
 
 impl Counter {
-    const fn count(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+    fn count(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
         Counter { name, help, labels, per_unit: 1.0, values: Mutex::new(BTreeMap::new()) }
     }
 
-    const fn micros(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+    fn micros(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
         Counter { per_unit: MICROS_PER_SECOND, ..Counter::count(name, help, labels) }
     }
 
