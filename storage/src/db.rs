@@ -12,6 +12,7 @@ mod maintenance;
 mod metadata;
 mod open;
 pub(crate) mod prepared;
+mod recent;
 mod store_file;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use parking_lot::Mutex;
 use crate::batch::{Batch, Exemplar, SeriesRef};
 use crate::compaction::plan::Effort;
 use crate::error::StorageError;
+use crate::head::newest::NewestSample;
 use crate::io::{Disk, RealDisk};
 use crate::options::{Clock, DbOptions};
-use crate::retention::{Keep, day_text, expired};
+use crate::retention::{Keep, RetentionRules, day_text, expired};
 use crate::snapshot::Snapshot;
 use crate::stats::DbStats;
 use committer::Committer;
@@ -115,7 +117,8 @@ impl Db {
     pub fn batch(&self) -> Batch<'_> {
         let now_ms = self.engine.clock.now_ms();
         let newest_ms = now_ms.saturating_add(self.engine.options.future_max_ms);
-        Batch::new(&self.engine, self.engine.oldest_kept_ms(now_ms).unwrap_or(i64::MIN), newest_ms)
+        let oldest_ms = self.engine.oldest_kept_ms(now_ms).unwrap_or(i64::MIN);
+        Batch::new(&self.engine, oldest_ms, newest_ms)
     }
 
     /// A consistent view of everything committed so far.
@@ -125,32 +128,10 @@ impl Db {
 
     /// The newest sample of each series that passes and received a sample since `arrived_since_ms`, sorted by labels.
     ///
-    /// Answered from the head: series that it has forgotten (`head.series_idle`), or that were flushed before the last
-    /// start, are not in it.
+    /// Answered from the head, without decoding anything; a series that the head has forgotten (`head.series_idle`) is
+    /// not in it. For some minutes after a start, what was written shortly before it counts as well.
     pub fn latest(&self, scope: &Scope, matchers: &[Matcher], arrived_since_ms: i64) -> Vec<Latest> {
-        let head = &self.engine.head;
-        // The numbers stay as they are until the labels are read.
-        let _epoch = head.epochs.pin_reader();
-        let selected = head.postings.select(&head.registry, scope, matchers);
-        let newest = selected.iter().filter_map(|series| {
-            let newest = head.newest.get(SeriesRef(series))?;
-            (newest.arrived_ms >= arrived_since_ms).then_some((SeriesRef(series), newest))
-        });
-        let newest: Vec<_> = newest.collect();
-        let view = head.registry.view();
-        let latest = newest.into_iter().map(|(series, newest)| Latest {
-            labels: view.labels(series),
-            sample: newest.sample,
-            arrived_ms: newest.arrived_ms,
-        });
-        let mut latest: Vec<Latest> = latest.collect();
-        drop(view);
-        latest.sort_by(|a, b| a.labels.cmp(&b.labels).then(a.arrived_ms.cmp(&b.arrived_ms)));
-        // A series that was forgotten and came back may have two numbers for a while; the last one counts.
-        latest.reverse();
-        latest.dedup_by(|a, b| a.labels == b.labels);
-        latest.reverse();
-        latest
+        self.engine.latest(scope, matchers, arrived_since_ms)
     }
 
     /// What is known about metric families, sorted by family.
@@ -197,6 +178,15 @@ impl Db {
         self.engine.enforce_retention()
     }
 
+    /// Sets the retention rules: series that pass all matchers of a rule keep their samples for so many milliseconds,
+    /// of several rules the shortest counts, and without any `retention`. What is older is not seen by later snapshots,
+    /// and goes when its segment is flushed, compacted or dropped as a whole. Rules are not stored: set them after each
+    /// start.
+    pub fn set_retention_rules(&self, rules: Vec<(Vec<Matcher>, i64)>) {
+        let rules = RetentionRules::new(self.engine.options.retention_ms, rules);
+        *self.engine.retention.write() = Arc::new(rules);
+    }
+
     /// The state in numbers.
     pub fn stats(&self) -> DbStats {
         self.engine.stats()
@@ -240,7 +230,31 @@ impl Drop for Db {
 impl Engine {
     /// The oldest time that is kept, if there is a bound.
     pub(crate) fn oldest_kept_ms(&self, now_ms: i64) -> Option<i64> {
-        self.options.retention_ms.map(|keep| now_ms.saturating_sub(keep))
+        self.retention.read().oldest_of_all_ms(now_ms)
+    }
+
+    fn latest(&self, scope: &Scope, matchers: &[Matcher], since_ms: i64) -> Vec<Latest> {
+        let now_ms = self.clock.now_ms();
+        // A segment that cannot be read is found by the queries, which report it.
+        let mut latest = self.recent.latest(scope, matchers, since_ms, now_ms).unwrap_or_default();
+        let head = &self.head;
+        // The numbers stay as they are until the labels are read.
+        let _epoch = head.epochs.pin_reader();
+        let selected = head.postings.select(&head.registry, scope, matchers);
+        let arrived = |series| Some((series, head.newest.get(series).filter(|newest| newest.arrived_ms >= since_ms)?));
+        let newest: Vec<_> = selected.iter().filter_map(|series| arrived(SeriesRef(series))).collect();
+        let view = head.registry.view();
+        for (series, NewestSample { sample, arrived_ms }) in newest {
+            let labels = view.labels(series);
+            // A series that was forgotten and came back has two numbers for a while.
+            if latest.get(&labels).is_none_or(|known| known.arrived_ms <= arrived_ms) {
+                latest.insert(labels.clone(), Latest { labels, sample, arrived_ms });
+            }
+        }
+        drop(view);
+        let rules = self.retention.read().clone();
+        latest.retain(|labels, latest| latest.sample.timestamp_ms >= rules.oldest_ms(labels, now_ms));
+        latest.into_values().collect()
     }
 
     /// Drops what is too old or too much.

@@ -1,8 +1,56 @@
-//! What expires: a pure function of the live set and the clock.
+//! What expires: pure functions of the live set, the rules and the clock.
 
 use std::collections::BTreeMap;
 
+use model::{Labels, Matcher};
+
 use crate::manifest::{Manifest, SegmentEntry};
+
+/// How long samples are kept: for all series, and by rule for those that pass its matchers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RetentionRules {
+    /// None for ever.
+    general_ms: Option<i64>,
+    rules: Vec<(Vec<Matcher>, i64)>,
+}
+
+impl RetentionRules {
+    /// The general retention and rules beside it.
+    pub(crate) fn new(general_ms: Option<i64>, rules: Vec<(Vec<Matcher>, i64)>) -> Self {
+        RetentionRules { general_ms, rules }
+    }
+
+    /// How long samples of a series are kept: as the shortest of the rules that it passes says, else as all others.
+    fn keep_ms(&self, labels: &Labels) -> Option<i64> {
+        let passes =
+            |matchers: &[Matcher]| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()));
+        let by_rule = self.rules.iter().filter(|(matchers, _)| passes(matchers)).map(|(_, keep_ms)| *keep_ms).min();
+        by_rule.or(self.general_ms)
+    }
+
+    /// The oldest time at which samples of a series are kept.
+    pub(crate) fn oldest_ms(&self, labels: &Labels, now_ms: i64) -> i64 {
+        self.keep_ms(labels).map_or(i64::MIN, |keep_ms| now_ms.saturating_sub(keep_ms))
+    }
+
+    /// True if there are rules beside the general retention.
+    pub(crate) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Before this time samples of some series may go.
+    pub(crate) fn newest_of_all_ms(&self, now_ms: i64) -> i64 {
+        let keeps = self.rules.iter().map(|(_, keep_ms)| *keep_ms).chain(self.general_ms);
+        keeps.min().map_or(i64::MIN, |shortest| now_ms.saturating_sub(shortest))
+    }
+
+    /// The oldest time at which samples of any series are kept, if there is a bound.
+    pub(crate) fn oldest_of_all_ms(&self, now_ms: i64) -> Option<i64> {
+        let longest = self.rules.iter().map(|(_, keep_ms)| *keep_ms).max();
+        let general_ms = self.general_ms?;
+        Some(now_ms.saturating_sub(longest.map_or(general_ms, |longest| longest.max(general_ms))))
+    }
+}
 
 /// What retention is asked to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +103,20 @@ mod tests {
     use model::TimeRange;
 
     const DAY_MS: i64 = 86_400_000;
+
+    #[test]
+    fn the_shortest_rule_that_a_series_passes_decides() {
+        let rule = |value, keep_ms| (vec![Matcher::equal("job", value)], keep_ms);
+        let all = (vec![Matcher::equal("debug", "yes")], 10);
+        let of = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).unwrap();
+        let rules = RetentionRules::new(Some(100), vec![rule("a", 50), rule("slo", 1000), all.clone()]);
+        let oldest = |pairs: &[(&str, &str)]| rules.oldest_ms(&of(pairs), 2000);
+        assert_eq!((oldest(&[("job", "x")]), oldest(&[("job", "a")]), oldest(&[("job", "slo")])), (1900, 1950, 1000));
+        assert_eq!(oldest(&[("job", "slo"), ("debug", "yes")]), 1990);
+        assert_eq!((rules.oldest_of_all_ms(2000), rules.newest_of_all_ms(2000)), (Some(1000), 1990));
+        let for_ever = RetentionRules::new(None, vec![all]);
+        assert_eq!((for_ever.oldest_of_all_ms(0), for_ever.oldest_ms(&of(&[]), 0)), (None, i64::MIN));
+    }
 
     fn entry(id: u64, day: i64, bytes: u64) -> SegmentEntry {
         let start_ms = day * DAY_MS;

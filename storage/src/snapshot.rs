@@ -15,6 +15,7 @@ use crate::db::engine::{Engine, LiveSegment};
 use crate::error::StorageError;
 use crate::head::epoch::Pin;
 use crate::head::generation::Generation;
+use crate::retention::RetentionRules;
 
 /// Series up to which sorting texts is cheaper than ranking all symbols.
 const SORT_TEXTS_MAX: usize = 4096;
@@ -68,6 +69,9 @@ struct Pinned {
     /// Frozen and active, in this order.
     generations: Vec<Arc<Generation>>,
     sequence: u64,
+    /// What is older than these say at `taken_ms` is not seen.
+    retention: Arc<RetentionRules>,
+    taken_ms: i64,
     /// Keeps the numbers of series from being used again.
     _epoch: Pin,
 }
@@ -90,6 +94,8 @@ impl Snapshot {
             segments: view.segments.clone(),
             generations: frozen.into_iter().chain([view.active.clone()]).collect(),
             sequence: view.sequence,
+            retention: engine.retention.read().clone(),
+            taken_ms: engine.clock.now_ms(),
             _epoch: epoch,
         };
         Snapshot { pinned: Arc::new(pinned) }
@@ -314,6 +320,8 @@ impl SeriesSet for Selected {
         budget.check()?;
         let Some(series) = self.series.get(i).filter(|_| !range.is_empty()) else { return Ok(()) };
         let parts = self.parts.get(series.first_part as usize..series.end_part as usize).unwrap_or_default();
+        let oldest_ms = self.pinned.retention.oldest_ms(&series.labels, self.pinned.taken_ms);
+        let range = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
         let mut merged = Merged { out, newer: SampleColumns::default() };
         for part in parts {
             self.read_part(*part, range, &mut merged)?;

@@ -5,6 +5,8 @@
 //! standard output what was acknowledged and when it stands at the step it was told to stop at; the parent kills it
 //! there. `STREAMGAUGE_KILL_CYCLES` sets the number of cycles (default 24).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests count as tests")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

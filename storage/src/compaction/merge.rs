@@ -6,6 +6,7 @@ use model::{Labels, SampleColumns, TimeRange};
 
 use crate::db::engine::LiveSegment;
 use crate::error::StorageError;
+use crate::retention::RetentionRules;
 use crate::snapshot::Merged;
 
 /// Reads segments side by side.
@@ -13,7 +14,8 @@ use crate::snapshot::Merged;
 pub(super) struct MergedSeries {
     /// In order of sequence.
     inputs: Vec<Input>,
-    range: TimeRange,
+    retention: Arc<RetentionRules>,
+    now_ms: i64,
 }
 
 #[derive(Debug)]
@@ -33,19 +35,23 @@ impl Input {
 }
 
 impl MergedSeries {
-    /// Begins with the first series of `segments`, which stand in order of sequence; samples outside the range are
-    /// left out.
+    /// Begins with the first series of `segments`, which stand in order of sequence; samples that retention lets go at
+    /// `now_ms` are left out.
     ///
     /// # Errors
     /// Those of reading.
-    pub(super) fn new(segments: &[Arc<LiveSegment>], range: TimeRange) -> Result<Self, StorageError> {
+    pub(super) fn new(
+        segments: &[Arc<LiveSegment>],
+        retention: Arc<RetentionRules>,
+        now_ms: i64,
+    ) -> Result<Self, StorageError> {
         let mut inputs = Vec::new();
         for live in segments {
             let mut input = Input { live: live.clone(), ordinal: 0, labels: None };
             input.load()?;
             inputs.push(input);
         }
-        Ok(MergedSeries { inputs, range })
+        Ok(MergedSeries { inputs, retention, now_ms })
     }
 
     /// The next series, with its samples in `out`, which may be none.
@@ -57,9 +63,10 @@ impl MergedSeries {
         let Some(labels) = self.inputs.iter().filter_map(|input| input.labels.as_ref()).min().cloned() else {
             return Ok(None);
         };
+        let range = TimeRange { start_ms: self.retention.oldest_ms(&labels, self.now_ms), end_ms: i64::MAX };
         let mut merged = Merged { out, newer: SampleColumns::default() };
         for input in self.inputs.iter_mut().filter(|input| input.labels.as_ref() == Some(&labels)) {
-            merged.add(|samples| input.live.segment.read(input.ordinal, self.range, samples))?;
+            merged.add(|samples| input.live.segment.read(input.ordinal, range, samples))?;
             input.ordinal += 1;
             input.load()?;
         }

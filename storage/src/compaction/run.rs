@@ -30,25 +30,40 @@ impl Engine {
             let segments = self.view.read().segments.clone();
             let live: Vec<Arc<LiveSegment>> =
                 segments.iter().filter(|live| job.inputs().contains(&live.entry.id)).cloned().collect();
-            if live.len() != job.inputs().len() {
-                // Retention was faster.
-                continue;
+            // Else retention was faster.
+            if live.len() == job.inputs().len() {
+                self.run_counted(&job, &live, stop, &mut report)?;
             }
-            match self.run(&job, &live, stop) {
-                Ok(Some(written)) => {
-                    self.counters.compactions.add(1);
-                    report.segments_before += live.len() as u64;
-                    report.segments_after += written;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.counters.compaction_failures.add(1);
-                    live.iter().for_each(|live| self.suspect_in(live, &error));
-                    return Err(error);
-                }
+        }
+        for (job, live) in self.purgeable(effort)? {
+            if !stop() {
+                self.run_counted(&job, &[live], stop, &mut report)?;
             }
         }
         Ok(report)
+    }
+
+    fn run_counted(
+        &self,
+        job: &Job,
+        live: &[Arc<LiveSegment>],
+        stop: &dyn Fn() -> bool,
+        report: &mut CompactReport,
+    ) -> Result<(), StorageError> {
+        match self.run(job, live, stop) {
+            Ok(Some(written)) => {
+                self.counters.compactions.add(1);
+                report.segments_before += live.len() as u64;
+                report.segments_after += written;
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                self.counters.compaction_failures.add(1);
+                live.iter().for_each(|live| self.suspect_in(live, &error));
+                Err(error)
+            }
+        }
     }
 
     fn suspect_in(&self, live: &LiveSegment, error: &StorageError) {
@@ -98,13 +113,12 @@ impl Engine {
         stop: &dyn Fn() -> bool,
         prepared: &mut Prepared,
     ) -> Result<bool, StorageError> {
-        let oldest_ms = self.oldest_kept_ms(self.clock.now_ms()).unwrap_or(i64::MIN);
-        let range = TimeRange { start_ms: oldest_ms, end_ms: i64::MAX };
+        let now_ms = self.clock.now_ms();
         let partitions = match job {
             Job::Merge { day, .. } => {
                 vec![day.map_or(Partition { day: None, times: TimeRange::ALL }, Partition::of_day)]
             }
-            Job::Split { .. } => newest_days(&days_of(live, range)?, self.options.open_partitions_max),
+            Job::Split { .. } => newest_days(&days_of(live)?, self.options.open_partitions_max),
         };
         let sequences = live.iter().fold((u64::MAX, 0), |(min, max), live| {
             (min.min(live.entry.sequence_min), max.max(live.entry.sequence_max))
@@ -117,7 +131,7 @@ impl Engine {
         if let Some((_, writer, _)) = writers.last_mut() {
             writer.set_metadata(&metadata_of(live)?);
         }
-        let mut series = MergedSeries::new(live, range)?;
+        let mut series = MergedSeries::new(live, self.retention.read().clone(), now_ms)?;
         let (mut samples, mut count) = (SampleColumns::default(), 0_u64);
         while let Some(labels) = series.next(&mut samples)? {
             count += 1;
@@ -155,13 +169,13 @@ fn within(samples: &SampleColumns, range: TimeRange) -> SampleColumns {
     }
 }
 
-fn days_of(live: &[Arc<LiveSegment>], range: TimeRange) -> Result<BTreeSet<i64>, StorageError> {
+fn days_of(live: &[Arc<LiveSegment>]) -> Result<BTreeSet<i64>, StorageError> {
     let mut days = BTreeSet::new();
     let mut samples = SampleColumns::default();
     for live in live {
         for ordinal in 0..live.segment.len() {
             samples.clear();
-            live.segment.read(ordinal, range, &mut samples)?;
+            live.segment.read(ordinal, TimeRange::ALL, &mut samples)?;
             days.extend(samples.timestamps_ms.iter().map(|ms| day_of(*ms)));
         }
     }

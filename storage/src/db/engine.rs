@@ -10,6 +10,7 @@ use super::commit::{BatchContent, CommitQueue, Frozen};
 use super::exemplars::ExemplarRing;
 use super::metadata::MetadataMap;
 use super::prepared::Prepared;
+use super::recent::Recent;
 use crate::batch::Committed;
 use crate::error::{CommitError, StorageError};
 use crate::head::Head;
@@ -18,6 +19,7 @@ use crate::io::{Disk, DiskLock};
 use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::Layout;
 use crate::options::{Clock, DbOptions};
+use crate::retention::RetentionRules;
 use crate::segment::Segment;
 use crate::snapshot::OpenSnapshots;
 use crate::stats::Counters;
@@ -55,6 +57,8 @@ pub(crate) struct Engine {
     pub(crate) flush_signal: Signal,
     pub(crate) compact_signal: Signal,
     pub(crate) flush_requested: AtomicBool,
+    pub(crate) retention: RwLock<Arc<RetentionRules>>,
+    pub(crate) recent: Recent,
     pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 

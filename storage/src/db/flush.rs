@@ -9,10 +9,11 @@ use super::FlushReport;
 use super::commit::Frozen;
 use super::engine::Engine;
 use super::prepared::{OpenSegment, Prepared, newest_days};
-use crate::batch::SeriesRef;
 use crate::error::StorageError;
+use crate::head::generation::Generation;
 use crate::head::registry::OrderedSeries;
 use crate::options::{Step, reached};
+use crate::segment::SegmentWriter;
 
 impl Engine {
     /// Asks for a flush in the background.
@@ -124,11 +125,32 @@ impl Engine {
                 // All of it with the newest day: retention drops the others first.
                 writer.set_metadata(&metadata);
             }
-            let read = |series: SeriesRef, out: &mut SampleColumns| {
-                generation.read(series, u64::MAX, partition.times, out);
-            };
-            write_series(&ordered, partition.times, &read, &mut writer, |series| generation.times(series))?;
+            self.write_series(generation, &ordered, partition.times, &mut writer)?;
             prepared.live.extend(open.finish(writer)?);
+        }
+        Ok(())
+    }
+
+    fn write_series(
+        &self,
+        generation: &Generation,
+        ordered: &OrderedSeries,
+        times: TimeRange,
+        writer: &mut SegmentWriter,
+    ) -> Result<(), StorageError> {
+        let (retention, now_ms) = (self.retention.read().clone(), self.clock.now_ms());
+        let mut samples = SampleColumns::default();
+        for (i, series) in ordered.series().enumerate() {
+            if !generation.times(series).is_some_and(|have| have.overlaps(&times)) {
+                continue;
+            }
+            let labels = ordered.labels(i);
+            let start_ms = times.start_ms.max(retention.oldest_ms(&labels, now_ms));
+            samples.clear();
+            generation.read(series, u64::MAX, TimeRange { start_ms, ..times }, &mut samples);
+            if !samples.is_empty() {
+                writer.add_series(&labels, &samples)?;
+            }
         }
         Ok(())
     }
@@ -141,25 +163,4 @@ impl Engine {
         let retired = self.head.collect(&active, since_ms, |series| self.queue.forget(series));
         self.counters.retired_series.add(retired);
     }
-}
-
-fn write_series(
-    ordered: &OrderedSeries,
-    times: TimeRange,
-    read: &dyn Fn(SeriesRef, &mut SampleColumns),
-    writer: &mut crate::segment::SegmentWriter,
-    times_of: impl Fn(SeriesRef) -> Option<TimeRange>,
-) -> Result<(), StorageError> {
-    let mut samples = SampleColumns::default();
-    for (i, series) in ordered.series().enumerate() {
-        if !times_of(series).is_some_and(|have| have.overlaps(&times)) {
-            continue;
-        }
-        samples.clear();
-        read(series, &mut samples);
-        if !samples.is_empty() {
-            writer.add_series(&ordered.labels(i), &samples)?;
-        }
-    }
-    Ok(())
 }

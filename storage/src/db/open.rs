@@ -11,6 +11,7 @@ use super::commit::CommitQueue;
 use super::engine::{Engine, LiveSegment, Signal, View};
 use super::exemplars::ExemplarRing;
 use super::metadata::MetadataMap;
+use super::recent::Recent;
 use super::store_file;
 use crate::batch::{Exemplar, SeriesRef};
 use crate::error::StorageError;
@@ -20,6 +21,7 @@ use crate::io::Disk;
 use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::{Layout, manifest_version, segment_id, wal_number};
 use crate::options::{Clock, DbOptions};
+use crate::retention::RetentionRules;
 use crate::segment::Segment;
 use crate::snapshot::OpenSnapshots;
 use crate::stats::Counters;
@@ -96,7 +98,10 @@ pub(crate) fn open(
     }
     let next_segment = highest_segment(&*disk, &layout)?.map_or(1, |id| id + 1).max(manifest.next_segment);
     counters.open_us.set(micros(started));
+    let retention = RetentionRules::new(options.retention_ms, Vec::new());
     let engine = Engine {
+        recent: Recent::new(&segments, clock.now_ms()),
+        retention: parking_lot::RwLock::new(Arc::new(retention)),
         clock,
         disk,
         layout,
