@@ -6,4 +6,6 @@ mod api;
 mod crash;
 mod noetl;
 mod remote_write;
+mod exporter;
+mod scrape;
 mod support;

@@ -65,6 +65,11 @@ impl Server {
         Arc::clone(&self.running.as_ref().unwrap().app)
     }
 
+    /// Waits for work of the server.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     /// The address of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)

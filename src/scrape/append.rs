@@ -282,3 +282,6 @@ fn set_metadata(batch: &mut Batch<'_>, parser: Parser<'_>, help_bytes_max: usize
         batch.set_metadata(&family, metadata);
     }
 }
+
+#[cfg(test)]
+mod tests;
