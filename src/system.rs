@@ -1,6 +1,6 @@
 //! Readings of this host and this process, for self-reports, `/metrics` and the built-in job `node`.
 //!
-//! A use of the CPU is measured between two looks; looks closer together than [`READINGS_AGE_MIN`] share one result, so
+//! A use of the CPU is measured between two looks; looks closer together than `READINGS_AGE_MIN` share one result, so
 //! that callers do not disturb each other.
 
 mod host;

@@ -4,8 +4,8 @@
 
 mod api;
 mod crash;
+mod exporter;
 mod noetl;
 mod remote_write;
-mod exporter;
 mod scrape;
 mod support;

@@ -2,7 +2,7 @@
 //! where files are mounted from elsewhere and nobody tells of changes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -71,7 +71,7 @@ impl Files {
         has_changed
     }
 
-    fn paths(&self, pattern: &PathBuf) -> Vec<PathBuf> {
+    fn paths(&self, pattern: &Path) -> Vec<PathBuf> {
         glob::files(pattern).unwrap_or_else(|error| {
             tracing::warn!(job = self.job, pattern = %pattern.display(), %error, "file_sd");
             Vec::new()
