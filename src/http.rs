@@ -11,6 +11,7 @@ mod operations;
 pub mod prometheus;
 mod remote_write;
 mod server;
+mod welcome;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(prometheus::routes())
         .merge(host::routes())
         .merge(remote_write::routes())
+        .merge(welcome::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))

@@ -45,10 +45,20 @@ impl std::fmt::Display for ConfigProblems {
 
 impl std::error::Error for ConfigProblems {}
 
+/// How the configuration file was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// False if the last reading failed; the configuration before goes on then.
+    pub is_ok: bool,
+    /// When the configuration that is in force was read, in milliseconds since 1970; none for the start.
+    pub at_ms: Option<i64>,
+}
+
 /// All scraping of a server.
 pub struct Scrapes {
     path: Option<PathBuf>,
     config: Mutex<Arc<ScrapeConfig>>,
+    loaded: Mutex<Loaded>,
     views: Mutex<BTreeMap<String, Arc<PoolView>>>,
     /// Held while jobs start, change and end, so that these do not overtake each other.
     pools: tokio::sync::Mutex<Pools>,
@@ -72,6 +82,7 @@ impl Scrapes {
         Ok(Scrapes {
             path,
             config: Mutex::new(Arc::new(loaded)),
+            loaded: Mutex::new(Loaded { is_ok: true, at_ms: None }),
             views: Mutex::default(),
             pools: tokio::sync::Mutex::default(),
         })
@@ -80,6 +91,11 @@ impl Scrapes {
     /// What is scraped.
     pub fn config(&self) -> Arc<ScrapeConfig> {
         Arc::clone(&self.config.lock())
+    }
+
+    /// How the configuration file was read last.
+    pub fn loaded(&self) -> Loaded {
+        *self.loaded.lock()
     }
 
     /// All targets as they are now.
@@ -116,7 +132,9 @@ impl Scrapes {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         app.telemetry.reloads.add(&[if loaded.is_ok() { "ok" } else { "refused" }], 1);
+        self.loaded.lock().is_ok = loaded.is_ok();
         let config = Arc::new(loaded?);
+        self.loaded.lock().at_ms = Some(app.clock.now_ms());
         let mut pools = self.pools.lock().await;
         *self.config.lock() = Arc::clone(&config);
         self.apply(app, &mut pools, &config).await;

@@ -6,6 +6,7 @@ mod api;
 mod crash;
 mod exporter;
 mod noetl;
+mod prometheus_api;
 mod remote_write;
 mod scrape;
 mod support;

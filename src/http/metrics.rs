@@ -1,5 +1,7 @@
 //! `/metrics`: our own counters and gauges, for any scraper, ours included.
 
+mod storage;
+
 use std::sync::Arc;
 
 use ::http::{HeaderMap, header};
@@ -32,7 +34,8 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 /// All our own metrics at this moment. Blocks for some files below `/proc`.
 pub fn own_families(app: &App) -> Vec<Family> {
     let mut families = app.telemetry.collect();
-    families.extend(storage_families(app));
+    families.extend(server_families(app));
+    families.extend(storage::families(&app.db.stats()));
     families.extend(process_families(&app.system.readings()));
     families.sort_by(|a, b| a.name.cmp(&b.name));
     families
@@ -48,14 +51,10 @@ fn single(name: &str, metric_type: MetricType, help: &str, value: f64) -> Family
     family
 }
 
-fn storage_families(app: &App) -> Vec<Family> {
+fn server_families(app: &App) -> Vec<Family> {
     let mut build = family("streamgauge_build_info", MetricType::Gauge, "Version of the server; always 1.");
     build.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    vec![
-        build,
-        gauge("streamgauge_series", "Active series.", app.db.series_count() as f64),
-        gauge("streamgauge_start_time_seconds", "When the server started.", app.started_ms as f64 / 1000.0),
-    ]
+    vec![build, gauge("streamgauge_start_time_seconds", "When the server started.", app.started_ms as f64 / 1000.0)]
 }
 
 /// The process under the names that Prometheus's client libraries give it.

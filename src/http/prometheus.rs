@@ -16,6 +16,7 @@ mod rules;
 mod series;
 mod status;
 mod stream;
+mod targets;
 mod time;
 
 use std::sync::Arc;
@@ -58,6 +59,8 @@ fn endpoints() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/api/v1/labels", get(series::labels).post(series::labels)),
         ("/api/v1/label/{name}/values", get(series::values)),
         ("/api/v1/metadata", get(metadata::metadata)),
+        ("/api/v1/targets", get(targets::targets)),
+        ("/api/v1/scrape_pools", get(targets::pools)),
         ("/api/v1/rules", get(rules::rules)),
         ("/api/v1/alerts", get(rules::alerts)),
         ("/api/v1/alertmanagers", get(rules::alertmanagers)),

@@ -1,5 +1,7 @@
 //! Errors in Prometheus's shape, with its error types and statuses (`web/api/v1/api.go`, `respondError`).
 
+use std::time::Duration;
+
 use ::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use query::{ErrorKind, QueryError};
@@ -50,6 +52,18 @@ impl ApiError {
             ErrorKind::Storage => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         ApiError { fault: Fault::new(status, error.message.clone()), error_type: Some(error_type) }
+    }
+
+    /// The error of a query that was given this deadline by its client, if by any.
+    pub(super) fn of_work(error: WorkError, asked: Option<Duration>) -> ApiError {
+        match error {
+            WorkError::Timeout(limit) if asked == Some(limit) => {
+                let message = format!("query timed out in query execution: parameter timeout = {limit:?} reached");
+                let fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, message);
+                ApiError { fault, error_type: Some("timeout") }
+            }
+            other => other.into(),
+        }
     }
 
     /// The word for our own metrics.

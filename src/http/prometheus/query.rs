@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::parameters::Parameters;
 use super::{JSON, scope, stream, time};
 use crate::app::App;
+use crate::workers::WorkError;
 
 /// Bytes of an expression that a log line shows.
 const LOGGED_BYTES: usize = 1024;
@@ -116,6 +117,9 @@ impl Asked {
     /// Evaluates on a worker and encodes.
     async fn answer(self, app: &Arc<App>) -> Result<Response, ApiError> {
         let (when, limit, wants_stats, timeout) = (self.when, self.limit, self.stats, self.timeout);
+        if timeout == Some(Duration::ZERO) {
+            return Err(ApiError::of_work(WorkError::Timeout(Duration::ZERO), timeout));
+        }
         let expression = self.expression.clone();
         let begun = Instant::now();
         let db = Arc::clone(&app.db);
@@ -141,7 +145,7 @@ impl Asked {
                 let stats = wants_stats.then(|| stats(&evaluated));
                 evaluated.result.map(|a| (a, stats)).map_err(|e| ApiError::of_query("query", &e))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(ApiError::of_work(error, timeout)),
         };
         account(app, when, &expression, begun.elapsed(), outcome.as_ref().err());
         let (mut answer, stats) = outcome?;
