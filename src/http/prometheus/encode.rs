@@ -10,6 +10,9 @@ use super::stream::Pieces;
 /// Points that one piece writes, so that one long series is no long piece.
 const POINTS_PER_PIECE: usize = 1024;
 
+/// Annotations of one kind that are written out, as in Prometheus; of more only the number is told.
+const ANNOTATIONS_MAX: usize = 10;
+
 /// What a cut answer says.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
@@ -35,16 +38,21 @@ pub(super) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
 
 /// The end of an answer, behind `data`: warnings, infos, the last brace.
 fn push_end(out: &mut Vec<u8>, annotations: &Annotations) {
-    for (name, texts) in [("warnings", &annotations.warnings), ("infos", &annotations.infos)] {
+    for (kind, texts) in [("warning", &annotations.warnings), ("info", &annotations.infos)] {
         if texts.is_empty() {
             continue;
         }
-        out.extend_from_slice(format!(",\"{name}\":[").as_bytes());
-        for (i, text) in texts.iter().enumerate() {
+        out.extend_from_slice(format!(",\"{kind}s\":[").as_bytes());
+        for (i, text) in texts.iter().take(ANNOTATIONS_MAX).enumerate() {
             if i > 0 {
                 out.push(b',');
             }
             push_json_text(out, text);
+        }
+        if texts.len() > ANNOTATIONS_MAX {
+            let omitted = texts.len() - ANNOTATIONS_MAX;
+            out.push(b',');
+            push_json_text(out, &format!("{omitted} more {kind} annotations omitted"));
         }
         out.push(b']');
     }
@@ -305,6 +313,19 @@ mod tests {
             answer(Value::Vector(vec![]), 0),
             r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#
         );
+    }
+
+    #[test]
+    fn many_annotations_are_counted() {
+        let infos = |count: usize| {
+            let infos = (0..count).map(|i| format!("{i:02}")).collect();
+            let answer =
+                Answer { value: Value::Scalar(0.0), annotations: Annotations { infos, ..Annotations::default() } };
+            let text = text(&mut AnswerPieces::new(answer, 0, None));
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["infos"].as_array().unwrap().clone()
+        };
+        assert_eq!((infos(10).len(), infos(10)[9].as_str()), (10, Some("09")));
+        assert_eq!((infos(12).len(), infos(12)[10].as_str()), (11, Some("2 more info annotations omitted")));
     }
 
     #[test]

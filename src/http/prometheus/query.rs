@@ -139,15 +139,19 @@ impl Asked {
                 Evaluated { result, queued, took: begun.elapsed(), samples: budget.samples_read() }
             })
             .await;
+        let samples = evaluated.as_ref().ok().map(|e| e.samples);
         let outcome = match evaluated {
             Ok(evaluated) => {
-                app.telemetry.query_samples.add(&[], evaluated.samples);
                 let stats = wants_stats.then(|| stats(&evaluated));
                 evaluated.result.map(|a| (a, stats)).map_err(|e| ApiError::of_query("query", &e))
             }
             Err(error) => Err(ApiError::of_work(error, timeout)),
         };
-        account(app, when, &expression, begun.elapsed(), outcome.as_ref().err());
+        let word = outcome.as_ref().err().map_or("success", ApiError::outcome);
+        app.telemetry.queries.add(&[when.kind(), word], 1);
+        app.telemetry.query_samples.add(&[], samples.unwrap_or_default());
+        Slow { kind: when.kind(), outcome: word, took: begun.elapsed(), samples, expression: &expression }
+            .log(app.config.query_log_slower.std());
         let (mut answer, stats) = outcome?;
         if let Some(limit) = limit {
             cut(&mut answer, limit);
@@ -233,15 +237,30 @@ fn cut(answer: &mut Answer, limit: usize) {
     }
 }
 
-/// Counts the query, and logs it if it was slow.
-fn account(app: &App, when: When, expression: &str, took: Duration, error: Option<&ApiError>) {
-    let outcome = error.map_or("success", ApiError::outcome);
-    app.telemetry.queries.add(&[when.kind(), outcome], 1);
-    let slow = app.config.query_log_slower;
-    if slow.0 > 0 && took > slow.std() {
-        let cut = expression.floor_char_boundary(LOGGED_BYTES);
-        let seconds = took.as_secs_f64();
-        tracing::warn!(kind = when.kind(), outcome, seconds, query = &expression[..cut], "slow query");
+/// A line of the log.
+struct Slow<'a> {
+    kind: &'static str,
+    outcome: &'static str,
+    took: Duration,
+    samples: Option<u64>,
+    expression: &'a str,
+}
+
+impl Slow<'_> {
+    /// Logs a query that took longer than the bound; a bound of 0 is none.
+    fn log(&self, bound: Duration) {
+        if bound.is_zero() || self.took <= bound {
+            return;
+        }
+        let cut = self.expression.floor_char_boundary(LOGGED_BYTES);
+        tracing::warn!(
+            kind = self.kind,
+            outcome = self.outcome,
+            seconds = self.took.as_secs_f64(),
+            samples = self.samples,
+            query = &self.expression[..cut],
+            "slow query"
+        );
     }
 }
 
@@ -268,6 +287,42 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (11_000, "11,000"), (1_234_567, "1,234,567")] {
             assert_eq!(with_thousands(number), text);
         }
+    }
+
+    /// What is logged while the closure runs.
+    fn logged(work: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, work);
+        let text = lines.0.lock().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn only_slow_queries_are_logged_and_long_ones_cut() {
+        let expression = format!("up{}", "ö".repeat(LOGGED_BYTES));
+        let seconds = Duration::from_secs;
+        let slow = |took, bound| {
+            let slow = Slow { kind: "range", outcome: "success", took, samples: Some(7), expression: &expression };
+            logged(|| slow.log(bound))
+        };
+        assert_eq!(slow(seconds(2), seconds(2)), "");
+        assert_eq!(slow(seconds(2), Duration::ZERO), "");
+        let line = slow(seconds(3), seconds(2));
+        assert!(line.contains("slow query") && line.contains("seconds=3.0") && line.contains("samples=7"), "{line}");
+        assert!(line.contains("query=\"upö") && line.len() < LOGGED_BYTES + 200, "{line}");
     }
 
     #[test]
