@@ -95,6 +95,7 @@ impl App {
         let db = Arc::new(Db::open(options, Arc::clone(&clock))?);
         // After the database: only who holds its lock may open the catalog.
         let catalog = Catalog::open(&config.data, catalog_options(&config), clock.now_ms())?;
+        apply_rules(&catalog, &db);
         let telemetry = Arc::new(Telemetry::default());
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
@@ -112,6 +113,11 @@ impl App {
             system: System::new(),
             clock,
         }))
+    }
+
+    /// Tells the database the retention rules of the catalog, which have changed.
+    pub fn apply_rules(&self) {
+        apply_rules(&self.catalog, &self.db);
     }
 
     /// A signal that turns true when the server stops; background work ends then.
@@ -166,6 +172,12 @@ impl Running {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
+}
+
+fn apply_rules(catalog: &Catalog, db: &Db) {
+    catalog.apply_rules(|rules| {
+        db.set_retention_rules(rules.iter().map(|rule| (rule.matchers.clone(), rule.keep_ms)).collect());
+    });
 }
 
 /// What the catalog needs of the configuration.

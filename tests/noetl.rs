@@ -536,6 +536,39 @@ fn time_to_live_and_clean_up() {
     }
 }
 
+#[test]
+fn time_to_live_hides_old_samples_and_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().display().to_string();
+    let server = Server::with(&[("data", &data)]);
+    let ten_days_ago = server.app().clock.now_ms() / 1000 - 10 * 86_400;
+    let old = |name: &str| {
+        let stamp = streamgauge::report::timestamp::format(ten_days_ago * 1000);
+        one(&metric(name, "1", &format!(r#","timestamp":"{stamp}""#)))
+    };
+    let post = |server: &Server, path: &str| {
+        let answer = server.send("POST", &format!("/api/metrics/{path}"), &[], b"");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    };
+    report(&server, &old("short"));
+    report(&server, &old("long"));
+    post(&server, "ttl/set?metric_name=short&ttl_days=1");
+    let names = |server: &Server| -> Vec<String> {
+        rows(server, "component_name=c").iter().map(|row| row["metric_name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&server), ["long"]);
+    post(&server, "ttl/extend-component?component_name=c&ttl_days=30");
+    assert_eq!(names(&server), ["long", "short"], "what was set last counts");
+    post(&server, "ttl/set?metric_name=short&ttl_days=2");
+    drop(server);
+    let server = Server::with(&[("data", &data)]);
+    assert_eq!(names(&server), ["long"]);
+    report(&server, &old("short"));
+    assert_eq!(names(&server), ["long"]);
+    assert_eq!(server.app().catalog.rules().len(), 2);
+}
+
 fn export(server: &Server, query: &str) -> String {
     let answer = server.get(&format!("/api/metrics/prometheus?{query}"));
     assert_eq!(answer.status, 200, "{}", answer.body);

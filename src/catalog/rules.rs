@@ -46,16 +46,19 @@ impl Catalog {
         };
         self.writer.write(change, move |()| {
             let mut mirror = mirror.write();
-            match mirror.rules.iter_mut().find(|r| r.matchers == rule.matchers) {
-                Some(there) => *there = rule,
-                None => mirror.rules.push(rule),
-            }
+            mirror.rules.retain(|there| there.matchers != rule.matchers);
+            mirror.rules.push(rule);
         })
     }
 
-    /// All rules.
+    /// All rules, the one that was set last at the end.
     pub fn rules(&self) -> Vec<RetentionRule> {
         self.mirror.read().rules.clone()
+    }
+
+    /// Hands all rules to whoever applies them. No rule is set meanwhile, so that an older list never comes after a newer.
+    pub fn apply_rules(&self, apply: impl FnOnce(&[RetentionRule])) {
+        apply(&self.mirror.read().rules);
     }
 }
 
@@ -75,7 +78,8 @@ fn decode(text: &str) -> Option<Vec<Matcher>> {
 
 /// All rules in the file. A rule that cannot be read is left out with an error in the log: samples are kept then.
 pub(super) fn load(connection: &Connection) -> Result<Vec<RetentionRule>, CatalogError> {
-    let mut statement = connection.prepare("SELECT matchers, keep_ms FROM retention_rule ORDER BY rule_id")?;
+    let mut statement =
+        connection.prepare("SELECT matchers, keep_ms FROM retention_rule ORDER BY updated_ms, rule_id")?;
     let rows = statement.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
     let mut rules = Vec::new();
     for row in rows {

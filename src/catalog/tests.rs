@@ -144,8 +144,10 @@ fn limits_hold_at_n_and_n_plus_1() {
     catalog.set_rule(rule("b", 1), 1).unwrap();
     let error = catalog.set_rule(rule("c", 1), 1).unwrap_err().to_string();
     assert!(error.contains("storage.max_retention_rules = 2"), "{error}");
-    catalog.set_rule(rule("a", 9), 1).unwrap();
-    assert_eq!(catalog.rules(), [rule("a", 9), rule("b", 1)]);
+    catalog.set_rule(rule("a", 9), 2).unwrap();
+    drop(catalog);
+    let catalog = open(&dir);
+    assert_eq!(catalog.rules(), [rule("b", 1), rule("a", 9)], "the last one set stands last");
 }
 
 #[test]

@@ -179,7 +179,7 @@ impl Db {
     }
 
     /// Sets the retention rules: series that pass all matchers of a rule keep their samples for so many milliseconds,
-    /// of several rules the shortest counts, and without any `retention`. What is older is not seen by later snapshots,
+    /// of several rules the last one counts, and without any `retention`. What is older is not seen by later snapshots,
     /// and goes when its segment is flushed, compacted or dropped as a whole. Rules are not stored: set them after each
     /// start.
     pub fn set_retention_rules(&self, rules: Vec<(Vec<Matcher>, i64)>) {

@@ -20,11 +20,11 @@ impl RetentionRules {
         RetentionRules { general_ms, rules }
     }
 
-    /// How long samples of a series are kept: as the shortest of the rules that it passes says, else as all others.
+    /// How long samples of a series are kept: as the last of the rules that it passes says, else as all others.
     fn keep_ms(&self, labels: &Labels) -> Option<i64> {
         let passes =
             |matchers: &[Matcher]| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()));
-        let by_rule = self.rules.iter().filter(|(matchers, _)| passes(matchers)).map(|(_, keep_ms)| *keep_ms).min();
+        let by_rule = self.rules.iter().rev().find(|(matchers, _)| passes(matchers)).map(|(_, keep_ms)| *keep_ms);
         by_rule.or(self.general_ms)
     }
 
@@ -105,7 +105,7 @@ mod tests {
     const DAY_MS: i64 = 86_400_000;
 
     #[test]
-    fn the_shortest_rule_that_a_series_passes_decides() {
+    fn the_last_rule_that_a_series_passes_decides() {
         let rule = |value, keep_ms| (vec![Matcher::equal("job", value)], keep_ms);
         let all = (vec![Matcher::equal("debug", "yes")], 10);
         let of = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).unwrap();
@@ -113,6 +113,8 @@ mod tests {
         let oldest = |pairs: &[(&str, &str)]| rules.oldest_ms(&of(pairs), 2000);
         assert_eq!((oldest(&[("job", "x")]), oldest(&[("job", "a")]), oldest(&[("job", "slo")])), (1900, 1950, 1000));
         assert_eq!(oldest(&[("job", "slo"), ("debug", "yes")]), 1990);
+        let other_way = RetentionRules::new(None, vec![all.clone(), rule("slo", 1000)]);
+        assert_eq!(other_way.oldest_ms(&of(&[("job", "slo"), ("debug", "yes")]), 2000), 1000);
         assert_eq!((rules.oldest_of_all_ms(2000), rules.newest_of_all_ms(2000)), (Some(1000), 1990));
         let for_ever = RetentionRules::new(None, vec![all]);
         assert_eq!((for_ever.oldest_of_all_ms(0), for_ever.oldest_ms(&of(&[]), 0)), (None, i64::MIN));

@@ -117,12 +117,12 @@ async fn keep(
     let state = Arc::clone(app);
     let count = app
         .workers
-        .write(move || {
-            let rule = RetentionRule { matchers: vec![matcher.clone()], keep_ms: days * DAY_MS };
+        .write(move || -> Result<usize, Failure> {
+            let count = count(&state, &matcher)?;
+            let rule = RetentionRule { matchers: vec![matcher], keep_ms: days * DAY_MS };
             state.catalog.set_rule(rule, state.clock.now_ms())?;
-            let set = state.db.snapshot();
-            let selected = set.select(&Scope::default(), &[matcher], TimeRange::ALL, &Budget::unlimited());
-            selected.map(|set| set.len()).map_err(|error| failed(&error))
+            state.apply_rules();
+            Ok(count)
         })
         .await??;
     Ok(json_response(
@@ -135,4 +135,12 @@ async fn keep(
             "message": format!("{count} series with {label}={value:?} are kept for {days} days"),
         }),
     ))
+}
+
+/// Number of series that pass.
+fn count(app: &App, matcher: &Matcher) -> Result<usize, Failure> {
+    let snapshot = app.db.snapshot();
+    let selected =
+        snapshot.select(&Scope::default(), std::slice::from_ref(matcher), TimeRange::ALL, &Budget::unlimited());
+    selected.map(|set| set.len()).map_err(|error| failed(&error))
 }

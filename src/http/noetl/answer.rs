@@ -1,7 +1,8 @@
-//! What the handlers of this dialect give back when they cannot do what was asked.
+//! What the handlers of this dialect give back, above all when they cannot do what was asked.
 
-use ::http::StatusCode;
+use ::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 use storage::CommitError;
 
@@ -9,6 +10,14 @@ use crate::catalog::CatalogError;
 use crate::http::error::{Dialect, Fault, json_response};
 use crate::report::{DecodeError, Problem, Step};
 use crate::workers::WorkError;
+
+/// 200 with the fields in the order of the type.
+pub(super) fn ok<T: Serialize>(answer: &T) -> Result<Response, Failure> {
+    match serde_json::to_string(answer) {
+        Ok(body) => Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response()),
+        Err(error) => Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into()),
+    }
+}
 
 /// Why a request failed.
 #[derive(Debug)]

@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use ::http::{StatusCode, Uri};
+use ::http::Uri;
 use axum::extract::State;
 use axum::response::Response;
 use model::{Budget, MetricType, TimeRange};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::answer::Failure;
+use super::answer::{Failure, ok};
 use super::parameters::Parameters;
-use super::rows::{RowFilter, rows};
+use super::rows::{Row, RowFilter, rows};
 use super::selection::{Selection, failed};
 use crate::app::App;
-use crate::http::error::json_response;
 use crate::http::prometheus;
 use crate::report::Problem;
 
@@ -32,9 +31,15 @@ pub(super) async fn query(State(app): State<Arc<App>>, uri: Uri) -> Result<Respo
     let selection = Selection::of(&parameters)?;
     let filter = row_filter(&app, &parameters)?;
     let state = Arc::clone(&app);
-    let rows = app.workers.query(None, move |budget| select(&state, &selection, filter, budget)).await??;
-    let answer = json!({"count": rows.len(), "metrics": rows, "limit": filter.limit});
-    Ok(json_response(StatusCode::OK, &answer))
+    let metrics = app.workers.query(None, move |budget| select(&state, &selection, filter, budget)).await??;
+    ok(&Answer { count: metrics.len(), metrics, limit: filter.limit })
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    metrics: Vec<Row>,
+    count: usize,
+    limit: usize,
 }
 
 fn row_filter(app: &App, parameters: &Parameters) -> Result<RowFilter, Failure> {
@@ -57,7 +62,7 @@ fn metric_type(text: &str) -> Result<MetricType, Problem> {
     })
 }
 
-fn select(app: &App, selection: &Selection, filter: RowFilter, budget: &Budget) -> Result<Vec<Value>, Failure> {
+fn select(app: &App, selection: &Selection, filter: RowFilter, budget: &Budget) -> Result<Vec<Row>, Failure> {
     let snapshot = app.db.snapshot();
     let found = selection.matchers(app, &snapshot, budget).and_then(|matchers| match matchers {
         Some(matchers) => rows(app, &snapshot, &matchers, filter, budget),

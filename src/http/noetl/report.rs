@@ -7,14 +7,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
-use super::answer::Failure;
+use super::answer::{Failure, ok};
 use crate::app::App;
 use crate::catalog::{Component, NewComponent, Source};
 use crate::config::{Config, Registration};
 use crate::http::body::{self, BodyLimits};
-use crate::http::error::{Fault, json_response};
+use crate::http::error::Fault;
 use crate::report::{self, Report, SampleRules, Stored};
 
 pub(super) async fn report(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
@@ -23,7 +24,7 @@ pub(super) async fn report(State(app): State<Arc<App>>, headers: HeaderMap, body
     let sent = body::read(&headers, body, limits).await?;
     let state = Arc::clone(&app);
     let answer = app.workers.write(move || accept(&state, &headers, sent, limits)).await??;
-    Ok(json_response(StatusCode::OK, &answer))
+    ok(&answer)
 }
 
 fn limits(config: &Config) -> BodyLimits {
@@ -46,7 +47,7 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-fn accept(app: &App, headers: &HeaderMap, sent: Bytes, limits: BodyLimits) -> Result<Value, Failure> {
+fn accept(app: &App, headers: &HeaderMap, sent: Bytes, limits: BodyLimits) -> Result<Answer, Failure> {
     let body = body::decode(headers, sent, limits)?;
     let report = report::decode(&body, app.config.ingest_max_batch_samples)?;
     let now_ms = app.clock.now_ms();
@@ -110,24 +111,40 @@ pub(super) fn check_names(config: &Config, name: Option<&str>, kind: Option<&str
     Ok(())
 }
 
-fn answer(stored: &Stored, runtime_id: i64, listed_max: usize) -> Result<Value, Failure> {
+fn answer(stored: &Stored, runtime_id: i64, listed_max: usize) -> Result<Answer, Failure> {
     let listed = stored.rejected.iter().take(listed_max);
-    let rejected: Vec<Value> =
-        listed.map(|(index, rejection)| json!({"index": index, "error": rejection.to_string()})).collect();
-    let Some((index, first)) = stored.rejected.first() else {
-        return Ok(json!({"status": "ok", "runtime_id": runtime_id, "metrics_inserted": stored.inserted}));
-    };
+    let rejected: Vec<Rejected> =
+        listed.map(|(index, rejection)| Rejected { index: *index, error: rejection.to_string() }).collect();
     let count = stored.rejected.len();
-    if stored.inserted == 0 {
-        let detail = format!("all {count} metrics were rejected; metrics[{index}]: {first}");
+    if let (0, Some(first)) = (stored.inserted, rejected.first()) {
+        let detail = format!("all {count} metrics were rejected; metrics[{}]: {}", first.index, first.error);
         let body = json!({"detail": detail, "rejected": rejected, "rejected_count": count});
         return Err(Failure::Body(StatusCode::BAD_REQUEST, body));
     }
-    Ok(json!({
-        "status": "ok",
-        "runtime_id": runtime_id,
-        "metrics_inserted": stored.inserted,
-        "rejected": rejected,
-        "rejected_count": count,
-    }))
+    Ok(Answer {
+        status: "ok",
+        runtime_id,
+        metrics_inserted: stored.inserted,
+        rejected,
+        rejected_count: Some(count).filter(|count| *count > 0),
+    })
+}
+
+/// What a report is answered with.
+#[derive(Debug, Serialize)]
+struct Answer {
+    status: &'static str,
+    runtime_id: i64,
+    metrics_inserted: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<Rejected>,
+    /// How many there are, also beyond those that are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_count: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    index: usize,
+    error: String,
 }

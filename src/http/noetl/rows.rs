@@ -10,7 +10,8 @@ use model::{
     Budget, Labels, METRIC_NAME, Matcher, MetricType, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError,
     TimeRange, is_stale,
 };
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use storage::Snapshot;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -45,7 +46,7 @@ pub(super) fn rows(
     matchers: &[Matcher],
     filter: RowFilter,
     budget: &Budget,
-) -> Result<Vec<Value>, SourceError> {
+) -> Result<Vec<Row>, SourceError> {
     let set = snapshot.select(&Scope::default(), matchers, filter.range, budget)?;
     let mut families = Families::new(&app.db);
     let series: Vec<usize> = (0..set.len())
@@ -59,7 +60,7 @@ pub(super) fn rows(
         return Ok(Vec::new());
     }
     let arrivals = arrivals(app, matchers);
-    Ok(found.iter().map(|found| row(app, &mut families, &arrivals, &set.labels(found.series), found)).collect())
+    Ok(found.iter().map(|found| row(app, &mut families, &arrivals, set.labels(found.series), found)).collect())
 }
 
 /// The newest samples, newest first, at equal times in the order of the series.
@@ -127,37 +128,55 @@ fn arrivals(app: &App, matchers: &[Matcher]) -> HashMap<Labels, (i64, i64)> {
     latest.into_iter().map(|l| (l.labels, (l.sample.timestamp_ms, l.arrived_ms))).collect()
 }
 
+/// One row of the table.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    metric_id: u64,
+    runtime_id: Option<i64>,
+    component_name: Option<String>,
+    component_type: Option<String>,
+    metric_name: String,
+    metric_type: &'static str,
+    metric_value: Value,
+    labels: LabelObject,
+    help_text: Option<String>,
+    unit: Option<String>,
+    timestamp: String,
+    created_at: String,
+}
+
 fn row(
     app: &App,
     families: &mut Families<'_>,
     arrivals: &HashMap<Labels, (i64, i64)>,
-    labels: &Labels,
+    labels: Labels,
     found: &Found,
-) -> Value {
+) -> Row {
     let (component, kind) = (labels.get(COMPONENT), labels.get(COMPONENT_TYPE));
     let runtime_id = component
         .and_then(|name| app.catalog.find(name, Some(kind.unwrap_or_default())))
         .map(|component| component.runtime_id);
     let metadata = families.of(labels.metric_name());
     // The arrival is kept for the newest sample of a series only.
-    let created_ms = match arrivals.get(labels) {
+    let created_ms = match arrivals.get(&labels) {
         Some((newest_ms, arrived_ms)) if *newest_ms == found.timestamp_ms => *arrived_ms,
         _ => found.timestamp_ms,
     };
-    json!({
-        "metric_id": metric_id(labels, found.timestamp_ms),
-        "runtime_id": runtime_id,
-        "component_name": component,
-        "component_type": kind,
-        "metric_name": labels.metric_name(),
-        "metric_type": metadata.metric_type.as_str(),
-        "metric_value": json_value(found.value),
-        "labels": label_object(labels),
-        "help_text": Some(&metadata.help).filter(|text| !text.is_empty()),
-        "unit": Some(&metadata.unit).filter(|text| !text.is_empty()),
-        "timestamp": timestamp::format(found.timestamp_ms),
-        "created_at": timestamp::format(created_ms),
-    })
+    let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Row {
+        metric_id: metric_id(&labels, found.timestamp_ms),
+        runtime_id,
+        component_name: component.map(str::to_owned),
+        component_type: kind.map(str::to_owned),
+        metric_name: labels.metric_name().to_owned(),
+        metric_type: metadata.metric_type.as_str(),
+        metric_value: json_value(found.value),
+        help_text: some(&metadata.help),
+        unit: some(&metadata.unit),
+        timestamp: timestamp::format(found.timestamp_ms),
+        created_at: timestamp::format(created_ms),
+        labels: LabelObject(labels),
+    }
 }
 
 /// A number that names the row: 53 bits of a hash of series and time, which JSON's numbers hold.
@@ -179,12 +198,14 @@ fn json_value(value: f64) -> Value {
     }
 }
 
-fn label_object(labels: &Labels) -> Map<String, Value> {
-    labels
-        .iter()
-        .filter(|(name, _)| *name != METRIC_NAME)
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .collect()
+/// Labels as a JSON object, without the metric's name, which has a column of its own.
+#[derive(Debug)]
+struct LabelObject(Labels);
+
+impl Serialize for LabelObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(name, _)| *name != METRIC_NAME))
+    }
 }
 
 #[cfg(test)]
