@@ -169,7 +169,9 @@ mod tests {
     use model::{Labels, Metadata};
     use proptest::prelude::*;
 
-    fn family(name: &str, metric_type: MetricType, samples: &[(&[(&str, &str)], f64, Option<i64>)]) -> Family {
+    type Line<'a> = (&'a [(&'a str, &'a str)], f64, Option<i64>);
+
+    fn family(name: &str, metric_type: MetricType, samples: &[Line<'_>]) -> Family {
         Family {
             name: name.to_owned(),
             metadata: Metadata { metric_type, help: "H \\ \"q\"\nl".to_owned(), unit: "seconds".to_owned() },
