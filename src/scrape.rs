@@ -4,6 +4,7 @@
 //! it asks over `client` and gives the answer to `append`, which makes one batch of it with the help of `staleness`.
 
 mod append;
+mod blocking;
 mod body;
 mod builtin;
 mod client;

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::blocking::blocking;
 use super::config::{Auth, ClientOptions, Secret};
 use connection::Connection;
 pub(super) use url::encode_query;
@@ -190,7 +191,7 @@ async fn read_secret(secret: &Secret) -> Result<String, FetchError> {
         Secret::File(path) => path.clone(),
     };
     let name = path.display().to_string();
-    match tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await {
+    match blocking(move || std::fs::read_to_string(path)).await {
         Ok(Ok(text)) => Ok(text.trim().to_owned()),
         Ok(Err(error)) => Err(FetchError::Secret(format!("{name}: {error}"))),
         Err(error) => Err(FetchError::Secret(format!("{name}: {error}"))),

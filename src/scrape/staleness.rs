@@ -1,6 +1,6 @@
 //! Which series a target had, so that those that are gone get a staleness marker.
 //!
-//! Series are remembered by the hash of their line, 24 bytes each, not by their labels. A marker needs the series
+//! Series are remembered by the hash of their line, 32 bytes each, not by their labels. A marker needs the series
 //! itself: the database mostly still knows the hash; where it does not, the labels are read from the last body, which is
 //! kept as it was sent.
 

@@ -21,6 +21,9 @@ use crate::app::App;
 /// hundredth of the interval (Prometheus: `ScrapeTimestampTolerance`).
 const TOLERANCE_MS: i64 = 2;
 
+/// Scrapes in a row outside the tolerance after which the grid is given up.
+const MISSED_MAX: u32 = 3;
+
 /// Formats are weighted `q=0.9`, `q=0.8`, … in their order.
 const QUALITY_STEPS: usize = 9;
 
@@ -43,7 +46,7 @@ pub(super) async fn run(this: Loop, mut stop: watch::Receiver<bool>) {
         _ = stop.wait_for(|stop| *stop) => return,
     }
     let mut fetcher = Fetcher::new(&this);
-    let mut aligned_ms = this.app.clock.now_ms();
+    let mut grid = Grid { at_ms: this.app.clock.now_ms(), interval_ms, missed: 0 };
     let mut ticks = tokio::time::interval(this.view.target.interval.std());
     // A scrape that took too long does not make the following ones come in a burst.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -53,7 +56,7 @@ pub(super) async fn run(this: Loop, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let now_ms = this.app.clock.now_ms();
-        let timestamp_ms = align(&mut aligned_ms, now_ms, interval_ms);
+        let timestamp_ms = grid.align(now_ms);
         let began = Instant::now();
         let fetched = tokio::select! {
             fetched = fetcher.fetch(&this) => fetched,
@@ -65,18 +68,33 @@ pub(super) async fn run(this: Loop, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// The time that a scrape at `now_ms` is said to have begun at.
-fn align(aligned_ms: &mut i64, now_ms: i64, interval_ms: i64) -> i64 {
-    let passed = now_ms.saturating_sub(*aligned_ms);
-    if passed < 0 {
-        // The clock was set back: begin anew.
-        *aligned_ms = now_ms;
-        return now_ms;
+/// The times at which scrapes should begin.
+struct Grid {
+    /// The newest of them.
+    at_ms: i64,
+    interval_ms: i64,
+    /// Scrapes in a row that were not on it.
+    missed: u32,
+}
+
+impl Grid {
+    /// The time that a scrape at `now_ms` is said to have begun at.
+    fn align(&mut self, now_ms: i64) -> i64 {
+        let tolerance = TOLERANCE_MS.min(self.interval_ms / 100);
+        let passed = now_ms.saturating_sub(self.at_ms);
+        // A tick a little early belongs to the time ahead of it.
+        self.at_ms += (passed + tolerance).max(0) / self.interval_ms * self.interval_ms;
+        if (now_ms - self.at_ms).abs() <= tolerance {
+            self.missed = 0;
+            return self.at_ms;
+        }
+        // Now and then late is a busy machine; always late is a clock that was set: begin a new grid.
+        self.missed += 1;
+        if self.missed >= MISSED_MAX || passed < 0 {
+            *self = Grid { at_ms: now_ms, missed: 0, ..*self };
+        }
+        now_ms
     }
-    // A tick a little early belongs to the grid point ahead of it.
-    let tolerance = TOLERANCE_MS.min(interval_ms / 100);
-    *aligned_ms += (passed + tolerance) / interval_ms * interval_ms;
-    if (now_ms - *aligned_ms).abs() <= tolerance { *aligned_ms } else { now_ms }
 }
 
 async fn take_in(
@@ -180,20 +198,32 @@ mod tests {
 
     #[test]
     fn times_are_aligned_within_the_tolerance() {
-        let mut aligned = 1_000;
-        let mut at = |now| align(&mut aligned, now, 1_000);
-        assert_eq!(at(1_000), 1_000);
-        assert_eq!(at(2_001), 2_000);
-        assert_eq!(at(3_002), 3_000);
-        assert_eq!(at(4_003), 4_003, "too late to be on time");
-        assert_eq!(at(4_999), 5_000, "a little early");
-        assert_eq!(at(9_001), 9_000, "ticks were missed");
-        assert_eq!(at(9_500), 9_500);
-        assert_eq!(at(10_000), 10_000);
-        assert_eq!(at(5_000), 5_000, "the clock was set back");
-        assert_eq!(at(6_002), 6_000);
-        let mut aligned = 100;
-        assert_eq!(align(&mut aligned, 201, 100), 200, "one hundredth of the interval");
-        assert_eq!(align(&mut aligned, 302, 100), 302);
+        let mut grid = Grid { at_ms: 1_000, interval_ms: 1_000, missed: 0 };
+        for (now, want) in [
+            (1_000, 1_000),
+            (2_001, 2_000),
+            (3_002, 3_000),
+            // Too late to be on time.
+            (4_003, 4_003),
+            // A little early.
+            (4_999, 5_000),
+            // Ticks were missed.
+            (9_001, 9_000),
+            (9_500, 9_500),
+            (10_000, 10_000),
+            // The clock was set back.
+            (5_000, 5_000),
+            (6_002, 6_000),
+            // The clock was set forward: the third begins a new grid.
+            (7_300, 7_300),
+            (8_301, 8_301),
+            (9_302, 9_302),
+            (10_301, 10_302),
+            (11_302, 11_302),
+        ] {
+            assert_eq!(grid.align(now), want, "at {now}");
+        }
+        let mut grid = Grid { at_ms: 100, interval_ms: 100, missed: 0 };
+        assert_eq!([grid.align(201), grid.align(302)], [200, 302], "one hundredth of the interval");
     }
 }

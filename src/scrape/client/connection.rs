@@ -1,5 +1,6 @@
 //! One connection to one server, plain or over TLS.
 
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use ::http::header::HOST;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{FetchError, tls};
+use crate::scrape::blocking::blocking;
 use crate::scrape::config::TlsOptions;
 
 /// A connection that requests can be sent over, one after the other.
@@ -45,8 +47,9 @@ impl Connection {
         let server = server_of(uri);
         let port = uri.port_u16().unwrap_or(if server.0 { 443 } else { 80 });
         let failed = |detail: String| FetchError::Connect { url: url(), detail };
+        let addresses = look_up(host, port).await.map_err(|e| failed(format!("lookup {host}: {e}")))?;
         let stream =
-            TcpStream::connect((host, port)).await.map_err(|e| failed(format!("connect {host}:{port}: {e}")))?;
+            TcpStream::connect(&*addresses).await.map_err(|e| failed(format!("connect {host}:{port}: {e}")))?;
         // A request is one small packet that must not wait for more.
         let _ = stream.set_nodelay(true);
         if !server.0 {
@@ -91,10 +94,20 @@ impl Connection {
     }
 }
 
+/// The addresses of a host.
+async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let name = host.to_owned();
+    let found = blocking(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)).await?;
+    found.map_err(|e| e.to_string())
+}
+
 /// Reads the certificates anew at each connection, so that they can be changed; on a thread, because that takes time.
 async fn client_config(options: TlsOptions) -> Result<Arc<rustls::ClientConfig>, FetchError> {
-    match tokio::task::spawn_blocking(move || tls::client_config(&options)).await {
+    match blocking(move || tls::client_config(&options)).await {
         Ok(config) => config.map(Arc::new).map_err(FetchError::Tls),
-        Err(error) => Err(FetchError::Tls(error.to_string())),
+        Err(error) => Err(FetchError::Tls(error)),
     }
 }

@@ -60,6 +60,37 @@ fn authorization(reader: &mut Reader, parent: Section<'_>) -> Auth {
     secret(reader, section, "credentials").map_or(Auth::None, |credentials| Auth::Header { kind, credentials })
 }
 
+/// Takes `USER:PASSWORD@` out of a URL.
+pub(super) fn credentials_in_url(url: &str) -> Option<(String, Auth)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (credentials, host) = authority.rsplit_once('@')?;
+    let (username, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let text = |text: &str| Secret::Text(percent_decoded(text));
+    let auth = Auth::Basic { username: text(username), password: text(password) };
+    let path = rest.get(authority.len()..)?;
+    Some((format!("{scheme}://{host}{path}"), auth))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).filter(|_| *first == b'%').and_then(|c| std::str::from_utf8(c).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Reads `KEY` or `KEY_file`.
 fn secret(reader: &mut Reader, section: Section<'_>, key: &str) -> Option<Secret> {
     let file_key = format!("{key}_file");
@@ -131,4 +162,18 @@ fn tls_version(reader: &mut Reader, section: Section<'_>, key: &str) -> Option<u
         );
     }
     version
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_urls() {
+        let text = |t: &str| Secret::Text(t.to_owned());
+        let (url, auth) = credentials_in_url("https://u%40x:p%3A%zz@h:1/a@b?c").unwrap();
+        assert_eq!(url, "https://h:1/a@b?c");
+        assert_eq!(auth, Auth::Basic { username: text("u@x"), password: text("p:%zz") });
+        assert_eq!(credentials_in_url("https://h/a@b"), None);
+    }
 }

@@ -8,7 +8,7 @@ use model::Labels;
 
 use super::section::{Problem, Reader, Section, Severity};
 use super::yaml::{self, Node, Value};
-use super::{FileSd, HttpSd, Job, Limits, Loaded, Protocol, ScrapeConfig, TargetGroup, auth, keys};
+use super::{Auth, FileSd, HttpSd, Job, Limits, Loaded, Protocol, ScrapeConfig, TargetGroup, auth, keys};
 use crate::config::{ByteSize, Duration};
 use crate::scrape::glob;
 use crate::scrape::relabel::{Action, Rule, RuleSpec};
@@ -384,12 +384,19 @@ fn http_sd(reader: &mut Reader, section: Section<'_>) -> Vec<HttpSd> {
     let mut found = Vec::new();
     for node in reader.list(section, "http_sd_configs") {
         let section = reader.section(node, &keys::HTTP_SD);
-        let url = reader.text(section, "url").unwrap_or_default();
+        let mut url = reader.text(section, "url").unwrap_or_default();
         if let Err(message) = check_url(&url) {
             reader.error(section.line_of("url"), message);
         }
+        let mut client = auth::client(reader, section);
+        if let Some((bare, credentials)) = auth::credentials_in_url(&url) {
+            url = bare;
+            if client.auth == Auth::None {
+                client.auth = credentials;
+            }
+        }
         let refresh = reader.duration(section, "refresh_interval").unwrap_or(DEFAULT_HTTP_SD_REFRESH);
-        found.push(HttpSd { url, refresh, client: auth::client(reader, section) });
+        found.push(HttpSd { url, refresh, client });
     }
     found
 }

@@ -196,10 +196,23 @@ impl Node {
         let value = match &self.value {
             Value::List(list) => Value::List(list.iter().map(|node| node.redacted(is_secret)).collect()),
             Value::Map(map) => Value::Map(map.iter().map(|entry| entry.redacted(is_secret)).collect()),
+            Value::Text(text) => Value::Text(without_password(text)),
             other => other.clone(),
         };
         Node { line: self.line, value }
     }
+}
+
+/// A URL without the password that may stand in it; any other text as it is.
+fn without_password(text: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = text.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (credentials, host) = authority.rsplit_once('@')?;
+        let (username, _) = credentials.split_once(':')?;
+        Some(format!("{scheme}://{username}:<secret>@{host}{}", rest.get(authority.len()..)?))
+    };
+    hidden().unwrap_or_else(|| text.to_owned())
 }
 
 impl Entry {
@@ -287,9 +300,10 @@ mod tests {
 
     #[test]
     fn secrets_are_redacted_at_any_depth() {
-        let node = parse("a:\n- password: x\n  username: u\n  n: 5\n").unwrap();
+        let node = parse("a:\n- password: x\n  username: u\n  n: 5\n  url: http://me:x@h/p\n").unwrap();
         let text = serde_saphyr::to_string(&node.redacted(&|key| key == "password")).unwrap();
-        assert!(text.contains("<secret>") && text.contains("u") && !text.contains('x'), "{text}");
+        assert!(text.contains("password: <secret>") && text.contains("username: u") && !text.contains('x'), "{text}");
+        assert!(text.contains("me:<secret>@h/p"), "{text}");
         assert!(parse(&text).is_ok(), "{text}");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 use super::Update;
+use crate::scrape::blocking::blocking;
 use crate::scrape::config::{FileSd, TargetGroup, read_groups};
 use crate::scrape::glob;
 
@@ -24,7 +25,7 @@ pub(super) async fn run(options: FileSd, job: String, source: usize, updates: mp
     loop {
         let is_due = read_at.is_none_or(|at| at.elapsed() >= files.options.refresh.std());
         // File systems can hang; threads for that can be spared, those that run tasks cannot.
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = blocking(move || {
             let has_changed = files.look(is_due);
             (files, has_changed)
         });

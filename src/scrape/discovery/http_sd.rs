@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Update;
 use crate::scrape::client::{Ask, Client};
-use crate::scrape::config::{HttpSd, TargetGroup, read_groups, show_duration};
+use crate::scrape::config::{HttpSd, TargetGroup, read_groups};
 
 /// Where a target was found.
 const META_URL: &str = "__meta_url";
@@ -53,8 +53,8 @@ pub(super) async fn run(options: HttpSd, job: String, source: usize, updates: mp
 fn ask(options: &HttpSd) -> Ask {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let interval = show_duration(options.refresh);
-    if let Ok(value) = HeaderValue::from_str(&interval) {
+    let interval_s = options.refresh.0 as f64 / 1000.0;
+    if let Ok(value) = HeaderValue::try_from(interval_s.to_string()) {
         headers.insert(HeaderName::from_static("x-prometheus-refresh-interval-seconds"), value);
     }
     Ask { headers, compression: false, body_max: ("http_sd list", LIST_BYTES_MAX) }
