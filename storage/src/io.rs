@@ -4,7 +4,9 @@
 //! linked and removed. Nothing is ever written in place. [`RealDisk`] hands out reads as mapped regions or by checked
 //! `pread`; the test disk in `io/fake.rs` forgets what was not synced and fails on demand.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets use a part of what tests use"))]
+#[cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "a disk for tests"))]
 pub(crate) mod fake;
 mod real;
 

@@ -15,6 +15,9 @@ mod db;
 mod error;
 #[allow(dead_code, reason = "the cursors are a set, not every width has a user yet")]
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod index;
 mod io;

@@ -396,19 +396,11 @@ proptest! {
 
 /// Damages the content of a segment and makes its checksums right again.
 fn forge(good: &[u8], damage: &[(prop::sample::Index, u8)]) -> Vec<u8> {
-    use crate::format::{Put, checksum, u32_at};
-    let footer_bytes = u32_at(good, good.len() - layout::TRAILER_BYTES + 8).unwrap() as usize;
-    let footer_at = good.len() - layout::TRAILER_BYTES - footer_bytes;
-    let mut footer = layout::Footer::decode(&good[footer_at..footer_at + footer_bytes]).unwrap();
-    let mut bytes = good[..footer.frames_end as usize].to_vec();
+    let mut bytes = good.to_vec();
+    let footer_bytes = crate::format::u32_at(good, good.len() - layout::TRAILER_BYTES + 8).unwrap() as usize;
+    let content = good.len() - layout::TRAILER_BYTES - footer_bytes;
     for (at, to) in damage {
-        let at = at.index(bytes.len());
-        bytes[at] = *to;
+        bytes[at.index(content)] = *to;
     }
-    let mut table = Vec::new();
-    bytes.chunks(frames::FRAME_BYTES).for_each(|frame| table.put_u64(checksum(frame)));
-    footer.table_checksum = checksum(&table);
-    bytes.extend_from_slice(&table);
-    bytes.extend_from_slice(&footer.encode());
-    bytes
+    super::forge::reseal(&bytes).unwrap()
 }

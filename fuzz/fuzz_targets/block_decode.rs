@@ -1,0 +1,6 @@
+//! Any bytes as blocks of values and of times: an error or an answer, never a panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| storage::fuzzing::block(data));

@@ -1,0 +1,103 @@
+//! What fuzz targets call: each decoder of the crate with any bytes. Errors are fine, panics are not.
+
+use std::path::Path;
+
+use model::{MatchOp, Matcher, SampleColumns, Scope, TimeRange};
+
+use crate::codec::{self, BLOCK_SAMPLES_MAX};
+use crate::format::{Put, checksum};
+use crate::io::Disk;
+use crate::io::fake::FakeDisk;
+use crate::manifest::Manifest;
+use crate::names::Layout;
+use crate::segment::Segment;
+use crate::segment::forge::reseal;
+use crate::wal::file::{ChainFile, FileHeader};
+use crate::wal::record::{HEADER_BYTES, RecordHeader, decode_body};
+use crate::wal::replay::read_file;
+
+fn disk_with(path: &Path, bytes: &[u8]) -> Option<FakeDisk> {
+    let disk = FakeDisk::default();
+    disk.create_dir(path.parent()?).ok()?;
+    disk.create(path).ok()?.append(bytes).ok()?;
+    Some(disk)
+}
+
+/// Reads the bytes as a WAL file, and as the body of one record whose checksums are right.
+pub fn wal(bytes: &[u8]) {
+    let layout = Layout::new("/db");
+    let path = layout.wal(1);
+    let _ = FileHeader::decode(bytes, &path);
+    if let Some(disk) = disk_with(&path, bytes) {
+        let mut records = 0_u64;
+        let file = ChainFile { number: 1, seal: None };
+        let _ = read_file(&disk, &layout, file, &mut |_, _| records += 1);
+    }
+    if let Some((flags, body)) = bytes.split_first() {
+        let header = forged_header(*flags, body);
+        if let Ok(header) = RecordHeader::decode(&header) {
+            let _ = decode_body(&header, body);
+        }
+    }
+}
+
+/// A header that fits the body; its first fields are those of `record.rs`.
+fn forged_header(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    rest.put_u64(checksum(body));
+    rest.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
+    rest.put_u32(1 << 16);
+    rest.put_u8(crate::wal::record::KIND_BATCH);
+    rest.put_u8(flags & 1);
+    rest.put_u16(1);
+    rest.put_u32(1);
+    rest.resize(HEADER_BYTES - 8, 0);
+    let mut header = Vec::new();
+    header.put_u32(crate::wal::record::MAGIC);
+    header.put_u32(checksum(&rest) as u32);
+    header.extend_from_slice(&rest);
+    header
+}
+
+/// Reads the bytes as a manifest.
+pub fn manifest(bytes: &[u8]) {
+    let _ = Manifest::decode(bytes, Path::new("/db/MANIFEST-1"));
+}
+
+/// Opens the bytes as a segment, as they are and with checksums made right, selects and reads everything.
+pub fn segment(bytes: &[u8]) {
+    read_segment(bytes);
+    if let Some(forged) = reseal(bytes) {
+        read_segment(&forged);
+    }
+}
+
+fn read_segment(bytes: &[u8]) {
+    let path = Path::new("/db/1.seg");
+    let Some(disk) = disk_with(path, bytes) else { return };
+    let Ok(segment) = Segment::open(&disk, path) else { return };
+    let _ = segment.metadata();
+    let _ = segment.label_names();
+    for matcher in [Matcher::equal("job", "a"), Matcher::equal("__name__", "up")] {
+        let _ = segment.select(&Scope::default(), &[matcher]);
+    }
+    if let Ok(matcher) = Matcher::new("__name__", MatchOp::Regex, "n.*") {
+        let _ = segment.select(&Scope::default(), &[matcher]);
+    }
+    let mut samples = SampleColumns::default();
+    for ordinal in 0..segment.len().min(4096) {
+        samples.clear();
+        let _ = segment.labels(ordinal);
+        let _ = segment.read(ordinal, TimeRange::ALL, &mut samples);
+        let _ = segment.statistics(ordinal);
+    }
+    let _ = segment.verify();
+}
+
+/// Decodes the bytes as blocks of values and of times; the first two say how many.
+pub fn block(bytes: &[u8]) {
+    let Some((count, block)) = bytes.split_first_chunk::<2>() else { return };
+    let count = (usize::from(count[0]) << 8 | usize::from(count[1])) % (BLOCK_SAMPLES_MAX + 1);
+    let _ = codec::decode_block(block, count, &mut Vec::new());
+    let _ = codec::timestamps::decode_block(block, count, &mut Vec::new());
+}
