@@ -11,6 +11,7 @@ mod client;
 pub mod config;
 mod discovery;
 mod glob;
+mod number_labels;
 mod pool;
 pub mod relabel;
 mod sample_labels;

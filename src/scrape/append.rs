@@ -98,6 +98,7 @@ fn take_body(
         pushed: Vec::new(),
         counts: Counts::default(),
         timestamp_ms,
+        metric_type: MetricType::Unknown,
         metadata_digest: seed(),
     };
     let read = lines.read_all(Parser::new(&text, body.format()));
@@ -154,6 +155,8 @@ struct Lines<'a, 'b> {
     pushed: Vec<SeriesRef>,
     counts: Counts,
     timestamp_ms: i64,
+    /// Of the lines that are being read.
+    metric_type: MetricType,
     metadata_digest: u64,
 }
 
@@ -163,7 +166,10 @@ impl Lines<'_, '_> {
         for entry in parser {
             match entry.map_err(|e| e.to_string())? {
                 Entry::Help { family, help } => self.digest(&family, &help),
-                Entry::Type { family, metric_type } => self.digest(&family, metric_type.as_str()),
+                Entry::Type { family, metric_type } => {
+                    self.metric_type = metric_type;
+                    self.digest(&family, metric_type.as_str());
+                }
                 Entry::Unit { family, unit } => self.digest(&family, unit),
                 Entry::Series(line) => self.read(&line)?,
             }
@@ -229,7 +235,8 @@ impl Lines<'_, '_> {
         if let Some(name) = duplicate_name(scraped().map(|(name, _)| name)) {
             return Err(at_line(format!("label {name:?} is there twice")));
         }
-        let Some(labels) = self.tracker.labels().of(scraped()).map_err(|e| at_line(e.to_string()))? else {
+        let Some(labels) = self.tracker.labels().of(self.metric_type, scraped()).map_err(|e| at_line(e.to_string()))?
+        else {
             self.batch.define_dropped(key);
             return Ok(None);
         };

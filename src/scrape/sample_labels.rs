@@ -1,9 +1,10 @@
 //! What becomes of the labels of a scraped line: the target's labels, relabelling, limits.
 
-use model::{Labels, LabelsBuilder, METRIC_NAME};
+use model::{Labels, LabelsBuilder, METRIC_NAME, MetricType};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::{Job, Limits};
+use super::number_labels::normal_value;
 use super::relabel::{Rule, relabel};
 
 /// Why a line makes its whole scrape fail.
@@ -47,14 +48,15 @@ impl SampleLabels {
         )
     }
 
-    /// The labels of the series of a line; none if relabelling drops it.
+    /// The labels of the series of a line below a `# TYPE` of this type; none if relabelling drops it.
     pub(super) fn of<'a>(
         &self,
+        metric_type: MetricType,
         scraped: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Option<Labels>, LabelError> {
         let mut labels = LabelsBuilder::default();
         for (name, value) in scraped {
-            labels.set(name, value);
+            labels.set(name, &normal_value(metric_type, name, value));
         }
         self.add_target(&mut labels);
         if !relabel(&self.rules, &mut labels) || labels.iter().next().is_none() {
@@ -132,7 +134,7 @@ mod tests {
         std::fs::write(&path, format!("scrape_configs:\n- job_name: j\n{job_body}")).unwrap();
         let job = load(&path).unwrap().config.jobs[0].clone();
         let labels = SampleLabels::new(&job, &Labels::from_pairs(target.iter().copied()).unwrap());
-        Ok(labels.of(line.iter().copied())?.map(|l| l.to_string()))
+        Ok(labels.of(MetricType::Unknown, line.iter().copied())?.map(|l| l.to_string()))
     }
 
     #[test]

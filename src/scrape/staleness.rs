@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher, RandomState};
 use std::sync::OnceLock;
 
-use model::{Labels, stale_nan};
+use model::{Labels, MetricType, stale_nan};
 use storage::{Batch, RawKey, Resolved, SeriesRef};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -225,11 +225,16 @@ impl Tracker {
         let Some(body) = &self.body else { return Vec::new() };
         let Ok(text) = body.text() else { return Vec::new() };
         let mut found = Vec::new();
-        for entry in Parser::new(&text, body.format()) {
-            let Ok(Entry::Series(line)) = entry else { continue };
+        let mut metric_type = MetricType::Unknown;
+        for entry in Parser::new(&text, body.format()).flatten() {
+            if let Entry::Type { metric_type: stated, .. } = entry {
+                metric_type = stated;
+            }
+            let Entry::Series(line) = entry else { continue };
             if hashes.contains(&hash(line.raw))
                 && let Ok(pairs) = parse_labels(line.raw)
-                && let Ok(Some(labels)) = self.labels.of(pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())))
+                && let Ok(Some(labels)) =
+                    self.labels.of(metric_type, pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())))
             {
                 found.push(labels);
             }

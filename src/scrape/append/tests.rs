@@ -203,6 +203,18 @@ fn times_of_lines_are_kept_unless_told_otherwise() {
 }
 
 #[test]
+fn buckets_and_quantiles_are_those_of_prometheus_3() {
+    let (store, other, mut target) = (Store::new(), Store::new(), Target::new(""));
+    let text = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\n# TYPE s summary\ns{quantile=\"0\"} 2\n# TYPE g gauge\ng{le=\"1\"} 3\n";
+    target.scrape(&store, 0, text).unwrap();
+    let names: Vec<String> = store.lines().into_keys().collect();
+    let want = [r#"{__name__="g", le="1"}"#, r#"{__name__="h_bucket", le="1.0"}"#, r#"{__name__="s", quantile="0.0"}"#];
+    assert_eq!(names, want);
+    end(&other.ingest, &target.tracker, NOW_MS).unwrap();
+    assert_eq!(other.lines().into_keys().collect::<Vec<_>>(), want, "also when read again");
+}
+
+#[test]
 fn of_equal_lines_the_first_counts() {
     let (store, mut target) = (Store::new(), Target::new(""));
     let counts = target.scrape(&store, 0, "a 1\na 2\nb 3\n").unwrap();
