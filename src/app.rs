@@ -184,6 +184,7 @@ fn apply_rules(catalog: &Catalog, db: &Db) {
 fn catalog_options(config: &Config) -> CatalogOptions {
     CatalogOptions {
         components_max: config.report_max_components,
+        bytes_max: config.report_max_registry_bytes.0,
         rules_max: config.storage_max_retention_rules,
         heartbeat_interval_ms: config.noetl_worker_heartbeat_interval.ms(),
         report_interval_ms: config.noetl_worker_metrics_interval.ms(),

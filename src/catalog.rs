@@ -34,6 +34,8 @@ const QUARANTINE: &str = "quarantine";
 pub struct CatalogOptions {
     /// `report.max_components`
     pub components_max: usize,
+    /// `report.max_registry_bytes`
+    pub bytes_max: u64,
     /// `storage.max_retention_rules`
     pub rules_max: usize,
     /// Milliseconds between two heartbeats of a component that registered (`noetl.worker_heartbeat_interval`).

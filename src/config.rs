@@ -105,6 +105,7 @@ options! {
     "report.max_type_bytes" report_max_type_bytes: usize = "50", "Longest component type in reports and registrations, in bytes.";
     "report.max_unit_bytes" report_max_unit_bytes: usize = "50", "Longest unit in reports, in bytes.";
     "report.max_components" report_max_components: usize = "100000", "Most components in the registry; new ones above are refused.";
+    "report.max_registry_bytes" report_max_registry_bytes: ByteSize = "256MiB", "Most memory that components and what they say of themselves may take; new ones above are refused.";
     "report.max_listed_rejections" report_max_listed_rejections: usize = "1000", "Most refused metrics that one answer lists.";
     "report.max_registration_bytes" report_max_registration_bytes: ByteSize = "64KiB", "Largest body of a registration, a deregistration or a heartbeat.";
     "noetl.server_name" noetl_server_name: String = "noetl-server", "Component name of this server's own reports; also set by `NOETL_SERVER_NAME`.";

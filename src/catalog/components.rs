@@ -114,6 +114,32 @@ impl Component {
     }
 }
 
+/// Bytes of one component besides its texts, its places in the look-up tables included.
+const COMPONENT_BYTES: u64 = 512;
+
+impl NewComponent {
+    /// Bytes in memory, for the limit.
+    fn bytes(&self) -> u64 {
+        let options = [&self.runtime, &self.uri, &self.status, &self.labels, &self.hostname, &self.meta];
+        bytes_of(&self.name, &self.kind, options.map(Option::as_deref))
+    }
+}
+
+impl Component {
+    /// Bytes in memory, for the limit.
+    pub(super) fn bytes(&self) -> u64 {
+        let [runtime, uri, labels, hostname, meta] =
+            [&self.runtime, &self.uri, &self.labels, &self.hostname, &self.meta].map(Option::as_deref);
+        bytes_of(&self.name, &self.kind, [runtime, uri, Some(&self.status), labels, hostname, meta])
+    }
+}
+
+fn bytes_of(name: &str, kind: &str, options: [Option<&str>; 6]) -> u64 {
+    let texts: usize = options.into_iter().flatten().map(str::len).sum();
+    // The name is there twice: in the component and as a key.
+    COMPONENT_BYTES + (2 * name.len() + kind.len() + texts) as u64
+}
+
 /// The outcome of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
@@ -142,6 +168,10 @@ impl Catalog {
 
     fn put(&self, new: NewComponent, source: Source, anew: bool, now_ms: i64) -> Result<Registered, CatalogError> {
         let mirror = Arc::clone(&self.mirror);
+        let bytes = mirror.read().bytes().saturating_add(new.bytes());
+        if bytes > self.options.bytes_max {
+            return Err(CatalogError::RegistryTooLarge { limit: self.options.bytes_max });
+        }
         let components_max = self.options.components_max;
         let change = move |connection: &Connection| {
             let found = find_or_type(connection, &new)?;

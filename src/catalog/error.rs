@@ -11,6 +11,12 @@ pub enum CatalogError {
         /// `report.max_components`
         limit: usize,
     },
+    /// What the components say of themselves takes as much memory as it may.
+    #[error("the registry of components is full: limit report.max_registry_bytes = {limit} reached")]
+    RegistryTooLarge {
+        /// `report.max_registry_bytes`
+        limit: u64,
+    },
     /// There are as many retention rules as there may be.
     #[error("limit storage.max_retention_rules = {limit} reached")]
     TooManyRules {
@@ -46,6 +52,12 @@ pub enum CatalogError {
 impl CatalogError {
     pub(super) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> CatalogError {
         CatalogError::Io { path: path.into(), source: std::sync::Arc::new(source) }
+    }
+
+    /// True if there is no room for a change now.
+    pub fn is_disk_full(&self) -> bool {
+        let CatalogError::Sqlite(error) = self else { return false };
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }
 
     /// True if the file is not what was written.

@@ -33,6 +33,8 @@ impl Entry {
 pub(super) struct Mirror {
     by_id: HashMap<i64, Entry>,
     by_name: HashMap<String, Vec<i64>>,
+    /// What the components take.
+    bytes: u64,
     pub(super) rules: Vec<RetentionRule>,
 }
 
@@ -49,13 +51,20 @@ impl Mirror {
     /// Adds or replaces a component.
     pub(super) fn put(&mut self, component: Component) {
         let (id, name) = (component.runtime_id, component.name.clone());
-        let seen_ms = self.by_id.remove(&id).map_or(i64::MIN, |entry| entry.seen_ms.into_inner());
+        let before = self.by_id.remove(&id);
+        self.bytes = self.bytes + component.bytes() - before.as_ref().map_or(0, |entry| entry.component.bytes());
+        let seen_ms = before.map_or(i64::MIN, |entry| entry.seen_ms.into_inner());
         let entry = Entry { component: Arc::new(component), seen_ms: AtomicI64::new(seen_ms) };
         self.by_id.insert(id, entry);
         let ids = self.by_name.entry(name).or_default();
         if !ids.contains(&id) {
             ids.push(id);
         }
+    }
+
+    /// Bytes that the components take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn entry(&self, runtime_id: i64) -> Option<&Entry> {

@@ -5,8 +5,13 @@ use tempfile::TempDir;
 
 use super::*;
 
-const OPTIONS: CatalogOptions =
-    CatalogOptions { components_max: 3, rules_max: 2, heartbeat_interval_ms: 15_000, report_interval_ms: 60_000 };
+const OPTIONS: CatalogOptions = CatalogOptions {
+    components_max: 3,
+    bytes_max: 1 << 20,
+    rules_max: 2,
+    heartbeat_interval_ms: 15_000,
+    report_interval_ms: 60_000,
+};
 
 fn open(dir: &TempDir) -> Catalog {
     Catalog::open(dir.path(), OPTIONS, 7).unwrap()
@@ -148,6 +153,20 @@ fn limits_hold_at_n_and_n_plus_1() {
     drop(catalog);
     let catalog = open(&dir);
     assert_eq!(catalog.rules(), [rule("b", 1), rule("a", 9)], "the last one set stands last");
+}
+
+#[test]
+fn the_limit_on_bytes_holds_at_n_and_n_plus_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |bytes: usize| NewComponent { meta: Some("x".repeat(bytes)), ..new("a", "k") };
+    // 512 for the component, its name twice, its kind.
+    let options = CatalogOptions { bytes_max: 512 + 3 + 100, ..OPTIONS };
+    let catalog = Catalog::open(dir.path(), options, 0).unwrap();
+    let error = catalog.register(named(101), Source::Call, 1).unwrap_err().to_string();
+    assert!(error.contains("report.max_registry_bytes = 615"), "{error}");
+    catalog.register(named(100), Source::Call, 1).unwrap();
+    assert!(catalog.register(new("b", "k"), Source::Call, 1).is_err());
+    catalog.heartbeat("a", None, 2).unwrap();
 }
 
 #[test]

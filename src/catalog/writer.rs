@@ -117,3 +117,49 @@ fn in_savepoint<T>(
     connection.execute_batch(end)?;
     made
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(connection: &Connection, number: i64) -> Result<(), CatalogError> {
+        connection.execute("INSERT INTO numbers VALUES (?1)", (number,))?;
+        Ok(())
+    }
+
+    /// Changes of one transaction: one that fails half-way leaves nothing, and the others stay.
+    #[test]
+    fn a_change_that_fails_leaves_the_others_of_its_group() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
+        let writer = Writer::start(connection).unwrap();
+        let (go, wait) = sync_channel::<()>(0);
+        let shown = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let show = |number| {
+            let shown = std::sync::Arc::clone(&shown);
+            move |(): &()| shown.lock().push(number)
+        };
+        std::thread::scope(|scope| {
+            // Holds the thread until the others wait behind it, and so share its transaction.
+            let first = scope.spawn(|| {
+                let change = move |c: &Connection| {
+                    wait.recv().map_err(|_| CatalogError::Closed)?;
+                    insert(c, 1)
+                };
+                writer.write(change, show(1))
+            });
+            let bad = scope.spawn(|| writer.write(|c| insert(c, 2).and_then(|()| insert(c, 2)), show(2)));
+            let good = scope.spawn(|| writer.write(|c| insert(c, 3), show(3)));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            go.send(()).unwrap();
+            assert!(first.join().unwrap().is_ok() && good.join().unwrap().is_ok());
+            assert!(matches!(bad.join().unwrap(), Err(CatalogError::Sqlite(_))));
+        });
+        let sum = |c: &Connection| Ok(c.query_row("SELECT sum(number) FROM numbers", (), |row| row.get::<_, i64>(0))?);
+        assert_eq!(writer.write(sum, |_| ()).unwrap(), 4);
+        shown.lock().sort_unstable();
+        assert_eq!(*shown.lock(), [1, 3]);
+        writer.close();
+        assert!(matches!(writer.write(|_| Ok(()), |()| ()), Err(CatalogError::Closed)));
+    }
+}

@@ -92,9 +92,10 @@ impl From<CommitError> for Failure {
 impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
         let (status, retry_after_s) = match &error {
-            CatalogError::TooManyComponents { .. } | CatalogError::TooManyRules { .. } => {
-                (StatusCode::BAD_REQUEST, None)
-            }
+            CatalogError::TooManyComponents { .. }
+            | CatalogError::RegistryTooLarge { .. }
+            | CatalogError::TooManyRules { .. } => (StatusCode::BAD_REQUEST, None),
+            error if error.is_disk_full() => (StatusCode::SERVICE_UNAVAILABLE, Some(30)),
             CatalogError::Closed => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
             CatalogError::NewerSchema { .. } | CatalogError::Sqlite(_) | CatalogError::Io { .. } => {
                 (StatusCode::INTERNAL_SERVER_ERROR, None)

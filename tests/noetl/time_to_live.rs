@@ -1,0 +1,83 @@
+//! Time to live as retention rules, clean-up, and who may ask for them.
+
+use serde_json::json;
+
+use super::{EXAMPLE, metric, one, report, rows};
+use crate::support::Server;
+
+#[test]
+fn time_to_live_and_clean_up() {
+    let server = Server::start();
+    report(&server, EXAMPLE);
+    let post = |path: &str| server.send("POST", path, &[], b"");
+    let set = post("/api/metrics/ttl/set?metric_name=noetl_system_cpu_usage_percent&ttl_days=3");
+    assert_eq!(set.status, 200, "{}", set.body);
+    let set = set.json();
+    assert_eq!((&set["status"], &set["updated_metrics"], &set["new_ttl_days"]), (&json!("ok"), &json!(1), &json!(3)));
+    let extended = post("/api/metrics/ttl/extend-component?component_name=worker-cpu-01").json();
+    assert_eq!((&extended["updated_metrics"], &extended["new_ttl_days"]), (&json!(1), &json!(1)));
+    assert_eq!(server.app().catalog.rules().len(), 2);
+    let cleaned = post("/api/metrics/cleanup").json();
+    assert_eq!(cleaned["status"], "ok");
+    assert_eq!(
+        cleaned["dropped_partitions"].as_array().map(Vec::len),
+        cleaned["dropped_count"].as_u64().map(|n| n as usize)
+    );
+    let created = post("/api/metrics/partitions/create").json();
+    assert_eq!(
+        (&created["created_partitions"], &created["created_count"], &created["days_ahead"]),
+        (&json!([]), &json!(0), &json!(7))
+    );
+    for (path, status, says) in [
+        ("/api/metrics/ttl/set", 422, r#"["query","metric_name"]"#),
+        ("/api/metrics/ttl/set?metric_name=m&ttl_days=0", 422, "greater_than_equal"),
+        ("/api/metrics/ttl/set?metric_name=m&ttl_days=36526", 422, "less_than_equal"),
+        ("/api/metrics/ttl/extend-component?component_name=nobody", 404, "is not known"),
+        ("/api/metrics/partitions/create?days_ahead=x", 422, "int_parsing"),
+    ] {
+        let answer = post(path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert!(answer.body.contains(says), "{path}: {}", answer.body);
+    }
+    for path in ["cleanup", "partitions/create", "ttl/set?metric_name=m", "ttl/extend-component?component_name=c"] {
+        let foreign = [("origin", "http://elsewhere.example")];
+        let answer = server.send("POST", &format!("/api/metrics/{path}"), &foreign, b"");
+        assert_eq!(answer.status, 403, "{path}: {}", answer.body);
+        assert!(answer.json()["detail"].is_string());
+        let wrong = server.send("POST", &format!("/api/metrics/{path}"), &[("authorization", "Bearer x")], b"");
+        assert_eq!(wrong.status, 401);
+    }
+}
+
+#[test]
+fn time_to_live_hides_old_samples_and_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().display().to_string();
+    let server = Server::with(&[("data", &data)]);
+    let ten_days_ago = server.app().clock.now_ms() / 1000 - 10 * 86_400;
+    let old = |name: &str| {
+        let stamp = streamgauge::report::timestamp::format(ten_days_ago * 1000);
+        one(&metric(name, "1", &format!(r#","timestamp":"{stamp}""#)))
+    };
+    let post = |server: &Server, path: &str| {
+        let answer = server.send("POST", &format!("/api/metrics/{path}"), &[], b"");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    };
+    report(&server, &old("short"));
+    report(&server, &old("long"));
+    post(&server, "ttl/set?metric_name=short&ttl_days=1");
+    let names = |server: &Server| -> Vec<String> {
+        rows(server, "component_name=c").iter().map(|row| row["metric_name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&server), ["long"]);
+    post(&server, "ttl/extend-component?component_name=c&ttl_days=30");
+    assert_eq!(names(&server), ["long", "short"], "what was set last counts");
+    post(&server, "ttl/set?metric_name=short&ttl_days=2");
+    drop(server);
+    let server = Server::with(&[("data", &data)]);
+    assert_eq!(names(&server), ["long"]);
+    report(&server, &old("short"));
+    assert_eq!(names(&server), ["long"]);
+    assert_eq!(server.app().catalog.rules().len(), 2);
+}
