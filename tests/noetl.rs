@@ -154,7 +154,6 @@ fn bodies_are_taken_compressed() {
 }
 
 /// What a bad body is answered with: status, and a text that its answer contains.
-
 #[test]
 fn bad_reports_are_refused_by_name() {
     let server = Server::with(&[("ingest.max_batch_samples", "3"), ("ingest.max_body_bytes", "20000")]);
@@ -261,6 +260,27 @@ fn bad_reports_are_refused_by_name() {
         assert!(answer.json()["detail"].is_string() && answer.body.contains(says), "{}", answer.body);
     }
     assert_eq!(server.get("/api/metrics/report").status, 405);
+}
+
+#[test]
+fn limits_of_names_are_kept_to_the_byte() {
+    let server = Server::start();
+    let (name, short) = ("n".repeat(255), "t".repeat(50));
+    let body = format!(
+        r#"{{"component_name":"{name}","component_type":"{short}","metrics":[{}]}}"#,
+        metric(&name, "1", &format!(r#","unit":"{short}""#))
+    );
+    assert_eq!(report(&server, &body).status, 200);
+    assert_eq!(rows(&server, &format!("metric_name={name}"))[0]["unit"], short);
+}
+
+#[test]
+fn timestamps_without_a_zone_are_of_the_configured_one() {
+    let server = Server::with(&[("report.naive_timezone", "+02:00")]);
+    report(&server, &one(&metric("m", "1", r#","timestamp":"2024-01-01 12:00:00.25""#)));
+    assert_eq!(rows(&server, "metric_name=m")[0]["timestamp"], "2024-01-01T10:00:00.250Z");
+    assert_eq!(rows(&server, "metric_name=m&start_time=2024-01-01T12:00:00").len(), 1);
+    assert!(rows(&server, "metric_name=m&start_time=2024-01-01T12:00:00Z").is_empty());
 }
 
 #[test]
