@@ -6,7 +6,7 @@ use query::{EngineOptions, parse, parse_matchers, pretty};
 
 fuzz_target!(|text: &str| {
     let options = EngineOptions::default();
-    let _ = parse_matchers(text);
+    let _ = parse_matchers(text, &options);
     let Ok(expr) = parse(text, &options) else { return };
     let printed = expr.to_string();
     let again = parse(&printed, &options).unwrap_or_else(|e| panic!("{printed:?}, printed of {text:?}: {e}"));

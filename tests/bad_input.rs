@@ -1,0 +1,332 @@
+//! Bad input over all endpoints: what is refused, with which status, in the shape of the dialect that owns the path, and
+//! naming what is wrong. Nothing of it may break the server or cost anything that was accepted.
+
+use std::io::{Read, Write};
+
+use crate::remote_write::{Proto, series};
+use crate::support::{Answer, Server};
+
+/// Which shape an error must have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    /// `{"status":"error","errorType":…,"error":…}`
+    Prometheus,
+    /// `{"detail":…}`
+    NoEtl,
+    /// `{"error":…}`
+    Plain,
+    /// A line of text.
+    Text,
+}
+use Shape::{NoEtl, Plain, Prometheus, Text};
+
+struct Row {
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    status: u16,
+    shape: Shape,
+    message: &'static str,
+}
+
+fn row(method: &'static str, path: impl Into<String>, status: u16, shape: Shape, message: &'static str) -> Row {
+    Row { method, path: path.into(), headers: Vec::new(), body: Vec::new(), status, shape, message }
+}
+
+impl Row {
+    fn header(mut self, name: &'static str, value: impl Into<String>) -> Row {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn body(mut self, kind: &str, body: impl Into<Vec<u8>>) -> Row {
+        self.body = body.into();
+        self.header("content-type", kind)
+    }
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const PROTO: &str = "application/x-protobuf";
+
+/// A report with one metric that has these fields on top of sound ones.
+fn report(fields: &str) -> String {
+    format!(
+        r#"{{"component_name":"w","component_type":"worker_pool","metrics":[{{"metric_name":"m","metric_type":"gauge","metric_value":1{fields}}}]}}"#
+    )
+}
+
+fn reports() -> Vec<Row> {
+    let post =
+        |body: &str, status, message| row("POST", "/api/metrics/report", status, NoEtl, message).body(JSON, body);
+    let long = "x".repeat(300);
+    vec![
+        post("", 422, "line 1"),
+        post("{", 422, "line 1"),
+        post("{\n \"metrics\": [}", 422, "line 2"),
+        post("[]", 422, ""),
+        post("null", 422, ""),
+        post(r#"{"component_name":"w"}"#, 422, "metrics"),
+        post(r#"{"metrics":[]}"#, 400, "component_name"),
+        post(r#"{"component_name":"w","metrics":{}}"#, 422, "metrics"),
+        post(r#"{"component_name":7,"metrics":[]}"#, 422, "component_name"),
+        post(r#"{"component_name":"w","component_type":"p","metrics":[{"metric_name":"m"}]}"#, 400, "metric_type"),
+        post(&report(r#","metric_type":"rate""#), 400, ""),
+        post(&report("").replace(r#""gauge""#, r#""speed""#), 400, "speed"),
+        post(&report("").replace(r#""metric_value":1"#, r#""metric_value":NaN"#), 422, "line 1"),
+        post(
+            &report("").replace(r#""metric_value":1"#, r#""metric_value":"seven""#),
+            400,
+            "metric_value must be a number",
+        ),
+        post(&report("").replace(r#""metric_value":1"#, r#""metric_value":[1]"#), 400, "metric_value"),
+        post(&report("").replace(r#""metric_name":"m""#, r#""metric_name":"""#), 400, "metric_name"),
+        post(&report("").replace(r#""metric_name":"m""#, &format!(r#""metric_name":"{long}""#)), 400, "255"),
+        post(&report(r#","timestamp":"yesterday""#), 400, "yesterday"),
+        post(&report(r#","timestamp":"2024-13-01T00:00:00Z""#), 400, "2024-13-01"),
+        post(&report(r#","timestamp":"9999-01-01T00:00:00Z""#), 400, "ingest.max_future"),
+        post(&report(r#","labels":{"a":[1]}"#), 400, "a"),
+        post(&report(r#","labels":7"#), 400, "labels"),
+        post(&report(&format!(r#","unit":"{long}""#)), 400, "unit"),
+        post(
+            &report("").replace(r#""component_name":"w""#, r#""runtime_id":123456,"component_name":"""#),
+            404,
+            "123456",
+        ),
+        post(&report(""), 415, "content encoding").header("content-encoding", "br"),
+        post("no gzip", 400, "not valid gzip").header("content-encoding", "gzip"),
+        row("POST", "/api/metrics/report", 413, NoEtl, "ingest.max_decoded_bytes")
+            .body(JSON, gzip(&vec![b' '; 300_000]))
+            .header("content-encoding", "gzip"),
+        row("POST", "/api/metrics/report", 413, NoEtl, "ingest.max_body_bytes").body(JSON, vec![b' '; 100_001]),
+        row("GET", "/api/metrics/report", 405, NoEtl, "GET"),
+    ]
+}
+
+fn noetl() -> Vec<Row> {
+    let get = |path: &str, status, message| row("GET", path, status, NoEtl, message);
+    let post = |path: &str, body: &str, status, message| row("POST", path, status, NoEtl, message).body(JSON, body);
+    vec![
+        get("/api/metrics/query?limit=0", 422, "limit"),
+        get("/api/metrics/query?limit=10001", 422, "limit"),
+        get("/api/metrics/query?limit=many", 422, "limit"),
+        get("/api/metrics/query?start_time=noon", 422, "start_time"),
+        get("/api/metrics/query?runtime_id=x", 422, "runtime_id"),
+        get("/api/metrics/nothing", 404, "no such path"),
+        get("/api/runtime/nothing", 404, "no such path"),
+        post("/api/worker/pool/heartbeat", r#"{"name":"nobody"}"#, 404, "nobody"),
+        post("/api/worker/pool/heartbeat", "{}", 422, "name"),
+        post("/api/worker/pool/register", r#"{"name":"p","kind":"toaster"}"#, 400, "toaster"),
+        post("/api/worker/pool/register", "{", 422, ""),
+        post("/api/runtime/register", r#"{"kind":"broker"}"#, 422, "name"),
+        post("/api/metrics/ttl/set?metric_name=m&ttl_days=0", "", 422, "ttl_days"),
+        post("/api/metrics/ttl/set?ttl_days=1", "", 422, "metric_name"),
+        post("/api/metrics/ttl/extend-component?component_name=nobody&ttl_days=1", "", 404, "nobody"),
+        post("/api/metrics/partitions/create?days_ahead=x", "", 422, "days_ahead"),
+        post("/api/metrics/cleanup", "", 403, "").header("origin", "http://elsewhere.example"),
+        row("DELETE", "/api/metrics/components", 405, NoEtl, "DELETE"),
+    ]
+}
+
+fn remote_writes() -> Vec<Row> {
+    let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).unwrap();
+    let write = |body: Vec<u8>, status, message| row("POST", "/api/v1/write", status, Text, message).body(PROTO, body);
+    let of = |labels: &[(&str, &str)], samples: &[(i64, f64)]| {
+        snappy(&Proto::default().message(1, series(labels, samples)).0)
+    };
+    let long = "v".repeat(5000);
+    vec![
+        write(b"nonsense".to_vec(), 400, "snappy"),
+        write(snappy(b"\x0A\x09x"), 400, "longer than its message"),
+        write(of(&[("job", "x")], &[(1, 1.0)]), 400, "no metric name"),
+        write(of(&[("__name__", "x"), ("__name__", "y")], &[(1, 1.0)]), 400, "twice"),
+        write(of(&[("__name__", "x"), ("l", &long)], &[(1, 1.0)]), 400, "ingest.max_value_bytes"),
+        write(of(&[("__name__", "x")], &[(i64::MAX, 1.0)]), 400, "ingest.max_future"),
+        write(vec![0xFF, 0xFF, 0xFF, 0xFF, 0x0F], 413, "ingest.max_decoded_bytes"),
+        row("POST", "/api/v1/write", 415, Text, "content type").body(JSON, "{}"),
+        row("POST", "/api/v1/push", 415, Text, "content encoding").body(PROTO, "x").header("content-encoding", "lzma"),
+        row("PUT", "/api/v1/write", 405, Text, "PUT"),
+    ]
+}
+
+fn expressions() -> Vec<Row> {
+    let get = |query: &str, status, message| {
+        row("GET", format!("/api/v1/query?query={}", encode(query)), status, Prometheus, message)
+    };
+    let deep = "(".repeat(5000);
+    vec![
+        row("GET", "/api/v1/query", 400, Prometheus, "parse error"),
+        get("sum(", 400, "1:5: parse error"),
+        get("up{job=\"x}", 400, "parse error"),
+        get("up offset", 400, "parse error"),
+        get("rate(up)", 400, "expected type range vector"),
+        get("nothing(up)", 400, "unknown function"),
+        get("up[5m]+1", 400, "parse error"),
+        get("{}", 400, "matcher"),
+        get("up{job=~\"(\"}", 400, "regexp"),
+        get("sum by (a b) (up)", 400, "parse error"),
+        get("1 == 1", 400, "BOOL"),
+        get("up\n  and bool up", 400, "2:"),
+        get(&deep, 422, "query.max_depth"),
+        get("label_replace(up, \"x\", \"$1\", \"job\", \"(\")", 422, "regular expression"),
+        row("GET", "/api/v1/query?query=up&time=yesterday", 400, Prometheus, "time"),
+        row("GET", "/api/v1/query?query=up&timeout=soon", 400, Prometheus, "timeout"),
+        row("GET", "/api/v1/query?query=%ZZ", 400, Prometheus, ""),
+        row(
+            "GET",
+            "/api/v1/query_range?query=up&start=1&end=0&step=1",
+            400,
+            Prometheus,
+            "end timestamp must not be before start",
+        ),
+        row("GET", "/api/v1/query_range?query=up&start=0&end=1&step=0", 400, Prometheus, "step"),
+        row("GET", "/api/v1/query_range?query=up&start=0&end=1", 400, Prometheus, "step"),
+        row("GET", "/api/v1/query_range?query=up&start=0&end=1000000&step=1", 400, Prometheus, "11,000"),
+        row("GET", "/api/v1/query_range?query=up[5m]&start=0&end=1&step=1", 400, Prometheus, ""),
+        row("POST", "/api/v1/query", 415, Prometheus, "").body("text/csv", "query=up"),
+        row("POST", "/api/v1/query", 413, Prometheus, "query.max_body_bytes").body(FORM, vec![b'q'; 50_001]),
+        row("DELETE", "/api/v1/query", 405, Prometheus, "DELETE"),
+    ]
+}
+
+fn index() -> Vec<Row> {
+    let get = |path: &str, status, message| row("GET", path, status, Prometheus, message);
+    vec![
+        get("/api/v1/series", 400, "match[]"),
+        get("/api/v1/series?match[]=up{", 400, "parse error"),
+        get("/api/v1/series?match[]=up&start=x", 400, "start"),
+        get("/api/v1/series?match[]=up&limit=-1", 400, "limit"),
+        get("/api/v1/series?match[]=%7B%7D", 400, "matcher"),
+        get("/api/v1/labels?match[]=1", 400, ""),
+        get("/api/v1/labels?start=2&end=x", 400, "end"),
+        get("/api/v1/label//values", 400, "invalid label name"),
+        get("/api/v1/label/job/values?limit=x", 400, "limit"),
+        get("/api/v1/metadata?limit=x", 400, "limit"),
+        get("/api/v1/query_exemplars?query=up&start=x&end=1", 400, "start"),
+        get("/api/v1/format_query?query=sum(", 400, "parse error"),
+        get("/api/v1/status/nothing", 404, "no such path"),
+        get("/api/v1/nothing", 404, "no such path"),
+        row("GET", "/federate?match[]=up{", 400, Text, "parse error"),
+        row("POST", "/federate", 405, Text, "POST"),
+        row("GET", "/nothing", 404, Plain, "no such path"),
+        row("GET", "/-/nothing", 404, Plain, "no such path"),
+        row("GET", "/%FF", 404, Plain, "no such path"),
+    ]
+}
+
+fn administration() -> Vec<Row> {
+    let flush = |status, message| row("POST", "/api/v1/admin/storage/flush", status, Prometheus, message);
+    vec![
+        row("GET", "/api/v1/admin/storage/flush", 405, Prometheus, "GET"),
+        row("GET", "/api/v1/admin/storage/compact", 405, Prometheus, "GET"),
+        row("GET", "/-/reload", 405, Text, "GET"),
+        flush(401, "token").header("authorization", "Bearer wrong"),
+        flush(401, "token").header("authorization", "Basic dTpw"),
+        flush(401, "token").header("host", "rebound.example"),
+        flush(403, "another origin").header("origin", "http://elsewhere.example"),
+        flush(403, "another origin").header("sec-fetch-site", "cross-site"),
+        row("POST", "/-/reload", 403, Text, "another origin").header("origin", "null"),
+    ]
+}
+
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+fn message_of(answer: &Answer, shape: Shape) -> String {
+    match shape {
+        Text => answer.body.clone(),
+        Plain => answer.json()["error"].as_str().unwrap_or_else(|| panic!("{}", answer.body)).to_owned(),
+        NoEtl => {
+            let detail = &answer.json()["detail"];
+            assert!(detail.is_string() || detail.is_array(), "{}", answer.body);
+            answer.body.clone()
+        }
+        Prometheus => {
+            let body = answer.json();
+            assert!(body["status"] == "error" && body["errorType"].is_string(), "{body}");
+            body["error"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+        }
+    }
+}
+
+#[test]
+fn each_bad_input_is_refused_as_its_dialect_does() {
+    let server = Server::with(&[
+        ("ingest.max_body_bytes", "100000"),
+        ("ingest.max_decoded_bytes", "200000"),
+        ("query.max_body_bytes", "50000"),
+    ]);
+    let rows: Vec<Row> =
+        [reports(), noetl(), remote_writes(), expressions(), index(), administration()].into_iter().flatten().collect();
+    assert!(rows.len() >= 100, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let headers: Vec<(&str, &str)> = row.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let path = row.path.replace('[', "%5B").replace(']', "%5D").replace('{', "%7B").replace('}', "%7D");
+        let answer = server.send(row.method, &path, &headers, &row.body);
+        let fits = std::panic::catch_unwind(|| {
+            answer.status == row.status && message_of(&answer, row.shape).contains(row.message)
+        });
+        if !fits.unwrap_or(false) {
+            let beginning: String = answer.body.chars().take(200).collect();
+            let sent = String::from_utf8_lossy(&row.body[..row.body.len().min(120)]).into_owned();
+            wrong.push(format!(
+                "{} {} {sent}\n    want {} {:?} {:?}\n    got  {} {beginning}",
+                row.method, row.path, row.status, row.shape, row.message, answer.status
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    still_works(&server);
+}
+
+/// Bytes that are no HTTP, headers without end, bodies that are announced and never come.
+#[test]
+fn connections_that_misbehave_are_closed() {
+    let server = Server::with(&[("http.header_timeout", "300ms"), ("http.body_timeout", "300ms")]);
+    let address = server.url("").replace("http://", "");
+    let endless =
+        format!("GET /-/healthy HTTP/1.1\r\nHost: x\r\n{}", "x-filler: yyyyyyyyyyyyyyyyyyyy\r\n".repeat(50_000));
+    for (bytes, status) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"[..], Some("400")),
+        (b"GET / HTTP/9.9\r\n\r\n", Some("400")),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", Some("400")),
+        (endless.as_bytes(), Some("431")),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n", None),
+        (b"POST /api/metrics/report HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", Some("408")),
+        (b"POST /api/metrics/report HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", Some("413")),
+    ] {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        // The server may close before everything is sent.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.take(4096).read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        let line = answer.lines().next().unwrap_or_default();
+        match status {
+            Some(status) => assert!(line.contains(status), "{:?}: {answer:?}", &bytes[..bytes.len().min(60)]),
+            None => assert!(!line.contains("200"), "{line}"),
+        }
+    }
+    still_works(&server);
+}
+
+/// What was accepted is there, and more is accepted.
+fn still_works(server: &Server) {
+    assert_eq!(server.get("/-/ready").status, 200);
+    let good = server.send("POST", "/api/metrics/report", &[("content-type", JSON)], report("").as_bytes());
+    assert_eq!(good.status, 200, "{}", good.body);
+    let found = server.get("/api/v1/query?query=m").json();
+    assert_eq!(found["data"]["result"][0]["value"][1], "1", "{found}");
+}
