@@ -1,7 +1,7 @@
 //! Prometheus's text formats, read and written: text 0.0.4 (and 1.0.0, which adds quoted names), OpenMetrics 1.0.
 //!
 //! [`Parser`] pulls entries out of a scrape without allocating; [`parse_labels`] reads a line's labels only when
-//! somebody needs them. [`group`] makes families of flat samples, [`encode`] writes them.
+//! somebody needs them. [`group()`] makes families of flat samples, [`encode`] writes them.
 
 mod escape;
 mod family;

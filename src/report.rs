@@ -1,6 +1,6 @@
 //! Metric reports of the NoETL dialect: from the bytes of a body to a committed batch.
 //!
-//! [`decode`] checks syntax and the outermost shape, [`check`] one metric at a time, [`Reporter`] turns samples into
+//! [`decode()`] checks syntax and the outermost shape, [`check`] one metric at a time, [`Reporter`] turns samples into
 //! series of the database. Who may report, and under which id, is decided by the HTTP edge and the catalog.
 
 mod decode;

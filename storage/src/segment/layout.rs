@@ -38,7 +38,7 @@
 //! the union of two sets of pairs: its own (the metric's name and what tells series of one target apart) and one that
 //! is shared with other series (the target). Ids in a set rise, which is label order.
 //!
-//! A **column** of times or values with at most [`BLOCK_SAMPLES_MAX`] samples is one block (`codec.rs`,
+//! A **column** of times or values with at most [`crate::codec::BLOCK_SAMPLES_MAX`] samples is one block (`codec.rs`,
 //! `codec/timestamps.rs`). A longer one begins with a stream of the lengths of its blocks in bytes, for times followed
 //! by a stream of the first time of each block; then the blocks, all but the last full. Series with equal times refer
 //! to the same column of times; a column may be empty. Kinds 32 and up are for native histograms and exemplars.
