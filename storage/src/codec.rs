@@ -7,9 +7,12 @@
 //! # Bytes of a block
 //! One byte: the codec's number in the lower six bits ([`CodecNumber`]), bit 6 zero, bit 7 set if exceptions follow
 //! (their form is in `exceptions.rs`). Then the codec's own bytes, described in its file, up to the end of the block.
-//! The count of values is kept with the timestamps. Numbers are never used again for something else; 6 and 7 are kept
-//! for what needs the data of other series (an equal block elsewhere, the difference from a neighbouring bucket).
+//! The count of values is kept with the timestamps. Numbers are never used again for something else.
+//!
+//! A block may be written beside the block of another series with the same times ([`encode_block_beside`]); if it then
+//! needs it ([`needs_base`]), the values of that block, the base, must be at hand to read it.
 
+mod beside;
 mod constant;
 mod exceptions;
 pub(crate) mod integers;
@@ -73,6 +76,10 @@ pub(crate) enum CodecNumber {
     Ordered = 4,
     /// The bits as they are.
     Raw = 5,
+    /// The values of the base.
+    Equal = 6,
+    /// Integers as differences from those of the base.
+    Difference = 7,
 }
 
 /// A way to write a column of values.
@@ -94,36 +101,56 @@ trait ValueCodec: Sync {
         out: &mut Vec<u8>,
     ) -> bool;
 
-    /// Reads `count` values from exactly these bytes to the end of `out`.
+    /// Reads `count` values from exactly these bytes to the end of `out`; `base` is as long or empty.
     ///
     /// # Errors
     /// [`FormatError`] if the bytes are not a column of that many values.
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError>;
+    fn decode(
+        &self,
+        cursor: &mut Cursor<'_>,
+        count: usize,
+        base: &[f64],
+        out: &mut Vec<f64>,
+    ) -> Result<(), FormatError>;
 }
 
 /// All codecs, in the order in which they are tried.
-static CODECS: &[&dyn ValueCodec] =
-    &[&constant::Constant, &scaled::Integer, &scaled::Scaled, &ordered::Ordered, &raw::Raw];
+static CODECS: &[&dyn ValueCodec] = &[
+    &constant::Constant,
+    &beside::Equal,
+    &beside::Difference,
+    &scaled::Integer,
+    &scaled::Scaled,
+    &ordered::Ordered,
+    &raw::Raw,
+];
 
 /// A column to encode, and what is known about it.
 struct Column<'a> {
     values: &'a [f64],
+    /// As many values of another series at the same times, or none.
+    base: &'a [f64],
     /// Places of values that only the bits can tell from others: NaNs, infinities and −0. Rising.
     specials: Vec<usize>,
 }
 
 impl<'a> Column<'a> {
-    fn new(values: &'a [f64]) -> Self {
+    fn new(values: &'a [f64], base: &'a [f64]) -> Self {
         let special = |v: &f64| !v.is_finite() || (*v == 0.0 && v.is_sign_negative());
         let specials = values.iter().enumerate().filter(|(_, v)| special(v)).map(|(i, _)| i).collect();
-        Column { values, specials }
+        Column { values, base, specials }
     }
 }
 
 /// Appends the bytes of a block in the smallest form.
 pub(crate) fn encode_block(values: &[f64], preference: Preference, out: &mut Vec<u8>) {
+    encode_block_beside(values, &[], preference, out);
+}
+
+/// Appends the bytes of a block in the smallest form, which may be one that refers to the base.
+pub(crate) fn encode_block_beside(values: &[f64], base: &[f64], preference: Preference, out: &mut Vec<u8>) {
     debug_assert!(values.len() <= BLOCK_SAMPLES_MAX, "a block has a bound");
-    let column = Column::new(values);
+    let column = Column::new(values, if base.len() == values.len() { base } else { &[] });
     let start = out.len();
     let mut best: Option<usize> = None;
     for codec in CODECS {
@@ -149,6 +176,8 @@ pub(crate) fn encode_block(values: &[f64], preference: Preference, out: &mut Vec
 fn worth_trying(codec: CodecNumber, best_bytes: usize, count: usize) -> bool {
     match codec {
         CodecNumber::Constant => true,
+        // An equal block has one byte.
+        CodecNumber::Equal | CodecNumber::Difference => best_bytes > 1,
         // A constant has at most nine bytes; integers are scaled by 1 already.
         CodecNumber::Integer => best_bytes > count.min(9),
         CodecNumber::Scaled | CodecNumber::Ordered => best_bytes > NOISY_BYTES * count,
@@ -174,11 +203,30 @@ fn encode_with(codec: &dyn ValueCodec, column: &Column<'_>, preference: Preferen
     true
 }
 
-/// Reads the `count` values of a block to the end of `out`.
+/// Whether the bytes are a block that can be read only beside its base.
+pub(crate) fn needs_base(bytes: &[u8]) -> bool {
+    const NUMBERS: [u8; 2] = [CodecNumber::Equal as u8, CodecNumber::Difference as u8];
+    bytes.first().is_some_and(|first| NUMBERS.contains(&(first & NUMBER_MASK)))
+}
+
+/// Reads the `count` values of a block that needs no base to the end of `out`.
 ///
 /// # Errors
 /// [`FormatError`] if the bytes are not a block of that many values; `out` may have some of them then.
 pub(crate) fn decode_block(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    decode_block_beside(bytes, count, &[], out)
+}
+
+/// Reads the `count` values of a block to the end of `out`; `base` has the values it was written beside.
+///
+/// # Errors
+/// As [`decode_block`]; also if the base is needed and has not as many values.
+pub(crate) fn decode_block_beside(
+    bytes: &[u8],
+    count: usize,
+    base: &[f64],
+    out: &mut Vec<f64>,
+) -> Result<(), FormatError> {
     if count > BLOCK_SAMPLES_MAX {
         return Err(FormatError::new("a block with too many samples"));
     }
@@ -192,7 +240,7 @@ pub(crate) fn decode_block(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Re
     out.reserve(count);
     let start = out.len();
     let exceptions = if first & FLAG_EXCEPTIONS == 0 { Vec::new() } else { exceptions::read(&mut cursor, count)? };
-    codec.decode(&mut cursor, count, out)?;
+    codec.decode(&mut cursor, count, base, out)?;
     cursor.finish()?;
     let values = out.get_mut(start..).unwrap_or_default();
     if values.len() != count {

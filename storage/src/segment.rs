@@ -3,6 +3,7 @@
 //! [`SegmentWriter`] takes series in label order and writes as it goes; [`Segment`] opens a file in a few reads, whatever
 //! its size, and decodes only what is asked for. `segment/layout.rs` is the specification of the bytes.
 
+mod families;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod forge;
 mod frames;

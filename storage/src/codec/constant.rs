@@ -34,7 +34,7 @@ impl ValueCodec for Constant {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
         let bytes = cursor.take(cursor.rest().len())?;
         let bits = high_bytes(bytes).ok_or_else(|| cursor.error("a constant with too many bytes"))?;
         out.resize(out.len() + count, f64::from_bits(bits));

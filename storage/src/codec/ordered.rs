@@ -36,7 +36,7 @@ impl ValueCodec for Ordered {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
         integers::decode_with(cursor, count, |row| {
             out.extend(row.iter().map(|n| f64::from_bits(turn(*n).cast_unsigned())));
             Ok(())

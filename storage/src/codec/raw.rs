@@ -15,7 +15,7 @@ impl ValueCodec for Raw {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
         for _ in 0..count {
             out.push(cursor.f64()?);
         }

@@ -58,7 +58,7 @@ impl ValueCodec for Integer {
         exceptions: &mut Vec<usize>,
         out: &mut Vec<u8>,
     ) -> bool {
-        let probes = Probes::new(column);
+        let probes = Probes::new(column.values);
         let fits = probes.iter().filter(|v| whole(*v).is_some()).count();
         if fits * 2 < probes.count() {
             return false;
@@ -69,7 +69,7 @@ impl ValueCodec for Integer {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
         integers::decode_with(cursor, count, |row| {
             out.extend(row.iter().map(|n| *n as f64));
             Ok(())
@@ -89,14 +89,16 @@ impl ValueCodec for Scaled {
         exceptions: &mut Vec<usize>,
         out: &mut Vec<u8>,
     ) -> bool {
-        let Some((scale, mut numbers)) = Probes::new(column).scale(column.values, exceptions) else { return false };
+        let Some((scale, mut numbers)) = Probes::new(column.values).scale(column.values, exceptions) else {
+            return false;
+        };
         out.put_u8(scale);
         fill(&mut numbers, exceptions);
         integers::encode(&numbers, preference, out);
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
+    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
         let scale = cursor.u8()?;
         match scale {
             1..=15 => decode_as(cursor, count, out, by_power(scale, |n, p| n / p)),
@@ -152,7 +154,11 @@ pub(super) fn fill(numbers: &mut [i64], places: &[usize]) {
 }
 
 /// The integers behind all values; places without one go to `exceptions`. None if those are too many.
-fn convert(values: &[f64], exceptions: &mut Vec<usize>, number: impl Fn(f64) -> Option<i64>) -> Option<Vec<i64>> {
+pub(super) fn convert(
+    values: &[f64],
+    exceptions: &mut Vec<usize>,
+    number: impl Fn(f64) -> Option<i64>,
+) -> Option<Vec<i64>> {
     exceptions.clear();
     let mut numbers = Vec::with_capacity(values.len());
     for (i, value) in values.iter().enumerate() {
@@ -169,7 +175,7 @@ fn convert(values: &[f64], exceptions: &mut Vec<usize>, number: impl Fn(f64) -> 
 
 /// The integer that is exactly this float.
 #[inline]
-fn whole(value: f64) -> Option<i64> {
+pub(super) fn whole(value: f64) -> Option<i64> {
     let number = value as i64;
     ((number as f64).to_bits() == value.to_bits() && number != i64::MAX).then_some(number)
 }
@@ -220,10 +226,10 @@ fn refined(values: &[f64], scale: u8, exceptions: &mut Vec<usize>) -> Option<(u8
 struct Probes([f64; PROBES], usize);
 
 impl Probes {
-    fn new(column: &Column<'_>) -> Self {
+    fn new(values: &[f64]) -> Self {
         let mut probes = [0.0; PROBES];
-        let step = column.values.len().div_ceil(PROBES).max(1);
-        let plain = column.values.iter().step_by(step).filter(|v| v.is_finite() && v.to_bits() << 1 != 0);
+        let step = values.len().div_ceil(PROBES).max(1);
+        let plain = values.iter().step_by(step).filter(|v| v.is_finite() && v.to_bits() << 1 != 0);
         let mut count = 0;
         for (probe, value) in probes.iter_mut().zip(plain) {
             *probe = *value;
@@ -283,8 +289,7 @@ mod tests {
 
     fn scale_of(values: &[f64]) -> Option<u8> {
         let mut exceptions = Vec::new();
-        let column = Column::new(values);
-        Probes::new(&column).scale(values, &mut exceptions).map(|(scale, _)| scale)
+        Probes::new(values).scale(values, &mut exceptions).map(|(scale, _)| scale)
     }
 
     #[test]
@@ -305,8 +310,7 @@ mod tests {
         values[9] = f64::NAN;
         values[0] = -0.0;
         let mut exceptions = Vec::new();
-        let column = Column::new(&values);
-        let (_, numbers) = Probes::new(&column).scale(&values, &mut exceptions).unwrap();
+        let (_, numbers) = Probes::new(&values).scale(&values, &mut exceptions).unwrap();
         assert!(exceptions.starts_with(&[0, 7, 9]) && exceptions.len() == 3, "{exceptions:?}");
         assert_eq!(numbers.len(), 256);
     }

@@ -9,13 +9,13 @@ use super::SegmentInfo;
 use super::frames::FrameReader;
 use super::labels::LabelSets;
 use super::layout::{
-    ColumnHead, FLAG_NEEDED, Footer, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow, Summary,
-    TIMES_PER_PAGE, TRAILER_BYTES, TimesPage, TimesRow, VERSION, block_count, block_samples, decode_metadata,
+    BASES_MAX, ColumnHead, FLAG_NEEDED, Footer, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow,
+    Summary, TIMES_PER_PAGE, TRAILER_BYTES, TimesPage, TimesRow, VERSION, block_count, block_samples, decode_metadata,
     read_header, read_trailer,
 };
 use super::paged::Paged;
 use super::statistics::{BlockStatistics, RECORD_BYTES};
-use crate::codec::{decode_block, timestamps};
+use crate::codec::{decode_block_beside, needs_base, timestamps};
 use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, checksum};
 use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
@@ -152,7 +152,8 @@ impl Segment {
                 continue;
             }
             let bytes = values_head.block(&values, block).map_err(corrupt_values)?;
-            decode_block(bytes, samples, &mut out.values).map_err(corrupt_values)?;
+            let base = if needs_base(bytes) { self.base_block(ordinal, &row, block, samples, 1)? } else { Vec::new() };
+            decode_block_beside(bytes, samples, &base, &mut out.values).map_err(corrupt_values)?;
             cut(&mut out.timestamps_ms, samples, skip, keep);
             cut(&mut out.values, samples, skip, keep);
         }
@@ -213,6 +214,35 @@ impl Segment {
     /// Verifies the checksums of the whole file, whatever was verified before; gives what is wrong.
     pub(crate) fn verify(&self) -> Vec<StorageError> {
         self.frames.verify_all()
+    }
+
+    /// The values of the block that a block of this series is written beside, which is the `depth`th in a row.
+    fn base_block(
+        &self,
+        ordinal: u32,
+        row: &SeriesRow,
+        block: usize,
+        samples: usize,
+        depth: u32,
+    ) -> Result<Vec<f64>, StorageError> {
+        let corrupt = |row: &SeriesRow, e: FormatError| self.corrupt(self.data.offset + row.values_offset, &e);
+        let base = ordinal.checked_sub(row.base_distance).filter(|base| *base < ordinal && depth <= BASES_MAX);
+        let Some(base) = base else {
+            return Err(corrupt(row, FormatError::new("a block has no base, or too many in a row")));
+        };
+        let base_row = self.series_row(base)?;
+        if base_row.times != row.times {
+            return Err(corrupt(row, FormatError::new("the base of a block has other times")));
+        }
+        let count = self.times_row(row.times)?.count as usize;
+        let column = self.data(base_row.values_offset, base_row.values_bytes)?;
+        let head = ColumnHead::decode(&column, count, false).map_err(|e| corrupt(&base_row, e))?;
+        let bytes = head.block(&column, block).map_err(|e| corrupt(&base_row, e))?;
+        let beside =
+            if needs_base(bytes) { self.base_block(base, &base_row, block, samples, depth + 1)? } else { Vec::new() };
+        let mut values = Vec::new();
+        decode_block_beside(bytes, samples, &beside, &mut values).map_err(|e| corrupt(&base_row, e))?;
+        Ok(values)
     }
 
     pub(super) fn series_row(&self, ordinal: u32) -> Result<SeriesRow, StorageError> {

@@ -268,8 +268,86 @@ fn everything(segment: &Segment) -> Result<String, StorageError> {
 
 fn small() -> Plain {
     let mut plain = fleet(2, 6);
+    plain.extend(histograms(&["1", "2", "5", "+Inf"], 20));
     plain.insert(labels(&[("__name__", "long")]), samples((0..600).map(|i| START_MS + i * 1000), |i| i as f64));
     plain
+}
+
+/// Histograms of three targets: a label after the bound comes between buckets, counts are the last bucket, and one
+/// target has other times for half of its buckets.
+fn histograms(bounds: &[&str], count: usize) -> Plain {
+    let mut plain = Plain::new();
+    for (t, target) in ["a", "b", "c"].into_iter().enumerate() {
+        let mut total = vec![0.0; count];
+        for (b, le) in bounds.iter().enumerate() {
+            let mut sum = 0.0;
+            for (i, total) in total.iter_mut().enumerate() {
+                sum += f64::from(((i * 64 + b * 4 + t) as u32).wrapping_mul(2_654_435_761) >> 28);
+                *total += sum;
+            }
+            let shift = i64::from(t == 2 && b % 2 == 0);
+            let of = |i: usize| if i + 1 == count { stale_nan() } else { total[i] };
+            let times = || (0..count).map(|i| START_MS + i as i64 * 15_000 + shift);
+            plain.insert(labels(&[("__name__", "wait_bucket"), ("le", le), ("target", target)]), samples(times(), of));
+            plain.insert(labels(&[("__name__", "wait_count"), ("target", target)]), samples(times(), of));
+        }
+    }
+    plain
+}
+
+const BOUNDS: [&str; 14] =
+    ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "25", "50", "+Inf"];
+
+#[test]
+fn histograms_are_written_beside_their_neighbours() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    for count in [1, 30, 2048, 5000] {
+        let plain = histograms(&BOUNDS, count);
+        disk.remove(path).unwrap();
+        write(&disk, path, &plain);
+        let segment = Segment::open(&disk, path).unwrap();
+        check(&segment, &plain);
+        let row = |l: &[(&str, &str)]| segment.series_row(segment.ordinal_of(&labels(l)).unwrap().unwrap()).unwrap();
+        if count > 1000 {
+            let counts = row(&[("__name__", "wait_count"), ("target", "a")]);
+            assert!(counts.base_distance > 0 && counts.values_bytes < 20, "{counts:?}");
+            let bases = (0..segment.len()).filter(|o| segment.series_row(*o).unwrap().base_distance > 0).count();
+            assert!((25..=42).contains(&bases), "{bases} series have bases");
+        }
+        // A range that begins in a later block.
+        let range = TimeRange { start_ms: START_MS + 2100 * 15_000, end_ms: START_MS + 2200 * 15_000 };
+        for (ordinal, samples) in (0..).zip(plain.values()) {
+            let mut out = SampleColumns::default();
+            segment.read(ordinal, range, &mut out).unwrap();
+            let want: Vec<f64> = samples
+                .timestamps_ms
+                .iter()
+                .zip(&samples.values)
+                .filter(|(t, _)| (range.start_ms..=range.end_ms).contains(*t))
+                .map(|(_, v)| *v)
+                .collect();
+            assert!(out.values.iter().map(|v| v.to_bits()).eq(want.iter().map(|v| v.to_bits())));
+        }
+    }
+}
+
+/// As many in a row as may be, and never one more.
+#[test]
+fn rows_of_bases_are_bounded() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    write(&disk, path, &histograms(&BOUNDS, 2048));
+    let segment = Segment::open(&disk, path).unwrap();
+    let depth = |mut ordinal: u32| {
+        let mut depth = 0;
+        while segment.series_row(ordinal).unwrap().base_distance > 0 {
+            ordinal -= segment.series_row(ordinal).unwrap().base_distance;
+            depth += 1;
+        }
+        depth
+    };
+    assert_eq!((0..segment.len()).map(depth).max(), Some(layout::BASES_MAX));
 }
 
 /// Segments of each version stay readable: this one was written by the first release.
@@ -392,6 +470,15 @@ proptest! {
         let got: Vec<u32> = segment.select(&Scope::default(), &matchers).unwrap().iter().collect();
         prop_assert_eq!(got, naive(&plain, &Scope::default(), &matchers));
     }
+}
+
+/// Writes the fixture anew: only while no release has written this version.
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_the_fixture() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/segment_v1/fleet.seg"));
+    RealDisk::pread().remove(path).unwrap();
+    write(&RealDisk::pread(), path, &fleet(3, 2200));
 }
 
 /// Damages the content of a segment and makes its checksums right again.

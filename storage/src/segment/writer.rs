@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use model::{Labels, Metadata, SampleColumns, TimeRange};
 
+use super::families::Families;
 use super::frames::FrameWriter;
 use super::layout::{
     ColumnHead, FLAG_NEEDED, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow, Summary,
@@ -16,7 +17,7 @@ use super::sets::SplitRows;
 use super::statistics::{BlockStatistics, SAMPLES_MIN};
 use super::times::TimesColumns;
 use super::{SegmentInfo, SegmentMeta};
-use crate::codec::{BLOCK_SAMPLES_MAX, Preference, encode_block};
+use crate::codec::{BLOCK_SAMPLES_MAX, Preference, encode_block_beside, needs_base};
 use crate::error::StorageError;
 use crate::format::Put;
 use crate::index::symbols::SET_PAIRS_MAX;
@@ -34,6 +35,7 @@ pub(crate) struct SegmentWriter {
     before: Option<Labels>,
     labels: LabelRows,
     times: TimesColumns,
+    families: Families,
     statistics: Vec<u8>,
     statistics_count: u64,
     page: Vec<SeriesRow>,
@@ -62,6 +64,7 @@ impl SegmentWriter {
             before: None,
             labels: LabelRows::default(),
             times: TimesColumns::default(),
+            families: Families::default(),
             statistics: Vec::new(),
             statistics_count: 0,
             page: Vec::with_capacity(SERIES_PER_PAGE),
@@ -105,10 +108,18 @@ impl SegmentWriter {
             self.file.append(&column)?;
         }
         let (values_offset, statistics_first) = (self.data_offset(), self.statistics_count);
-        let values_bytes = self.append_values(&samples.values)?;
+        let (values_bytes, base_distance) = self.append_values(labels, &samples.values, times)?;
         let statistics_count = (self.statistics_count - statistics_first) as u32;
-        let row =
-            SeriesRow { times, values_offset, values_bytes, statistics_first, statistics_count, own: 0, shared: 0 };
+        let row = SeriesRow {
+            times,
+            base_distance,
+            values_offset,
+            values_bytes,
+            statistics_first,
+            statistics_count,
+            own: 0,
+            shared: 0,
+        };
         self.page.push(row);
         if self.page.len() == SERIES_PER_PAGE {
             self.end_page();
@@ -143,24 +154,37 @@ impl SegmentWriter {
         self.file.position() - HEADER_BYTES
     }
 
-    /// Appends a column of values and its statistics; gives its length in bytes.
-    fn append_values(&mut self, values: &[f64]) -> Result<u32, StorageError> {
+    /// Appends a column of values and its statistics; gives its length in bytes and the distance to its base.
+    fn append_values(&mut self, labels: &Labels, values: &[f64], times: u32) -> Result<(u32, u32), StorageError> {
+        let ordinal = self.labels.len() - 1;
+        let place = self.families.place(labels, times, ordinal, values.len());
+        let base = place.as_ref().and_then(|place| self.families.base_of(place));
+        let base_values = base.as_ref().map_or(&[][..], |base| &base.values);
         self.column.clear();
         let mut lengths = Vec::new();
-        for block in values.chunks(BLOCK_SAMPLES_MAX) {
+        let mut is_beside = false;
+        for (i, block) in values.chunks(BLOCK_SAMPLES_MAX).enumerate() {
             let start = self.column.len();
-            encode_block(block, Preference::Balanced, &mut self.column);
+            let beside = base_values.chunks(BLOCK_SAMPLES_MAX).nth(i).unwrap_or_default();
+            encode_block_beside(block, beside, Preference::Balanced, &mut self.column);
+            is_beside |= needs_base(&self.column[start..]);
             lengths.push((self.column.len() - start) as i64);
             if block.len() >= SAMPLES_MIN {
                 BlockStatistics::of(block).encode(&mut self.statistics);
                 self.statistics_count += 1;
             }
         }
-        let mut head = Vec::new();
-        ColumnHead::encode(&lengths, None, &mut head);
-        self.file.append(&head)?;
-        self.file.append(&self.column)?;
-        u32::try_from(head.len() + self.column.len()).map_err(|_| self.refuse("a series has too many samples"))
+        let mut column = Vec::new();
+        ColumnHead::encode(&lengths, None, &mut column);
+        column.extend_from_slice(&self.column);
+        self.file.append(&column)?;
+        let bytes = u32::try_from(column.len()).map_err(|_| self.refuse("a series has too many samples"))?;
+        let base = base.filter(|_| is_beside);
+        let distance = base.as_ref().map_or(0, |base| ordinal - base.ordinal);
+        if let Some(place) = place {
+            self.families.keep(place, base.as_ref(), column);
+        }
+        Ok((bytes, distance))
     }
 
     fn end_page(&mut self) {

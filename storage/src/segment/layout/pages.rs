@@ -17,6 +17,8 @@ pub(in crate::segment) struct SeriesRow {
     pub(in crate::segment) shared: u32,
     /// Its column of times.
     pub(in crate::segment) times: u32,
+    /// How many ordinals before it the series is whose blocks some of its blocks are written beside; 0 if none.
+    pub(in crate::segment) base_distance: u32,
     /// Offset of its column of values in the data section.
     pub(in crate::segment) values_offset: u64,
     /// Bytes of its column of values.
@@ -31,7 +33,7 @@ pub(in crate::segment) struct SeriesRow {
 ///
 /// Bytes: a stream of own sets, a stream of shared sets, then the part that [`SeriesPage::encode_places`] writes: where
 /// the first series' data begins (varint), index of its first statistics record (varint), and streams of: the column of
-/// times, bytes between the end of the values before and the start of these (a column of times that was new), bytes of
+/// times, distances to bases, bytes between the end of the values before and the start of these (a column of times that was new), bytes of
 /// the values, number of statistics records.
 #[derive(Debug, Default)]
 pub(in crate::segment) struct SeriesPage {
@@ -57,6 +59,7 @@ impl SeriesPage {
             end = row.values_offset + u64::from(row.values_bytes);
         }
         integers::encode(&column(|row| row.times), Preference::Speed, out);
+        integers::encode(&column(|row| row.base_distance), Preference::Speed, out);
         integers::encode(&skipped, Preference::Speed, out);
         integers::encode(&column(|row| row.values_bytes), Preference::Speed, out);
         integers::encode(&column(|row| row.statistics_count), Preference::Speed, out);
@@ -70,6 +73,7 @@ impl SeriesPage {
         decode_column(&mut cursor, &mut rows, |row, value| row.shared = value)?;
         let (mut end, mut statistics) = (cursor.varint()?, cursor.varint()?);
         decode_column(&mut cursor, &mut rows, |row, value| row.times = value)?;
+        decode_column(&mut cursor, &mut rows, |row, value| row.base_distance = value)?;
         decode_column(&mut cursor, &mut rows, |row, value| row.values_offset = u64::from(value))?;
         decode_column(&mut cursor, &mut rows, |row, value| row.values_bytes = value)?;
         decode_column(&mut cursor, &mut rows, |row, value| row.statistics_count = value)?;
