@@ -3,6 +3,7 @@
 //! [`SegmentWriter`] takes series in label order and writes as it goes; [`Segment`] opens a file in a few reads, whatever
 //! its size, and decodes only what is asked for. `segment/layout.rs` is the specification of the bytes.
 
+mod damage;
 mod families;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod forge;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 
 use model::TimeRange;
 
+pub(crate) use damage::{Damage, DamagedSeries};
 pub(crate) use reader::Segment;
 pub(crate) use statistics::BlockStatistics;
 pub(crate) use writer::SegmentWriter;

@@ -153,14 +153,14 @@ impl FrameReader {
         Ok(())
     }
 
-    /// Verifies every frame anew and gives the errors found.
-    pub(super) fn verify_all(&self) -> Vec<StorageError> {
+    /// Verifies every frame anew; gives the offsets of the bad ones, rising, and the errors found.
+    pub(super) fn verify_all(&self) -> Vec<(u64, StorageError)> {
         let mut errors = Vec::new();
         for first in 0..self.checksums.len() as u64 {
             let offset = first * FRAME_BYTES as u64;
             let len = (self.end - offset).min(FRAME_BYTES as u64) as usize;
             let checked = self.region.read(offset, len).and_then(|bytes| self.verify_frames(first, &bytes, false));
-            errors.extend(checked.err());
+            errors.extend(checked.err().map(|error| (offset, error)));
         }
         errors
     }

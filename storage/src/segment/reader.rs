@@ -39,7 +39,7 @@ pub(crate) struct Segment {
     pub(super) frames: FrameReader,
     pub(super) summary: Summary,
     pub(super) names: Vec<Name>,
-    data: Section,
+    pub(super) data: Section,
     pub(super) lists: Section,
     statistics: Section,
     metadata: Section,
@@ -213,7 +213,7 @@ impl Segment {
 
     /// Verifies the checksums of the whole file, whatever was verified before; gives what is wrong.
     pub(crate) fn verify(&self) -> Vec<StorageError> {
-        self.frames.verify_all()
+        self.frames.verify_all().into_iter().map(|(_, error)| error).collect()
     }
 
     /// The values of the block that a block of this series is written beside, which is the `depth`th in a row.
@@ -249,7 +249,7 @@ impl Segment {
         self.series.get(&self.frames, ordinal, SeriesPage::decode, |page, i| page.rows.get(i).copied())
     }
 
-    fn times_row(&self, number: u32) -> Result<TimesRow, StorageError> {
+    pub(super) fn times_row(&self, number: u32) -> Result<TimesRow, StorageError> {
         self.times.get(&self.frames, number, TimesPage::decode, |page, i| page.rows.get(i).copied())
     }
 

@@ -382,6 +382,48 @@ fn damage_is_found_when_it_is_read_and_by_verify() {
     let read = |ordinal| segment.read(ordinal, TimeRange::ALL, &mut SampleColumns::default());
     let lost = (0..segment.len()).filter(|ordinal| read(*ordinal).is_err()).count();
     assert!((1..=40).contains(&lost), "{lost} of {} series are lost, the others are served", segment.len());
+    // What verification names is what cannot be read.
+    let damage = segment.damage();
+    assert_eq!(damage.errors.len(), 1);
+    let unread: Vec<u32> = (0..segment.len()).filter(|ordinal| read(*ordinal).is_err()).collect();
+    assert_eq!(damage.series.iter().map(|s| s.ordinal).collect::<Vec<_>>(), unread);
+    assert!(damage.series.iter().all(|s| Ok(s.range) == segment.time_range(s.ordinal).map_err(|_| ())));
+}
+
+/// Wherever one byte of the frames is wrong, every series that cannot be read is named with its times.
+#[test]
+fn damage_anywhere_names_the_series_it_touches() {
+    let disk = FakeDisk::default();
+    let path = Path::new("/db/1.seg");
+    let plain = histograms(&BOUNDS, 5000);
+    let info = write(&disk, path, &plain);
+    let good = disk.bytes(path).unwrap();
+    assert!(Segment::open(&disk, path).unwrap().damage().series.is_empty());
+    let (mut opened, mut some) = (0, 0);
+    for frame in 0..good.len() / frames::FRAME_BYTES {
+        let mut bytes = good.clone();
+        bytes[frame * frames::FRAME_BYTES + 99] ^= 1;
+        disk.damage(path, bytes);
+        let Ok(segment) = Segment::open(&disk, path) else { continue };
+        opened += 1;
+        let damage = segment.damage();
+        assert!(!damage.errors.is_empty());
+        let named: Vec<u32> = damage.series.iter().map(|s| s.ordinal).collect();
+        some += usize::from(!named.is_empty() && named.len() < plain.len());
+        for (ordinal, samples) in (0..).zip(plain.values()) {
+            let mut out = SampleColumns::default();
+            let is_read = segment.read(ordinal, TimeRange::ALL, &mut out).is_ok();
+            assert!(is_read || named.contains(&ordinal), "frame {frame}: series {ordinal} is not named");
+            assert!(!is_read || bits(&out) == bits(samples));
+        }
+        assert!(
+            damage
+                .series
+                .iter()
+                .all(|s| s.range.start_ms >= info.range.start_ms && s.range.end_ms <= info.range.end_ms)
+        );
+    }
+    assert!(opened > 3 && some > 0, "{opened} opened, {some} touch some series");
 }
 
 /// What a series costs beside its samples, and what samples cost, on data like that of real fleets.

@@ -1,0 +1,67 @@
+//! Says which series and times are touched by damage of a segment file.
+
+use model::TimeRange;
+
+use super::frames::FRAME_BYTES;
+use super::reader::Segment;
+use crate::error::StorageError;
+
+/// A series that cannot be trusted, or not be read, because of damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DamagedSeries {
+    /// Its ordinal. Its labels may be lost as well.
+    pub(crate) ordinal: u32,
+    /// The times of its samples; those of the whole segment if its own are lost.
+    pub(crate) range: TimeRange,
+}
+
+/// What is wrong with a segment file.
+#[derive(Debug, Default)]
+pub(crate) struct Damage {
+    /// What was found, in order of the file.
+    pub(crate) errors: Vec<StorageError>,
+    /// The series it touches, in order. A series is read as a whole, so it is touched as a whole; it is also touched by
+    /// damage of a base. None are touched if the damage is in statistics, postings or metadata only.
+    pub(crate) series: Vec<DamagedSeries>,
+}
+
+impl Segment {
+    /// Verifies the checksums of the whole file, whatever was verified before, and finds the series that are touched.
+    pub(crate) fn damage(&self) -> Damage {
+        let found = self.frames.verify_all();
+        let (frames, errors): (Vec<u64>, Vec<StorageError>) = found.into_iter().unzip();
+        if errors.is_empty() {
+            return Damage::default();
+        }
+        let mut touched = vec![false; self.len() as usize];
+        let mut series = Vec::new();
+        for ordinal in 0..self.len() {
+            let range = self.damaged_range(ordinal, &frames, &touched);
+            if let (Some(range), Some(touched)) = (range, touched.get_mut(ordinal as usize)) {
+                *touched = true;
+                series.push(DamagedSeries { ordinal, range });
+            }
+        }
+        Damage { errors, series }
+    }
+
+    /// The times of a series if damage touches it; `touched` says so of those before it.
+    fn damaged_range(&self, ordinal: u32, frames: &[u64], touched: &[bool]) -> Option<TimeRange> {
+        let whole = Some(self.info().range);
+        let Ok(row) = self.series_row(ordinal) else { return whole };
+        let Ok(times) = self.times_row(row.times) else { return whole };
+        let is_hit = |offset: u64, bytes: u32| {
+            let start = self.data.offset.saturating_add(offset);
+            let end = start.saturating_add(u64::from(bytes));
+            // Frames rise: the first that ends after the start is the only one to ask.
+            let next = frames.partition_point(|frame| frame + FRAME_BYTES as u64 <= start);
+            frames.get(next).is_some_and(|frame| *frame < end)
+        };
+        let base = ordinal.checked_sub(row.base_distance).filter(|_| row.base_distance > 0);
+        let is_touched = is_hit(times.offset, times.bytes)
+            || is_hit(row.values_offset, row.values_bytes)
+            || base.is_some_and(|base| touched.get(base as usize) == Some(&true))
+            || self.labels(ordinal).is_err();
+        is_touched.then_some(TimeRange { start_ms: times.first_ms, end_ms: times.last_ms })
+    }
+}
