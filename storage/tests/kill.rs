@@ -23,6 +23,8 @@ const STEP: &str = "STREAMGAUGE_KILL_STEP";
 const FIRST_BATCH: &str = "STREAMGAUGE_KILL_FIRST";
 const CYCLES: &str = "STREAMGAUGE_KILL_CYCLES";
 
+/// A writer that is not killed by then ends by itself, and fails the test.
+const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: u64 = 3;
 const SERIES: u64 = 40;
 /// Numbers of batches of different cycles and writers are this far apart.
@@ -86,6 +88,11 @@ impl Probe for StopAt {
 fn writer() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let first: u64 = std::env::var(FIRST_BATCH).unwrap().parse().unwrap();
+    std::thread::spawn(|| {
+        std::thread::sleep(PATIENCE);
+        eprintln!("the writer was not killed in time");
+        std::process::exit(3);
+    });
     let name = std::env::var(STEP).unwrap();
     let step = STEPS.into_iter().flatten().find(|step| format!("{step:?}") == name);
     let mut options = options(Path::new(&dir));
@@ -138,7 +145,6 @@ fn kill_one(dir: &Path, first: u64, step: Option<Step>) -> (Vec<u64>, bool) {
         }
         reached |= line.starts_with("at ");
         let is_over = reached || (step.is_none() && started.elapsed() > random && acknowledged.len() > 20);
-        assert!(started.elapsed() < Duration::from_secs(60), "never at {step:?}");
         if is_over {
             child.kill().unwrap();
             break;
@@ -148,7 +154,7 @@ fn kill_one(dir: &Path, first: u64, step: Option<Step>) -> (Vec<u64>, bool) {
     for line in lines.map_while(Result::ok) {
         acknowledged.extend(line.strip_prefix("ok ").and_then(|n| n.parse::<u64>().ok()));
     }
-    child.wait().unwrap();
+    assert_ne!(child.wait().unwrap().code(), Some(3), "never at {step:?}");
     (acknowledged, reached)
 }
 

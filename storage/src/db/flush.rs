@@ -22,13 +22,18 @@ impl Engine {
         self.flush_signal.raise();
     }
 
-    /// Wakes the flusher if the head or the WAL is large enough. Half of the WAL's bound, because it goes on growing
-    /// while the head is written.
+    /// Wakes the flusher if the head or the WAL is large enough.
     pub(crate) fn flush_if_due(&self) {
-        let samples = self.view.read().active.sample_count();
-        if samples >= self.options.head_samples_max || self.wal_files.total_bytes() >= self.options.wal_bytes_max / 2 {
+        if self.is_head_large() {
             self.request_flush();
         }
+    }
+
+    /// True if the head or the WAL is as large as it should become. Half of the WAL's bound, because it goes on growing
+    /// while the head is written.
+    pub(crate) fn is_head_large(&self) -> bool {
+        let samples = self.view.read().active.sample_count();
+        samples >= self.options.head_samples_max || self.wal_files.total_bytes() >= self.options.wal_bytes_max / 2
     }
 
     /// True if the oldest sample in the head is older than it may be.
@@ -59,7 +64,7 @@ impl Engine {
             self.flush_frozen(&frozen, prepared, report)?;
         }
         let is_empty = self.view.read().active.sample_count() == 0;
-        if is_empty && self.wal_files.total_bytes() < self.options.wal_file_bytes {
+        if is_empty && self.wal_files.total_bytes() < self.options.wal_file_bytes.min(self.options.wal_bytes_max / 2) {
             return Ok(());
         }
         let frozen = self.queue.freeze()?;

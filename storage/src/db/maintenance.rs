@@ -31,9 +31,12 @@ pub(crate) fn run_flusher(engine: &Arc<Engine>) {
         }
         engine.look_at_suspects();
         let now = Instant::now();
-        let due = now >= paused_until && (engine.flush_requested.swap(false, Ordering::AcqRel) || engine.is_head_old());
+        // By its size too, without being asked: after a start the WAL may stand at its bound, and then no commit that
+        // would ask gets through.
+        let due =
+            now >= paused_until && (engine.is_flush_requested() || engine.is_head_old() || engine.is_head_large());
         if due && engine.flush().is_err() {
-            engine.flush_requested.store(true, Ordering::Release);
+            engine.request_flush();
             paused_until = now + AFTER_FAILURE;
         }
         if now >= retention_due {
@@ -57,6 +60,10 @@ pub(crate) fn run_compactor(engine: &Arc<Engine>) {
 }
 
 impl Engine {
+    fn is_flush_requested(&self) -> bool {
+        self.flush_requested.swap(false, Ordering::AcqRel)
+    }
+
     /// Below the floor of free space: read-only; above it again: writable.
     pub(crate) fn watch_space(&self) {
         let Ok(space) = self.disk.space(self.layout.root()) else { return };

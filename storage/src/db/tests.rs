@@ -270,6 +270,50 @@ fn background_flushes_keep_the_bounds() {
     expected.check(read_all(&open_with(&disk.crash(7), small()).snapshot()));
 }
 
+/// A process that was killed with its WAL at the bound leaves one at which nothing can be committed until it is flushed.
+#[test]
+fn a_start_with_the_wal_at_its_bound_takes_writes_soon() {
+    let disk = FakeDisk::default();
+    let db = open(&disk);
+    for i in 0..200 {
+        write(&db, &[(0, NOW_MS + i, i as f64)]).unwrap();
+    }
+    drop(db);
+    for limits in [
+        DbOptions { wal_bytes_max: 4000, wal_file_bytes: 1000, ..options() },
+        DbOptions { wal_bytes_max: 4000, ..options() },
+        DbOptions { head_samples_max: 50, ..options() },
+    ] {
+        let db = open_with(&disk.kill(), limits);
+        let patience = std::time::Instant::now();
+        while let Err(error) = write(&db, &[(0, NOW_MS + 999, 1.0)]) {
+            assert!(matches!(error, CommitError::Overloaded { .. }), "{error}");
+            assert!(patience.elapsed() < Duration::from_secs(30), "{error}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(read_all(&db.snapshot()).len(), 201);
+    }
+}
+
+/// Metadata alone fills the WAL too.
+#[test]
+fn a_wal_without_samples_is_bounded_too() {
+    let db = open_with(&FakeDisk::default(), DbOptions { wal_bytes_max: 4000, ..options() });
+    let patience = std::time::Instant::now();
+    for i in 0..300 {
+        loop {
+            let mut batch = db.batch();
+            batch.set_metadata("m", Metadata { help: format!("help {i}"), ..Metadata::default() });
+            match batch.commit() {
+                Ok(_) => break,
+                Err(error) => assert!(patience.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert!(db.stats().wal_bytes < 4200);
+}
+
 #[test]
 fn pending_bytes_are_bounded_at_n_and_n_plus_1() {
     let bytes = 40;
