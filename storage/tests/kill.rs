@@ -30,6 +30,9 @@ const SERIES: u64 = 40;
 /// Numbers of batches of different cycles and writers are this far apart.
 const BATCHES_MAX: u64 = 1_000_000;
 
+/// Longest life of a writer; its test gives up before.
+const WRITER_TIME_MAX: Duration = Duration::from_secs(90);
+
 const STEPS: [Option<Step>; 12] = [
     Some(Step::WalRolled),
     Some(Step::FlushFrozen),
@@ -99,12 +102,14 @@ fn writer() {
     // Not the first time: something must have been written before.
     options.probe = step.map(|step| Arc::new(StopAt { step, left: AtomicU64::new(3 + first % 3) }) as Arc<dyn Probe>);
     let db = Db::open(options, Arc::new(SystemClock)).unwrap();
+    let started = Instant::now();
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let db = &db;
             scope.spawn(move || {
                 let mut n = first + writer * BATCHES_MAX;
-                loop {
+                // Ends by a kill; if whoever should send it is gone, by itself.
+                while started.elapsed() < WRITER_TIME_MAX {
                     let mut batch = db.batch();
                     for (series, timestamp_ms, value) in samples_of(n) {
                         let series = batch.define(None, &labels(series)).unwrap();
