@@ -120,9 +120,10 @@ def document_calls_and_kill():
         check_example(server)
         after = check_registry(server)
         check(before == {k: after.get(k) for k in before}, f"{before} became {after}")
-        own = [line for line in foreign if line.startswith("streamgauge_")]
+        # The host's metrics carry node_exporter's names; everything else that is ours must be clean.
+        own = [line for line in foreign if not line.startswith("node_")]
         check(not own, f"promtool on our own names: {own}")
-        return f"lint: {lint}" if lint else ""
+        return f"{len(lint)} lint lines, all on names that others chose"
 
 
 if __name__ == "__main__":

@@ -264,9 +264,22 @@ fn duplicate_name<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     sorted.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
 }
 
-/// Says what the families of a scrape are.
+/// What the series of [`REPORTS`] say, for people.
+const REPORT_HELP: [&str; REPORTS.len()] = [
+    "1 if the last scrape of the target succeeded, else 0.",
+    "How long the scrape took.",
+    "Samples that the target exposed.",
+    "Samples that were left after relabelling.",
+    "Series that the scrape before did not have.",
+];
+
+/// Says what the families of a scrape are, those about the scrape included.
 fn set_metadata(batch: &mut Batch<'_>, parser: Parser<'_>, help_bytes_max: usize) {
     let mut families: BTreeMap<String, Metadata> = BTreeMap::new();
+    for (name, help) in REPORTS.into_iter().zip(REPORT_HELP) {
+        let metadata = Metadata { metric_type: MetricType::Gauge, help: help.to_owned(), unit: String::new() };
+        families.insert(name.to_owned(), metadata);
+    }
     for entry in parser.flatten() {
         match entry {
             Entry::Help { family, help } => {
