@@ -88,7 +88,7 @@ fn stored(server: &Server) -> Vec<(String, Vec<Sample>)> {
     (0..set.len())
         .map(|i| {
             set.samples(i, TimeRange::ALL, &budget, &mut samples).unwrap();
-            (set.labels(i).to_string(), samples.floats().collect::<Vec<_>>())
+            (set.labels(i).unwrap().to_string(), samples.floats().collect::<Vec<_>>())
         })
         .filter(|(_, samples)| !samples.is_empty())
         .collect()

@@ -15,6 +15,7 @@
 //! | block | the encoded samples of one series in a segment |
 //! | segment | an immutable, mapped file of one time partition |
 //! | head | what is not yet in segments, kept safe by the WAL |
+//! | summary | what a run of consecutive samples amounts to ([`Summary`]) |
 //! | postings | the series that carry one label pair |
 //! | step grid | the evaluation times of a range query ([`Steps`]) |
 
@@ -25,6 +26,7 @@ mod matcher;
 mod metadata;
 mod sample;
 mod source;
+mod summary;
 mod time;
 
 pub use budget::{Budget, BudgetError};
@@ -33,5 +35,6 @@ pub use labels::{LABEL_TEXT_MAX_BYTES, Labels, LabelsBuilder, LabelsError, METRI
 pub use matcher::{MatchOp, Matcher, MatcherError, anchored_regex};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, SampleColumns, is_stale, stale_nan};
-pub use source::{Scope, SeriesSet, SeriesSource, SourceError};
+pub use source::{Scope, SeriesGroups, SeriesSet, SeriesSource, SourceError};
+pub use summary::{Cuts, Pieces, Summary, Want};
 pub use time::{Steps, TimeRange};

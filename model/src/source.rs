@@ -1,9 +1,12 @@
 //! The seam between storage and query: how series are found and read.
 
+use std::collections::HashMap;
+
 use crate::budget::{Budget, BudgetError};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::sample::SampleColumns;
+use crate::summary::{Cuts, Pieces, Want};
 use crate::time::TimeRange;
 
 /// What every read is confined to: a matcher that is added to each selection.
@@ -71,7 +74,7 @@ pub trait SeriesSource: Send + Sync {
         let mut names = std::collections::BTreeSet::new();
         for i in 0..set.len() {
             budget.check()?;
-            for (name, _) in &set.labels(i) {
+            for (name, _) in &set.labels(i)? {
                 if !names.contains(name) {
                     names.insert(name.to_owned());
                 }
@@ -96,7 +99,7 @@ pub trait SeriesSource: Send + Sync {
         let mut values = std::collections::BTreeSet::new();
         for i in 0..set.len() {
             budget.check()?;
-            if let Some(value) = set.labels(i).get(name)
+            if let Some(value) = set.labels(i)?.get(name)
                 && !values.contains(value)
             {
                 values.insert(value.to_owned());
@@ -116,8 +119,26 @@ pub trait SeriesSet: Send + Sync {
         self.len() == 0
     }
 
-    /// Labels of series `i`; `i` is below [`SeriesSet::len`].
-    fn labels(&self, i: usize) -> Labels;
+    /// Labels of series `i`; `i` is below [`SeriesSet::len`]. They may be put together only now, so ask once.
+    ///
+    /// # Errors
+    /// [`SourceError`] if they cannot be read.
+    fn labels(&self, i: usize) -> Result<Labels, SourceError>;
+
+    /// Puts the series into groups by those of their labels whose names `keep` lets pass.
+    ///
+    /// Cheaper than [`SeriesSet::labels`] of each series where a source knows labels by symbols.
+    ///
+    /// # Errors
+    /// [`SourceError`] if labels cannot be read or the budget is used up.
+    fn groups(&self, keep: &dyn Fn(&str) -> bool, budget: &Budget) -> Result<SeriesGroups, SourceError> {
+        let mut groups = SeriesGroups::default();
+        for i in 0..self.len() {
+            budget.check()?;
+            groups.push(self.labels(i)?.filtered(keep));
+        }
+        Ok(groups)
+    }
 
     /// Reads the samples of series `i` in the closed range into `out`, which is cleared first.
     ///
@@ -127,4 +148,65 @@ pub trait SeriesSet: Send + Sync {
     /// # Errors
     /// [`SourceError`] if a block is corrupt or the budget is used up.
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError>;
+
+    /// Reads as [`SeriesSet::samples`], but a run of samples may stand as a [`crate::Summary`] instead.
+    ///
+    /// The contract of an implementer:
+    /// - Samples and summaries together are exactly what `samples` would give: each sample is in one of them, once.
+    ///   A summary lies inside `range`, is not [`Cuts::split`], and no sample that is given lies in its range.
+    /// - Where runs overlap (duplicates, late samples, deletes, retention that cuts a run), what would have to be merged
+    ///   comes as samples: a summary is used only of a run to which nothing else has to be added or taken away.
+    /// - A summary knows all that is in `want`. What is not known (a time of the first sample, say, because the run
+    ///   begins with markers) means samples.
+    /// - Of a series that has native histograms in the range, all comes as samples.
+    /// - If `want` has no need of values, the values of samples other than markers may be 0.
+    /// - Each sample and each summary counts as one in the budget.
+    ///
+    /// A source with buckets of fixed resolutions takes the coarsest whose buckets are not split, and finer ones or
+    /// samples at the edges. Where it has nothing finer for a bucket that is split, a bucket's last sample stands for it.
+    ///
+    /// The default gives samples only.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples`].
+    fn pieces(
+        &self,
+        i: usize,
+        range: TimeRange,
+        want: Want,
+        cuts: &Cuts,
+        budget: &Budget,
+        out: &mut Pieces,
+    ) -> Result<(), SourceError> {
+        let _ = (want, cuts);
+        out.clear();
+        self.samples(i, range, budget, &mut out.samples)
+    }
+}
+
+/// Series by group.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesGroups {
+    /// For each series the place of its group in `labels`.
+    pub group_of: Vec<u32>,
+    /// The labels of each group, each once, in the order in which the groups come up.
+    pub labels: Vec<Labels>,
+    places: HashMap<Labels, u32>,
+}
+
+impl SeriesGroups {
+    /// The place of the group with these labels, made if there is none.
+    pub fn place(&mut self, labels: Labels) -> u32 {
+        let next = self.labels.len() as u32;
+        *self.places.entry(labels).or_insert_with_key(|labels| {
+            self.labels.push(labels.clone());
+            next
+        })
+    }
+
+    /// Adds the next series, which is in the group with these labels.
+    pub fn push(&mut self, labels: Labels) {
+        let place = self.place(labels);
+        self.group_of.push(place);
+    }
 }

@@ -57,8 +57,8 @@ impl SeriesSet for Found<'_> {
         self.series.len()
     }
 
-    fn labels(&self, i: usize) -> Labels {
-        self.series[i].0.clone()
+    fn labels(&self, i: usize) -> Result<Labels, SourceError> {
+        Ok(self.series[i].0.clone())
     }
 
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {

@@ -227,7 +227,7 @@ impl SeriesSource for Snapshot {
             let set = self.select(scope, matchers, range, budget)?;
             for i in 0..set.len() {
                 budget.check()?;
-                names.extend(set.labels(i).iter().map(|(name, _)| name.to_owned()));
+                names.extend(set.labels(i)?.iter().map(|(name, _)| name.to_owned()));
             }
         } else {
             for (_, live) in pinned.overlapping(range) {
@@ -253,7 +253,7 @@ impl SeriesSource for Snapshot {
             let set = self.select(scope, matchers, range, budget)?;
             for i in 0..set.len() {
                 budget.check()?;
-                if let Some(value) = set.labels(i).get(name)
+                if let Some(value) = set.labels(i)?.get(name)
                     && !values.contains(value)
                 {
                     values.insert(value.to_owned());
@@ -311,8 +311,8 @@ impl SeriesSet for Selected {
         self.series.len()
     }
 
-    fn labels(&self, i: usize) -> Labels {
-        self.series.get(i).map_or_else(Labels::empty, |series| series.labels.clone())
+    fn labels(&self, i: usize) -> Result<Labels, SourceError> {
+        Ok(self.series.get(i).map_or_else(Labels::empty, |series| series.labels.clone()))
     }
 
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {

@@ -196,7 +196,7 @@ fn check(db: &Db, acknowledged: &[u64]) {
     assert_eq!(set.len() as u64, SERIES, "each series once");
     let mut samples = SampleColumns::default();
     for i in 0..set.len() {
-        let series: u64 = set.labels(i).get("series").unwrap().parse().unwrap();
+        let series: u64 = set.labels(i).unwrap().get("series").unwrap().parse().unwrap();
         set.samples(i, TimeRange::ALL, &budget, &mut samples).unwrap();
         assert!(samples.timestamps_ms.is_sorted_by(|a, b| a < b), "each time once");
         for sample in samples.floats() {

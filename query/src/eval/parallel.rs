@@ -115,7 +115,7 @@ impl<'q> Evaluator<'q> {
         if scratch.read.is_empty() {
             return Ok(None);
         }
-        let labels = set.labels(i);
+        let labels = set.labels(i)?;
         let made = transform(&labels, scratch)?;
         scratch.account()?;
         made.map(|column| Series::new(labels, column)).transpose()

@@ -74,7 +74,7 @@ impl<'q> Evaluator<'q> {
             }
             points.histograms.extend(read.histograms.into_iter().filter(|(_, h)| !is_stale(h.sum)));
             if !points.is_empty() {
-                let labels = set.labels(i);
+                let labels = set.labels(i)?;
                 let histograms = points.histograms.len() * size_of::<(i64, usize)>();
                 held.add(points.len() * size_of::<(i64, f64)>() + histograms + labels.heap_bytes())?;
                 found.push(SeriesPoints { labels, points });

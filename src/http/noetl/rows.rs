@@ -49,18 +49,23 @@ pub(super) fn rows(
 ) -> Result<Vec<Row>, SourceError> {
     let set = snapshot.select(&Scope::default(), matchers, filter.range, budget)?;
     let mut families = Families::new(&app.db);
-    let series: Vec<usize> = (0..set.len())
-        .filter(|i| {
-            filter.metric_type.is_none_or(|asked| families.of(set.labels(*i).metric_name()).metric_type == asked)
-        })
-        .collect();
+    let mut series = Vec::new();
+    for i in 0..set.len() {
+        let passes = match filter.metric_type {
+            Some(asked) => families.of(set.labels(i)?.metric_name()).metric_type == asked,
+            None => true,
+        };
+        if passes {
+            series.push(i);
+        }
+    }
     let newest_ms = app.clock.now_ms().saturating_add(app.config.ingest_max_future.ms());
     let found = newest(&*set, &series, filter, newest_ms, budget)?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
     let arrivals = arrivals(app, matchers);
-    Ok(found.iter().map(|found| row(app, &mut families, &arrivals, set.labels(found.series), found)).collect())
+    found.iter().map(|found| Ok(row(app, &mut families, &arrivals, set.labels(found.series)?, found))).collect()
 }
 
 /// The newest samples, newest first, at equal times in the order of the series.

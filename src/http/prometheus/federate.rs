@@ -68,7 +68,7 @@ fn read_latest(
         for i in 0..set.len() {
             set.samples(i, range, budget, &mut columns)?;
             let Some(last) = columns.floats().next_back().filter(|sample| !is_stale(sample.value)) else { continue };
-            let labels = set.labels(i);
+            let labels = set.labels(i)?;
             // A line must begin with a name.
             if labels.metric_name().is_empty() {
                 continue;

@@ -28,7 +28,7 @@ pub(super) async fn series(State(app): State<Arc<App>>, parameters: Parameters) 
                 let wanted = asked.limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
                 for i in 0..set.len().min(wanted) {
                     budget.check()?;
-                    all.insert(set.labels(i));
+                    all.insert(set.labels(i)?);
                     asked.check_size(all.len())?;
                 }
             }

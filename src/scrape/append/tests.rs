@@ -58,13 +58,13 @@ impl Store {
         let set = snapshot.select(&Scope::default(), &[any], range, &budget).unwrap();
         let mut out = BTreeMap::new();
         let mut columns = SampleColumns::default();
-        for i in (0..set.len()).filter(|i| wanted(set.labels(*i).metric_name())) {
+        for i in (0..set.len()).filter(|i| wanted(set.labels(*i).unwrap().metric_name())) {
             set.samples(i, range, &budget, &mut columns).unwrap();
             let text = |t: i64, v: f64| {
                 format!("{}={}", (t - NOW_MS) as f64 / 1000.0, if is_stale(v) { "stale".into() } else { v.to_string() })
             };
             let samples: Vec<String> = columns.floats().map(|s| text(s.timestamp_ms, s.value)).collect();
-            let labels = set.labels(i).filtered(|name| name != "job");
+            let labels = set.labels(i).unwrap().filtered(|name| name != "job");
             out.insert(labels.to_string(), samples.join(" "));
         }
         out

@@ -76,10 +76,10 @@ fn read_range(source: &Snapshot, matchers: &[Matcher], range: TimeRange) -> Cont
     let set = source.select(&Scope::default(), matchers, range, &budget).unwrap();
     let mut samples = SampleColumns::default();
     for i in 0..set.len() {
-        assert!(i == 0 || set.labels(i - 1) < set.labels(i), "sorted, each once");
+        assert!(i == 0 || set.labels(i - 1).unwrap() < set.labels(i).unwrap(), "sorted, each once");
         set.samples(i, range, &budget, &mut samples).unwrap();
         assert!(samples.timestamps_ms.is_sorted_by(|a, b| a < b), "times rise");
-        out.extend(samples.floats().map(|s| ((set.labels(i), s.timestamp_ms), s.value.to_bits())));
+        out.extend(samples.floats().map(|s| ((set.labels(i).unwrap(), s.timestamp_ms), s.value.to_bits())));
     }
     out
 }

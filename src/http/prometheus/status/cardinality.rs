@@ -24,7 +24,7 @@ pub(super) fn count(
     let mut counts = Counts::default();
     for i in 0..set.len() {
         budget.check()?;
-        counts.add(&set.labels(i), budget)?;
+        counts.add(&set.labels(i)?, budget)?;
     }
     let answer = counts.answer(set.len(), limit);
     budget.release_bytes(counts.taken_bytes);
