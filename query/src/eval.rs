@@ -11,9 +11,9 @@ pub(crate) mod column;
 mod info;
 mod matching;
 pub(crate) mod notes;
-mod parallel;
-mod rollup;
-mod selector;
+pub(crate) mod parallel;
+pub(crate) mod rollup;
+pub(crate) mod selector;
 mod sets;
 mod subquery;
 pub(crate) mod window;
@@ -140,7 +140,7 @@ pub(crate) struct Evaluator<'q> {
     source: &'q dyn SeriesSource,
     scope: &'q Scope,
     pub(crate) budget: &'q Budget,
-    options: &'q EngineOptions,
+    pub(crate) options: &'q EngineOptions,
     times: QueryTimes,
     pub(crate) notes: Notes<'q>,
 }

@@ -5,6 +5,7 @@
 pub(crate) mod label;
 pub(crate) mod math;
 pub(crate) mod over_time;
+pub(crate) mod partial;
 pub(crate) mod rate;
 pub(crate) mod rollup;
 pub(crate) mod sort;

@@ -84,6 +84,21 @@ impl Mean {
         self.state = self.state.times(keep).plus(value / self.count);
     }
 
+    /// The mean of the values of both.
+    #[must_use]
+    pub(crate) fn join(self, other: Mean) -> Mean {
+        let count = self.count + other.count;
+        let both = self.state.join(other.state);
+        if !self.incremental && !other.incremental && !both.sum.is_infinite() {
+            return Mean { state: both, count, incremental: false };
+        }
+        let share = |mean: Mean| {
+            let part = if mean.incremental { 1.0 } else { mean.count };
+            mean.state.times(1.0 / part).times(mean.count / count)
+        };
+        Mean { state: share(self).join(share(other)), count, incremental: true }
+    }
+
     /// The mean.
     pub(crate) fn value(&self) -> f64 {
         if self.incremental {

@@ -1,6 +1,6 @@
 //! Tests of the whole crate, one binary: `memory` is a source of series, `script` runs test scripts over it, `promql`
 //! runs the scripts in `promql/`, `steps` compares range with instant
-//! queries, `limits` holds what scripts cannot say.
+//! queries, `runs` summaries with samples, `limits` holds what scripts cannot say.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, helpers of tests included")]
 
@@ -9,5 +9,6 @@ extern crate streamgauge_query as query;
 mod limits;
 mod memory;
 mod promql;
+mod runs;
 mod script;
 mod steps;

@@ -209,6 +209,43 @@ pub(crate) fn needs_base(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| NUMBERS.contains(&(first & NUMBER_MASK)))
 }
 
+/// What the head of a block tells of its staleness markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Markers {
+    /// There are so many.
+    Count(usize),
+    /// As many as in the block it is written beside.
+    AsBase,
+    /// The values must be decoded to know.
+    Unknown,
+}
+
+/// What a block of `count` values tells of its staleness markers without being decoded.
+///
+/// # Errors
+/// [`FormatError`] if the bytes are no block.
+pub(crate) fn markers(bytes: &[u8], count: usize) -> Result<Markers, FormatError> {
+    const CONSTANT: u8 = CodecNumber::Constant as u8;
+    const INTEGER: u8 = CodecNumber::Integer as u8;
+    const SCALED: u8 = CodecNumber::Scaled as u8;
+    const EQUAL: u8 = CodecNumber::Equal as u8;
+    const DIFFERENCE: u8 = CodecNumber::Difference as u8;
+    let mut cursor = Cursor::new(bytes);
+    let first = cursor.u8()?;
+    let exceptions = if first & FLAG_EXCEPTIONS == 0 { Vec::new() } else { exceptions::read(&mut cursor, count)? };
+    let left_out = exceptions.iter().filter(|(_, value)| model::is_stale(*value)).count();
+    Ok(match first & NUMBER_MASK {
+        // What comes from integers is a number.
+        INTEGER | SCALED | DIFFERENCE => Markers::Count(left_out),
+        CONSTANT => match crate::format::high_bytes(cursor.rest()) {
+            Some(bits) if bits != model::STALE_NAN_BITS => Markers::Count(left_out),
+            _ => Markers::Unknown,
+        },
+        EQUAL if exceptions.is_empty() => Markers::AsBase,
+        _ => Markers::Unknown,
+    })
+}
+
 /// Reads the `count` values of a block that needs no base to the end of `out`.
 ///
 /// # Errors

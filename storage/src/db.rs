@@ -351,6 +351,8 @@ fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
 }
 
 #[cfg(test)]
+mod pieces_tests;
+#[cfg(test)]
 mod step_tests;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod frames;
 mod labels;
 mod layout;
 mod paged;
+mod pieces;
 mod postings_writer;
 mod reader;
 mod rows;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use model::TimeRange;
 
 pub(crate) use damage::{Damage, DamagedSeries};
+pub(crate) use pieces::PiecesRequest;
 pub(crate) use reader::Segment;
 pub(crate) use statistics::BlockStatistics;
 pub(crate) use writer::SegmentWriter;

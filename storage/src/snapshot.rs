@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Budget, Labels, Matcher, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, TimeRange};
+use model::{
+    Budget, Cuts, Labels, Matcher, Pieces, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, Summary,
+    TimeRange, Want,
+};
 use parking_lot::Mutex;
 
 use crate::batch::SeriesRef;
@@ -16,6 +19,7 @@ use crate::error::StorageError;
 use crate::head::epoch::Pin;
 use crate::head::generation::Generation;
 use crate::retention::RetentionRules;
+use crate::segment::PiecesRequest;
 
 /// Series up to which sorting texts is cheaper than ranking all symbols.
 const SORT_TEXTS_MAX: usize = 4096;
@@ -153,6 +157,9 @@ impl Pinned {
     }
 }
 
+/// A range without any millisecond.
+const NOTHING: TimeRange = TimeRange { start_ms: 1, end_ms: 0 };
+
 /// Where samples of a series lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
@@ -286,6 +293,40 @@ impl Selected {
         Selected { pinned, series, parts }
     }
 
+    /// Where series `i` has samples, and what of the range may be seen; none if nothing.
+    fn readable(&self, i: usize, range: TimeRange) -> Option<(&[Part], TimeRange)> {
+        let series = self.series.get(i)?;
+        let parts = self.parts.get(series.first_part as usize..series.end_part as usize)?;
+        let oldest_ms = self.pinned.retention.oldest_ms(&series.labels, self.pinned.taken_ms);
+        let range = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
+        (!range.is_empty()).then_some((parts, range))
+    }
+
+    fn segment_part(&self, part: Part) -> Option<(&LiveSegment, u32)> {
+        match part {
+            Part::Segment(index, ordinal) => Some((self.pinned.segments.get(index as usize)?, ordinal)),
+            Part::Head(_) => None,
+        }
+    }
+
+    /// The ranges that the samples of each part lie in, if there is more than one part.
+    fn covered(&self, parts: &[Part]) -> Result<Vec<TimeRange>, SourceError> {
+        if parts.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let of = |part: &Part| match (*part, self.segment_part(*part)) {
+            (_, Some((live, ordinal))) => {
+                live.segment.time_range(ordinal).map_err(|error| self.pinned.suspect(live, error))
+            }
+            (Part::Head(series), None) => {
+                let times = self.pinned.generations.iter().filter_map(|generation| generation.times(series));
+                Ok(times.reduce(|a, b| a.union(&b)).unwrap_or(NOTHING))
+            }
+            (Part::Segment(..), None) => Ok(NOTHING),
+        };
+        parts.iter().map(of).collect()
+    }
+
     fn read_part(&self, part: Part, range: TimeRange, out: &mut Merged<'_>) -> Result<(), SourceError> {
         match part {
             Part::Segment(index, ordinal) => {
@@ -318,15 +359,48 @@ impl SeriesSet for Selected {
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
         out.clear();
         budget.check()?;
-        let Some(series) = self.series.get(i).filter(|_| !range.is_empty()) else { return Ok(()) };
-        let parts = self.parts.get(series.first_part as usize..series.end_part as usize).unwrap_or_default();
-        let oldest_ms = self.pinned.retention.oldest_ms(&series.labels, self.pinned.taken_ms);
-        let range = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
+        let Some((parts, range)) = self.readable(i, range) else { return Ok(()) };
         let mut merged = Merged { out, newer: SampleColumns::default() };
         for part in parts {
             self.read_part(*part, range, &mut merged)?;
         }
         budget.add_samples((out.values.len() + out.histograms.len()) as u64)?;
+        Ok(())
+    }
+
+    fn pieces(
+        &self,
+        i: usize,
+        range: TimeRange,
+        want: Want,
+        cuts: &Cuts,
+        budget: &Budget,
+        out: &mut Pieces,
+    ) -> Result<(), SourceError> {
+        out.clear();
+        budget.check()?;
+        let Some((parts, readable)) = self.readable(i, range) else { return Ok(()) };
+        let covered = self.covered(parts)?;
+        let Pieces { samples, summaries } = out;
+        let mut merged = Merged { out: samples, newer: SampleColumns::default() };
+        for (place, part) in parts.iter().enumerate() {
+            let Some((live, ordinal)) = self.segment_part(*part) else {
+                self.read_part(*part, readable, &mut merged)?;
+                continue;
+            };
+            let others: Vec<TimeRange> = (0..).zip(&covered).filter(|(p, _)| *p != place).map(|(_, r)| *r).collect();
+            let request = PiecesRequest { range: readable, want, cuts, others: &others };
+            let read = merged.add(|samples| live.segment.read_pieces(ordinal, &request, samples, summaries));
+            read.map_err(|error| self.pinned.suspect(live, error))?;
+        }
+        if parts.len() > 1 {
+            summaries.sort_by_key(|summary: &Summary| summary.range.start_ms);
+        }
+        if !out.samples.histograms.is_empty() && !out.summaries.is_empty() {
+            out.summaries.clear();
+            return self.samples(i, range, budget, &mut out.samples);
+        }
+        budget.add_samples((out.samples.values.len() + out.samples.histograms.len() + out.summaries.len()) as u64)?;
         Ok(())
     }
 }

@@ -22,6 +22,11 @@ impl<'q> Charge<'q> {
         Ok(Charge { budget, bytes })
     }
 
+    /// The budget.
+    pub(crate) fn budget(&self) -> &'q Budget {
+        self.budget
+    }
+
     /// Takes more if `bytes` in total are more than what was taken so far.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), QueryError> {
         let more = (bytes as u64).saturating_sub(self.bytes);

@@ -7,9 +7,11 @@ use model::Labels;
 use crate::ast::{Expr, Node};
 use crate::error::{ErrorKind, QueryError};
 use crate::eval::column::{Column, Scalars};
-use crate::eval::parallel::Scratch;
+use crate::eval::notes::Notes;
+use crate::eval::parallel::{Reading, Scan, Scratch};
 use crate::eval::window::{RangeSamples, Windows};
 use crate::eval::{Evaluator, Grid, Sink};
+use crate::functions::partial;
 use crate::functions::rollup::{Histograms, Rolling, Rollup};
 use crate::plan::strip;
 use crate::span::Span;
@@ -22,6 +24,12 @@ struct RollupCall<'c> {
     span: Span,
 }
 
+/// The range argument of a range function.
+pub(crate) fn range_arg(args: &[Expr]) -> Option<&Expr> {
+    let is_range = |arg: &&Expr| matches!(arg.node, Node::MatrixSelector { .. } | Node::Subquery { .. });
+    args.iter().map(strip).rfind(is_range)
+}
+
 impl<'q> Evaluator<'q> {
     /// Evaluates a range function.
     pub(crate) fn stream_rollup(
@@ -31,66 +39,84 @@ impl<'q> Evaluator<'q> {
         grid: Grid,
         sink: &mut Sink<'_, 'q>,
     ) -> Result<(), QueryError> {
-        let is_range = |arg: &Expr| matches!(arg.node, Node::MatrixSelector { .. } | Node::Subquery { .. });
-        let (mut range, mut params) = (None, Vec::new());
-        for arg in args.iter().map(strip) {
-            if is_range(arg) { range = Some(arg) } else { params.push(self.scalar(arg, grid)?) }
-        }
-        let range = range.ok_or_else(|| self.broken("a range function without a range"))?;
-        let span = args.first().map(strip).unwrap_or(range).span;
-        let call = RollupCall { rollup, params, span };
-        let mut last_name = String::new();
+        let range = range_arg(args).ok_or_else(|| self.broken("a range function without a range"))?;
+        let mut names = CounterNames::new(rollup, range_span(args, range));
         let mut finish = |mut series: super::column::Series<'q>| {
-            if matches!(rollup.name, "rate" | "increase") {
-                let name = series.labels.metric_name();
-                if name != last_name {
-                    last_name.clear();
-                    last_name.push_str(name);
-                    if !is_counter_name(name) {
-                        self.notes.possible_non_counter(span, name);
-                    }
-                }
-            }
+            names.meet(series.labels.metric_name(), &self.notes);
             if !rollup.keeps_name {
                 self.drop_name(&mut series);
             }
             sink(series)
         };
         match &range.node {
-            Node::MatrixSelector { selector, range } => {
-                let windows = self.windows(selector, self.times.positive_ms(range)?, grid.steps)?;
-                let set = self.select(selector, &windows)?;
-                let transform = |labels: &Labels, scratch: &mut Scratch<'q>| {
-                    scratch.samples.refill(&scratch.read);
-                    self.roll(&call, labels, &scratch.samples, &windows)
-                };
-                self.each_series(set.as_ref(), windows.union(), &transform, &mut finish)
-            }
-            Node::Subquery { expr, range, step, modifiers } => {
-                let windows = self.subquery_windows(range, modifiers, grid)?;
+            Node::Subquery { expr, range: length, step, modifiers } => {
+                let call = self.rollup_call(rollup, args, range, grid)?;
+                let windows = self.subquery_windows(length, modifiers, grid)?;
                 let inner = self.subquery_grid(&windows, step.as_ref())?;
                 let mut samples = RangeSamples::default();
                 self.stream(expr, inner, &mut |mut series| {
-                    samples.times.clear();
-                    samples.values.clear();
-                    for (i, value) in series.column.present() {
-                        samples.times.push(inner.steps.time_ms(i));
-                        samples.values.push(value);
-                    }
-                    let Some(column) = self.roll(&call, &series.labels, &samples, &windows)? else { return Ok(()) };
+                    self.subquery_samples(&series.column, inner, &mut samples)?;
+                    let labels = || Ok(series.labels.clone());
+                    let Some(column) = self.roll(&call, &labels, &samples, &windows)? else { return Ok(()) };
                     series = series.with_column(column)?;
                     finish(series)
                 })
             }
-            _ => Err(self.broken("a range function over what is no range")),
+            _ => self.scan_rollup(rollup, args, grid, |scan| self.each_series(scan, &mut finish)),
         }
+    }
+
+    /// Finds the series of a range function's selector and says `then` how to read them.
+    pub(crate) fn scan_rollup<R>(
+        &self,
+        rollup: &'static Rollup,
+        args: &[Expr],
+        grid: Grid,
+        then: impl FnOnce(&Scan<'_, 'q>) -> Result<R, QueryError>,
+    ) -> Result<R, QueryError> {
+        let range = range_arg(args).ok_or_else(|| self.broken("a range function without a range"))?;
+        let Node::MatrixSelector { selector, range: length } = &range.node else {
+            return Err(self.broken("a range function over what is no range"));
+        };
+        let call = self.rollup_call(rollup, args, range, grid)?;
+        let windows = self.windows(selector, self.times.positive_ms(length)?, grid.steps)?;
+        let set = self.select(selector, &windows)?;
+        let from_runs = partial::from_runs(rollup.name);
+        let reading = from_runs.map_or(Reading::Samples, |f| Reading::Pieces(f.want, partial::cuts(&windows)));
+        let transform = |i: usize, scratch: &mut Scratch<'q>| {
+            if let Some(from_runs) = from_runs.filter(|_| !scratch.read.summaries.is_empty()) {
+                let mut column = Column::absent(windows.steps.count(), self.budget)?;
+                if partial::roll(from_runs, &scratch.read, &windows, &mut column) {
+                    return Ok((!column.is_vacant()).then_some(column));
+                }
+                set.samples(i, windows.union(), self.budget, &mut scratch.read.samples)?;
+            }
+            scratch.samples.refill(&mut scratch.read.samples);
+            self.roll(&call, &|| Ok(set.labels(i)?), &scratch.samples, &windows)
+        };
+        then(&Scan { set: set.as_ref(), range: windows.union(), reading, transform: &transform })
+    }
+
+    fn rollup_call<'c>(
+        &'c self,
+        rollup: &'static Rollup,
+        args: &[Expr],
+        range: &Expr,
+        grid: Grid,
+    ) -> Result<RollupCall<'c>, QueryError>
+    where
+        'q: 'c,
+    {
+        let params = args.iter().map(strip).filter(|arg| !std::ptr::eq(*arg, range));
+        let params = params.map(|arg| self.scalar(arg, grid)).collect::<Result<_, _>>()?;
+        Ok(RollupCall { rollup, params, span: range_span(args, range) })
     }
 
     /// One series: the function over all its windows.
     fn roll(
         &self,
         call: &RollupCall<'_>,
-        labels: &Labels,
+        labels: &dyn Fn() -> Result<Labels, QueryError>,
         samples: &RangeSamples,
         windows: &Windows,
     ) -> Result<Option<Column<'q>>, QueryError> {
@@ -114,10 +140,10 @@ impl<'q> Evaluator<'q> {
             span: Some(call.span),
         })?;
         if met.mixed {
-            self.notes.mixed_range(call.span, labels.metric_name());
+            self.notes.mixed_range(call.span, labels()?.metric_name());
         }
         if met.left_out {
-            self.notes.ignored_in_range(call.span, labels.metric_name());
+            self.notes.ignored_in_range(call.span, labels()?.metric_name());
         }
         if call.rollup.name == "quantile_over_time" {
             self.note_quantiles(call, &bounds);
@@ -131,6 +157,45 @@ impl<'q> Evaluator<'q> {
             self.notes.invalid_quantile(call.span, phi.get(i));
             if matches!(phi, Scalars::Constant(_)) {
                 return;
+            }
+        }
+    }
+}
+
+/// Where annotations about the range point to: at the first argument.
+fn range_span(args: &[Expr], range: &Expr) -> Span {
+    args.first().map(strip).unwrap_or(range).span
+}
+
+/// Notes names of metrics whose `rate` is asked for and that are not named like counters.
+pub(crate) struct CounterNames {
+    is_for_counters: bool,
+    span: Span,
+    last: String,
+}
+
+impl CounterNames {
+    fn new(rollup: &Rollup, span: Span) -> Self {
+        CounterNames { is_for_counters: matches!(rollup.name, "rate" | "increase"), span, last: String::new() }
+    }
+
+    /// For a call with these arguments.
+    pub(crate) fn of_call(rollup: &Rollup, args: &[Expr]) -> Option<Self> {
+        range_arg(args).map(|range| CounterNames::new(rollup, range_span(args, range)))
+    }
+
+    /// True if names matter.
+    pub(crate) fn matter(&self) -> bool {
+        self.is_for_counters
+    }
+
+    /// A metric of this name has a value.
+    pub(crate) fn meet(&mut self, name: &str, notes: &Notes<'_>) {
+        if self.is_for_counters && name != self.last {
+            self.last.clear();
+            self.last.push_str(name);
+            if !is_counter_name(name) {
+                notes.possible_non_counter(self.span, name);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::answer::SeriesPoints;
 use crate::ast::{DurationExpr, Selector};
 use crate::error::QueryError;
 use crate::eval::column::{Charge, Column};
-use crate::eval::parallel::Scratch;
+use crate::eval::parallel::{Reading, Scan, Scratch};
 use crate::eval::window::Windows;
 use crate::eval::{Evaluator, Grid, Sink};
 
@@ -43,14 +43,26 @@ impl<'q> Evaluator<'q> {
         grid: Grid,
         sink: &mut Sink<'_, 'q>,
     ) -> Result<(), QueryError> {
+        self.scan_selector(selector, aspect, grid, |scan| self.each_series(scan, sink))
+    }
+
+    /// Finds the series of an instant selector and says `then` how to read them.
+    pub(crate) fn scan_selector<R>(
+        &self,
+        selector: &Selector,
+        aspect: Aspect,
+        grid: Grid,
+        then: impl FnOnce(&Scan<'_, 'q>) -> Result<R, QueryError>,
+    ) -> Result<R, QueryError> {
         let windows = self.windows(selector, self.options.lookback_delta_ms, grid.steps)?;
         let set = self.select(selector, &windows)?;
-        let newest = |_: &_, scratch: &mut Scratch<'q>| {
+        let newest = |_: usize, scratch: &mut Scratch<'q>| {
             let mut column = Column::absent(grid.len, self.budget)?;
-            fill_newest(&scratch.read, &windows, aspect, &mut column);
+            fill_newest(&scratch.read.samples, &windows, aspect, &mut column);
             Ok((!column.is_vacant()).then_some(column))
         };
-        self.each_series(set.as_ref(), windows.union(), &newest, sink)
+        let (range, reading) = (windows.union(), Reading::Samples);
+        then(&Scan { set: set.as_ref(), range, reading, transform: &newest })
     }
 
     /// The samples of a range selector in its one window, for an instant query of the selector itself.

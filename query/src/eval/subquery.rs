@@ -5,8 +5,12 @@ use model::{SampleColumns, Steps};
 use crate::answer::SeriesPoints;
 use crate::ast::{DurationExpr, Expr, Modifiers};
 use crate::error::QueryError;
-use crate::eval::window::Windows;
+use crate::eval::column::Column;
+use crate::eval::window::{RangeSamples, Windows};
 use crate::eval::{Evaluator, Grid};
+
+/// Steps between two looks at the budget.
+const STEPS_PER_CHECK: usize = 1 << 16;
 
 impl<'q> Evaluator<'q> {
     /// The windows of a subquery over the outer grid.
@@ -31,6 +35,27 @@ impl<'q> Evaluator<'q> {
             None => self.options.default_subquery_step_ms.max(1),
         };
         Ok(aligned(windows.start_ms(0), windows.union().end_ms, step_ms))
+    }
+
+    /// The values of one inner series as samples, which count as read.
+    pub(crate) fn subquery_samples(
+        &self,
+        column: &Column<'_>,
+        inner: Grid,
+        samples: &mut RangeSamples,
+    ) -> Result<(), QueryError> {
+        samples.clear();
+        for part in (0..inner.len).step_by(STEPS_PER_CHECK) {
+            let before = samples.values.len();
+            for i in part..(part + STEPS_PER_CHECK).min(inner.len) {
+                if let Some(value) = column.get(i) {
+                    samples.times.push(inner.steps.time_ms(i));
+                    samples.values.push(value);
+                }
+            }
+            self.budget.add_samples((samples.values.len() - before) as u64)?;
+        }
+        Ok(())
     }
 
     /// What the inner expression gives in the one window of an instant query of the subquery itself.

@@ -62,14 +62,24 @@ pub(crate) struct RangeSamples {
 }
 
 impl RangeSamples {
-    /// Takes over what was read, markers left out.
-    pub(crate) fn refill(&mut self, read: &SampleColumns) {
+    /// Forgets everything but keeps the memory.
+    pub(crate) fn clear(&mut self) {
         self.times.clear();
         self.values.clear();
         self.histogram_times.clear();
-        for sample in read.floats().filter(|s| !is_stale(s.value)) {
-            self.times.push(sample.timestamp_ms);
-            self.values.push(sample.value);
+    }
+
+    /// Takes over what was read, markers left out; leaves memory to read into.
+    pub(crate) fn refill(&mut self, read: &mut SampleColumns) {
+        self.clear();
+        if read.values.iter().any(|value| is_stale(*value)) {
+            for sample in read.floats().filter(|s| !is_stale(s.value)) {
+                self.times.push(sample.timestamp_ms);
+                self.values.push(sample.value);
+            }
+        } else {
+            std::mem::swap(&mut self.times, &mut read.timestamps_ms);
+            std::mem::swap(&mut self.values, &mut read.values);
         }
         let histograms = read.histograms.iter().filter(|(_, h)| !is_stale(h.sum));
         self.histogram_times.extend(histograms.map(|(time, _)| *time));

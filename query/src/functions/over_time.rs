@@ -1,6 +1,7 @@
 //! The `…_over_time` functions.
 
 use crate::eval::column::Column;
+use crate::functions::partial::{larger, smaller};
 use crate::functions::rollup::{Histograms, Point, Rolling, Rollup, Window, slide};
 use crate::numeric::{KahanSum, Mean, nan_first, quantile_of_sorted, zero_or_nan};
 
@@ -47,16 +48,6 @@ fn mean(values: &[f64]) -> Option<f64> {
     let mut mean = Mean::of(*first);
     rest.iter().for_each(|value| mean.push(*value));
     Some(mean.value())
-}
-
-/// The smaller; NaN only if both are.
-fn smaller(a: f64, b: f64) -> f64 {
-    if b < a || a.is_nan() { b } else { a }
-}
-
-/// The larger; NaN only if both are.
-fn larger(a: f64, b: f64) -> f64 {
-    if b > a || a.is_nan() { b } else { a }
 }
 
 fn last_smallest(a: Point, b: Point) -> Point {

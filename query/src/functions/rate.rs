@@ -1,7 +1,9 @@
 //! `rate`, `increase`, `delta` (one implementation), `irate`, `idelta`, `changes`, `resets`.
 
+use model::Sample;
+
 use crate::eval::column::Column;
-use crate::functions::rollup::{Histograms, Rolling, Rollup, Window, slide};
+use crate::functions::rollup::{Histograms, Point, Rolling, Rollup, Window, slide};
 use crate::numeric::KahanSum;
 
 /// The range functions of this file.
@@ -19,16 +21,22 @@ pub(crate) const ROLLUPS: &[Rollup] = &[
         .sliding(|rolling, column| slide_pairs(rolling, is_reset, column)),
 ];
 
-#[derive(Clone, Copy)]
-struct Kind {
+/// Which of the three functions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
     is_counter: bool,
     per_second: bool,
 }
 
 impl Kind {
-    const RATE: Kind = Kind { is_counter: true, per_second: true };
-    const INCREASE: Kind = Kind { is_counter: true, per_second: false };
-    const DELTA: Kind = Kind { is_counter: false, per_second: false };
+    pub(crate) const RATE: Kind = Kind { is_counter: true, per_second: true };
+    pub(crate) const INCREASE: Kind = Kind { is_counter: true, per_second: false };
+    pub(crate) const DELTA: Kind = Kind { is_counter: false, per_second: false };
+
+    /// True if a fall is a reset.
+    pub(crate) fn is_counter(self) -> bool {
+        self.is_counter
+    }
 }
 
 /// A counter that falls starts again from 0.
@@ -61,28 +69,48 @@ fn extrapolated(window: &Window<'_>, kind: Kind) -> Option<f64> {
     extrapolate(window, rise, kind)
 }
 
-/// Stretches what the samples show over the whole range, as Prometheus 3's `extrapolatedRate`: to the range's edges
-/// where a sample lies within 1.1 average gaps of them, else by half a gap; never to where a counter would be negative.
 fn extrapolate(window: &Window<'_>, rise: f64, kind: Kind) -> Option<f64> {
     let (first, last) = window.ends()?;
+    let sample = |point: Point| Sample { timestamp_ms: point.time_ms, value: point.value };
+    let (first, last, count) = (sample(first), sample(last), window.values.len() as u64);
+    Stretch { first, last, count, start_ms: window.start_ms, end_ms: window.end_ms }.of(rise, kind)
+}
 
-    let sampled = seconds(first.time_ms, last.time_ms);
-    let gap = sampled / (window.values.len() - 1) as f64;
-    let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
+/// A window and the samples at its ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch {
+    pub(crate) first: Sample,
+    pub(crate) last: Sample,
+    /// Samples in the window, at least 2.
+    pub(crate) count: u64,
+    /// The time before the window's first millisecond.
+    pub(crate) start_ms: i64,
+    /// The window's last millisecond.
+    pub(crate) end_ms: i64,
+}
 
-    let mut to_start = reach(seconds(window.start_ms, first.time_ms));
-    if kind.is_counter && rise > 0.0 && first.value >= 0.0 {
-        let to_zero = sampled * (first.value / rise);
-        if to_zero < to_start {
-            to_start = to_zero;
+impl Stretch {
+    /// Stretches what the samples show over the whole range, as Prometheus 3's `extrapolatedRate`: to the range's edges
+    /// where a sample lies within 1.1 average gaps of them, else by half a gap; never to where a counter would be
+    /// negative.
+    pub(crate) fn of(&self, rise: f64, kind: Kind) -> Option<f64> {
+        let sampled = seconds(self.first.timestamp_ms, self.last.timestamp_ms);
+        let gap = sampled / (self.count.checked_sub(1)?) as f64;
+        let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
+        let mut to_start = reach(seconds(self.start_ms, self.first.timestamp_ms));
+        if kind.is_counter && rise > 0.0 && self.first.value >= 0.0 {
+            let to_zero = sampled * (self.first.value / rise);
+            if to_zero < to_start {
+                to_start = to_zero;
+            }
         }
+        let to_end = reach(seconds(self.last.timestamp_ms, self.end_ms));
+        let mut factor = (sampled + to_start + to_end) / sampled;
+        if kind.per_second {
+            factor /= seconds(self.start_ms, self.end_ms);
+        }
+        Some(rise * factor)
     }
-    let to_end = reach(seconds(last.time_ms, window.end_ms));
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if kind.per_second {
-        factor /= seconds(window.start_ms, window.end_ms);
-    }
-    Some(rise * factor)
 }
 
 fn last_two(window: &Window<'_>, is_rate: bool) -> Option<f64> {

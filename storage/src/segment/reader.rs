@@ -1,6 +1,7 @@
 //! Reads a segment: finds, decodes and caches no more than what is asked for.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 use model::{Metadata, SampleColumns, TimeRange};
@@ -41,7 +42,7 @@ pub(crate) struct Segment {
     pub(super) names: Vec<Name>,
     pub(super) data: Section,
     pub(super) lists: Section,
-    statistics: Section,
+    pub(super) statistics: Section,
     metadata: Section,
     pub(super) values: Paged<ValuesPage>,
     pub(super) own_sets: Paged<LabelSets>,
@@ -119,45 +120,101 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`] or [`StorageError::Io`]; `out` may have some of the samples then.
     pub(crate) fn read(&self, ordinal: u32, range: TimeRange, out: &mut SampleColumns) -> Result<(), StorageError> {
+        let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
+        open.blocks(range).try_for_each(|block| self.read_block(&open, block, range, out))
+    }
+
+    /// The columns of a series, if it has samples around the range.
+    pub(super) fn open_columns(&self, ordinal: u32, range: TimeRange) -> Result<Option<OpenColumns<'_>>, StorageError> {
         let row = self.series_row(ordinal)?;
         let times_row = self.times_row(row.times)?;
         let covered = TimeRange { start_ms: times_row.first_ms, end_ms: times_row.last_ms };
         if range.is_empty() || !range.overlaps(&covered) {
-            return Ok(());
+            return Ok(None);
         }
         let count = times_row.count as usize;
         let times = self.data(times_row.offset, times_row.bytes)?;
         let values = self.data(row.values_offset, row.values_bytes)?;
-        let corrupt_times = |e: FormatError| self.corrupt(self.data.offset + times_row.offset, &e);
-        let corrupt_values = |e: FormatError| self.corrupt(self.data.offset + row.values_offset, &e);
-        let times_head = ColumnHead::decode(&times, count, true).map_err(corrupt_times)?;
-        let values_head = ColumnHead::decode(&values, count, false).map_err(corrupt_values)?;
-        // The first time of the next block bounds this one's times.
-        let first_ms = &times_head.first_ms;
-        let start = first_ms.partition_point(|first| *first <= range.start_ms).saturating_sub(1);
-        let end = if first_ms.is_empty() {
-            block_count(count)
-        } else {
-            first_ms.partition_point(|first| *first <= range.end_ms)
+        let times_head = ColumnHead::decode(&times, count, true).map_err(|e| self.corrupt_times(&times_row, &e))?;
+        let values_head = ColumnHead::decode(&values, count, false).map_err(|e| self.corrupt_values(&row, &e))?;
+        Ok(Some(OpenColumns { ordinal, row, times_row, count, times, values, times_head, values_head }))
+    }
+
+    /// Appends those samples of a block that lie in the range.
+    pub(super) fn read_block(
+        &self,
+        open: &OpenColumns<'_>,
+        block: usize,
+        range: TimeRange,
+        out: &mut SampleColumns,
+    ) -> Result<(), StorageError> {
+        let samples = open.samples(block);
+        let Some((skip, keep)) = self.times_in(open, block, range, &mut out.timestamps_ms)? else { return Ok(()) };
+        let corrupt = |e: FormatError| self.corrupt_values(&open.row, &e);
+        let bytes = open.value_bytes(block).map_err(corrupt)?;
+        let base = match needs_base(bytes) {
+            true => self.base_block(open.ordinal, &open.row, block, samples, 1)?,
+            false => Vec::new(),
         };
-        for block in start..end {
-            let samples = block_samples(count, block);
-            let done = out.timestamps_ms.len();
-            let bytes = times_head.block(&times, block).map_err(corrupt_times)?;
-            timestamps::decode_block(bytes, samples, &mut out.timestamps_ms).map_err(corrupt_times)?;
-            let skip = out.timestamps_ms[done..].partition_point(|t| *t < range.start_ms);
-            let keep = out.timestamps_ms[done..].partition_point(|t| *t <= range.end_ms);
-            if skip == keep {
-                out.timestamps_ms.truncate(done);
-                continue;
-            }
-            let bytes = values_head.block(&values, block).map_err(corrupt_values)?;
-            let base = if needs_base(bytes) { self.base_block(ordinal, &row, block, samples, 1)? } else { Vec::new() };
-            decode_block_beside(bytes, samples, &base, &mut out.values).map_err(corrupt_values)?;
-            cut(&mut out.timestamps_ms, samples, skip, keep);
-            cut(&mut out.values, samples, skip, keep);
+        decode_block_beside(bytes, samples, &base, &mut out.values).map_err(corrupt)?;
+        cut(&mut out.timestamps_ms, samples, skip, keep);
+        cut(&mut out.values, samples, skip, keep);
+        Ok(())
+    }
+
+    /// As [`Segment::read_block`], with zeros for values: for who only asks when there are samples.
+    pub(super) fn read_times(
+        &self,
+        open: &OpenColumns<'_>,
+        block: usize,
+        range: TimeRange,
+        out: &mut SampleColumns,
+    ) -> Result<(), StorageError> {
+        if let Some((skip, keep)) = self.times_in(open, block, range, &mut out.timestamps_ms)? {
+            cut(&mut out.timestamps_ms, open.samples(block), skip, keep);
+            out.values.resize(out.timestamps_ms.len(), 0.0);
         }
         Ok(())
+    }
+
+    /// Appends all times of a block and says which of them lie in the range; nothing if none does.
+    fn times_in(
+        &self,
+        open: &OpenColumns<'_>,
+        block: usize,
+        range: TimeRange,
+        out: &mut Vec<i64>,
+    ) -> Result<Option<(usize, usize)>, StorageError> {
+        let done = out.len();
+        self.decode_times(open, block, out)?;
+        let times = out.get(done..).unwrap_or_default();
+        let skip = times.partition_point(|t| *t < range.start_ms);
+        let keep = times.partition_point(|t| *t <= range.end_ms);
+        if skip == keep {
+            out.truncate(done);
+            return Ok(None);
+        }
+        Ok(Some((skip, keep)))
+    }
+
+    /// Appends the times of a block.
+    pub(super) fn decode_times(
+        &self,
+        open: &OpenColumns<'_>,
+        block: usize,
+        out: &mut Vec<i64>,
+    ) -> Result<(), StorageError> {
+        let bytes = open.times_head.block(&open.times, block);
+        let decoded = bytes.and_then(|bytes| timestamps::decode_block(bytes, open.samples(block), out));
+        decoded.map_err(|e| self.corrupt_times(&open.times_row, &e))
+    }
+
+    fn corrupt_times(&self, row: &TimesRow, error: &FormatError) -> StorageError {
+        self.corrupt(self.data.offset.saturating_add(row.offset), error)
+    }
+
+    fn corrupt_values(&self, row: &SeriesRow, error: &FormatError) -> StorageError {
+        self.corrupt(self.data.offset.saturating_add(row.values_offset), error)
     }
 
     /// The statistics of a series' blocks that have them: all full blocks, and the last one if it is large enough.
@@ -268,6 +325,57 @@ impl Segment {
 
     pub(super) fn corrupt(&self, offset: u64, error: &FormatError) -> StorageError {
         error.in_file(self.frames.path(), offset)
+    }
+}
+
+/// The columns of one series, not decoded yet.
+#[derive(Debug)]
+pub(super) struct OpenColumns<'s> {
+    pub(super) ordinal: u32,
+    pub(super) row: SeriesRow,
+    times_row: TimesRow,
+    /// Samples of the series.
+    pub(super) count: usize,
+    times: Cow<'s, [u8]>,
+    values: Cow<'s, [u8]>,
+    times_head: ColumnHead,
+    values_head: ColumnHead,
+}
+
+impl OpenColumns<'_> {
+    /// Number of blocks.
+    pub(super) fn block_count(&self) -> usize {
+        block_count(self.count)
+    }
+
+    /// Samples of a block.
+    pub(super) fn samples(&self, block: usize) -> usize {
+        block_samples(self.count, block)
+    }
+
+    /// The bytes of a block of values.
+    pub(super) fn value_bytes(&self, block: usize) -> Result<&[u8], FormatError> {
+        self.values_head.block(&self.values, block)
+    }
+
+    /// The blocks that may have samples in the range.
+    pub(super) fn blocks(&self, range: TimeRange) -> Range<usize> {
+        // The first time of the next block bounds this one's times.
+        let first_ms = &self.times_head.first_ms;
+        if first_ms.is_empty() {
+            return 0..block_count(self.count);
+        }
+        let start = first_ms.partition_point(|first| *first <= range.start_ms).saturating_sub(1);
+        start..first_ms.partition_point(|first| *first <= range.end_ms)
+    }
+
+    /// A range in which all samples of the block lie, and none of another block; the first is at its start.
+    pub(super) fn covered(&self, block: usize) -> TimeRange {
+        let first_ms = |block: usize| self.times_head.first_ms.get(block).copied();
+        TimeRange {
+            start_ms: first_ms(block).unwrap_or(self.times_row.first_ms),
+            end_ms: first_ms(block + 1).map_or(self.times_row.last_ms, |next| next.saturating_sub(1)),
+        }
     }
 }
 
