@@ -3,11 +3,13 @@
 //! [`SegmentWriter`] takes series in label order and writes as it goes; [`Segment`] opens a file in a few reads, whatever
 //! its size, and decodes only what is asked for. `segment/layout.rs` is the specification of the bytes.
 
+mod bases;
 mod damage;
 mod families;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod forge;
 mod frames;
+mod label_cursor;
 mod labels;
 mod layout;
 mod paged;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 use model::TimeRange;
 
 pub(crate) use damage::{Damage, DamagedSeries};
+pub(crate) use label_cursor::{LabelCursor, SegmentGroups, push_key};
 pub(crate) use pieces::PiecesRequest;
 pub(crate) use reader::Segment;
 pub(crate) use statistics::BlockStatistics;

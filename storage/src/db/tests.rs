@@ -81,6 +81,14 @@ fn read_range(source: &Snapshot, matchers: &[Matcher], range: TimeRange) -> Cont
         assert!(samples.timestamps_ms.is_sorted_by(|a, b| a < b), "times rise");
         out.extend(samples.floats().map(|s| ((set.labels(i).unwrap(), s.timestamp_ms), s.value.to_bits())));
     }
+    for keep in [|_: &str| true, |name: &str| name == "odd", |_: &str| false] {
+        let groups = set.groups(&keep, &budget).unwrap();
+        assert_eq!(groups.group_of.len(), set.len());
+        for (i, group) in groups.group_of.iter().enumerate() {
+            assert_eq!(groups.labels[*group as usize], set.labels(i).unwrap().filtered(keep));
+        }
+        assert!(groups.labels.iter().enumerate().all(|(i, labels)| !groups.labels[..i].contains(labels)), "each once");
+    }
     out
 }
 

@@ -28,16 +28,22 @@ pub(super) struct LabelSets {
 
 /// A label: the place of its name among the segment's names, and of its value in the page's text.
 #[derive(Debug, Clone, Copy)]
-struct PairText {
-    name: u32,
+pub(super) struct PairText {
+    pub(super) name: u32,
     start: usize,
     end: usize,
 }
 
 impl LabelSets {
-    fn get(&self, i: usize) -> Option<&[PairText]> {
+    /// The pairs of a set of the page.
+    pub(super) fn get(&self, i: usize) -> Option<&[PairText]> {
         let start = i.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
         self.pairs.get(start..*self.ends.get(i)?)
+    }
+
+    /// The value of a pair of the page.
+    pub(super) fn text(&self, pair: &PairText) -> Option<&str> {
+        self.text.get(pair.start..pair.end)
     }
 }
 
@@ -119,8 +125,13 @@ impl Segment {
         Ok(values)
     }
 
+    /// The text of a name by its place among the names.
+    pub(super) fn name_text(&self, place: u32) -> Option<&str> {
+        self.names.get(place as usize).map(|name| name.text.as_str())
+    }
+
     /// A page of label sets with their texts.
-    fn label_sets(&self, section: &Paged<LabelSets>, page: u32) -> Result<Arc<LabelSets>, StorageError> {
+    pub(super) fn label_sets(&self, section: &Paged<LabelSets>, page: u32) -> Result<Arc<LabelSets>, StorageError> {
         section.page_with(&self.frames, page, |bytes, count| {
             match SetsPage::decode(bytes, count, self.summary.pairs as u32) {
                 Ok(sets) => self.resolve(&sets, count),

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use model::{Metadata, SampleColumns, TimeRange};
 
 use super::SegmentInfo;
+use super::bases::{self, BlockKey};
 use super::frames::FrameReader;
 use super::labels::LabelSets;
 use super::layout::{
@@ -50,6 +52,8 @@ pub(crate) struct Segment {
     series: Paged<SeriesPage>,
     times: Paged<TimesPage>,
     pub(super) entries: Paged<EntriesPage>,
+    /// Tells this open segment from all others.
+    number: u64,
 }
 
 impl Segment {
@@ -93,6 +97,7 @@ impl Segment {
             entries: Paged::new(find(Kind::ListPages)?, s.pairs + s.names, ENTRIES_PER_PAGE, ENTRY_PAGES_KEPT),
             summary: s,
             frames,
+            number: bases::next_segment(),
         })
     }
 
@@ -152,11 +157,15 @@ impl Segment {
         let Some((skip, keep)) = self.times_in(open, block, range, &mut out.timestamps_ms)? else { return Ok(()) };
         let corrupt = |e: FormatError| self.corrupt_values(&open.row, &e);
         let bytes = open.value_bytes(block).map_err(corrupt)?;
-        let base = match needs_base(bytes) {
-            true => self.base_block(open.ordinal, &open.row, block, samples, 1)?,
-            false => Vec::new(),
-        };
-        decode_block_beside(bytes, samples, &base, &mut out.values).map_err(corrupt)?;
+        if needs_base(bytes) {
+            let (key, base) = self.base_block(open.ordinal, &open.row, block, samples, 1)?;
+            let done = out.values.len();
+            decode_block_beside(bytes, samples, &base, &mut out.values).map_err(corrupt)?;
+            bases::give(key, base);
+            bases::keep(self.block_key(open.ordinal, block), out.values.get(done..).unwrap_or_default());
+        } else {
+            decode_block_beside(bytes, samples, &[], &mut out.values).map_err(corrupt)?;
+        }
         cut(&mut out.timestamps_ms, samples, skip, keep);
         cut(&mut out.values, samples, skip, keep);
         Ok(())
@@ -273,7 +282,8 @@ impl Segment {
         self.frames.verify_all().into_iter().map(|(_, error)| error).collect()
     }
 
-    /// The values of the block that a block of this series is written beside, which is the `depth`th in a row.
+    /// The values of the block that a block of this series is written beside, which is the `depth`th in a row; for who
+    /// gives them back.
     fn base_block(
         &self,
         ordinal: u32,
@@ -281,8 +291,8 @@ impl Segment {
         block: usize,
         samples: usize,
         depth: u32,
-    ) -> Result<Vec<f64>, StorageError> {
-        let corrupt = |row: &SeriesRow, e: FormatError| self.corrupt(self.data.offset + row.values_offset, &e);
+    ) -> Result<(BlockKey, Vec<f64>), StorageError> {
+        let corrupt = |row: &SeriesRow, e: FormatError| self.corrupt_values(row, &e);
         let base = ordinal.checked_sub(row.base_distance).filter(|base| *base < ordinal && depth <= BASES_MAX);
         let Some(base) = base else {
             return Err(corrupt(row, FormatError::new("a block has no base, or too many in a row")));
@@ -291,19 +301,36 @@ impl Segment {
         if base_row.times != row.times {
             return Err(corrupt(row, FormatError::new("the base of a block has other times")));
         }
+        let key = self.block_key(base, block);
+        if let Some(values) = bases::take(key).filter(|values| values.len() == samples) {
+            return Ok((key, values));
+        }
         let count = self.times_row(row.times)?.count as usize;
         let column = self.data(base_row.values_offset, base_row.values_bytes)?;
         let head = ColumnHead::decode(&column, count, false).map_err(|e| corrupt(&base_row, e))?;
         let bytes = head.block(&column, block).map_err(|e| corrupt(&base_row, e))?;
-        let beside =
-            if needs_base(bytes) { self.base_block(base, &base_row, block, samples, depth + 1)? } else { Vec::new() };
         let mut values = Vec::new();
-        decode_block_beside(bytes, samples, &beside, &mut values).map_err(|e| corrupt(&base_row, e))?;
-        Ok(values)
+        if needs_base(bytes) {
+            let (beside_key, beside) = self.base_block(base, &base_row, block, samples, depth + 1)?;
+            decode_block_beside(bytes, samples, &beside, &mut values).map_err(|e| corrupt(&base_row, e))?;
+            bases::give(beside_key, beside);
+        } else {
+            decode_block_beside(bytes, samples, &[], &mut values).map_err(|e| corrupt(&base_row, e))?;
+        }
+        Ok((key, values))
+    }
+
+    fn block_key(&self, ordinal: u32, block: usize) -> BlockKey {
+        BlockKey { segment: self.number, ordinal, block }
     }
 
     pub(super) fn series_row(&self, ordinal: u32) -> Result<SeriesRow, StorageError> {
         self.series.get(&self.frames, ordinal, SeriesPage::decode, |page, i| page.rows.get(i).copied())
+    }
+
+    /// A page of the series section.
+    pub(super) fn series_page(&self, number: u32) -> Result<Arc<SeriesPage>, StorageError> {
+        self.series.page(&self.frames, number, SeriesPage::decode)
     }
 
     pub(super) fn times_row(&self, number: u32) -> Result<TimesRow, StorageError> {
