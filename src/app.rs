@@ -100,7 +100,7 @@ impl App {
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
             catalog,
-            reporter: Reporter::new(),
+            reporter: Reporter::default(),
             workers: Workers::new(&config),
             remote_write: crate::remote_write::Seen::default(),
             scrape,

@@ -3,6 +3,8 @@
 //! Report, scrape and remote write decode on their own and then go through here, so that a limit means the same
 //! everywhere and each refusal is counted with an example that can be read.
 
+mod raw_hash;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use storage::{Batch, Db, Refusal};
 
 use crate::config::Config;
 use crate::telemetry::Telemetry;
+
+pub use raw_hash::{raw_hash, secret_seed};
 
 /// Where samples come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use model::{Labels, METRIC_NAME, Metadata, MetricType};
 use parking_lot::Mutex;
 use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::RequestError;
-use crate::ingest::{Ingest, LabelLimits, Origin, Rejection};
+use crate::ingest::{Ingest, LabelLimits, Origin, Rejection, raw_hash, secret_seed};
 
 /// Messages about refused series and samples that an answer carries at most.
 const EXAMPLES_MAX: usize = 5;
@@ -16,20 +16,10 @@ const EXAMPLES_MAX: usize = 5;
 const SEEN_MAX: usize = 100_000;
 
 /// What is remembered between requests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Seen {
-    /// Keys the hashes of raw label bytes, so that nobody outside can aim for a collision.
-    seed: u64,
     /// Hash of a family's name to the hash of what was last said of it.
     metadata: Mutex<HashMap<u64, u64>>,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        // The standard library's random state is the one source of randomness without another dependency.
-        use std::hash::{BuildHasher, Hasher, RandomState};
-        Seen { seed: RandomState::new().build_hasher().finish(), metadata: Mutex::default() }
-    }
 }
 
 /// What became of a request's content.
@@ -88,35 +78,27 @@ impl<'a> Intake<'a> {
 
     /// The key of a series by its raw bytes, within one version of the message.
     pub(super) fn key(&self, context: u64, raw: &[u8]) -> RawKey {
-        RawKey { context, hash: xxh3_128_with_seed(raw, self.seen.seed) }
+        RawKey { context, hash: raw_hash(raw) }
     }
 
-    /// Finds the series with these labels, in the order of the request; none if it was refused, which is counted.
-    ///
-    /// A hit of the key is confirmed label by label, so that a collision of hashes is never a mix-up.
-    pub(super) fn series(&mut self, key: RawKey, labels: &[(&str, &str)], index: usize) -> Option<SeriesRef> {
-        if let Some(Resolved::Series(series)) = self.batch.resolve(key)
-            && self.is(series, labels)
-        {
-            return Some(series);
+    /// The series that these bytes stood for when it was last defined.
+    pub(super) fn known(&self, key: RawKey) -> Option<SeriesRef> {
+        match self.batch.resolve(key) {
+            Some(Resolved::Series(series)) => Some(series),
+            // Remote write is not relabelled: nothing defines a drop here.
+            Some(Resolved::Dropped) | None => None,
         }
+    }
+
+    /// Finds or makes the series with these labels, the `index`th of its request; none if it was refused, which is
+    /// counted.
+    pub(super) fn series(&mut self, key: RawKey, labels: &[(&str, &str)], index: usize) -> Option<SeriesRef> {
         match self.define(key, labels) {
             Ok(series) => Some(series),
             Err(rejection) => {
                 self.refuse(&rejection, &format!("series {index} {}", name_of(labels)));
                 None
             }
-        }
-    }
-
-    fn is(&mut self, series: SeriesRef, labels: &[(&str, &str)]) -> bool {
-        let sorted = labels.is_sorted_by(|a, b| a.0 < b.0) && labels.iter().all(|(_, value)| !value.is_empty());
-        if sorted {
-            return self.batch.has_labels(series, labels.iter().copied());
-        }
-        match Labels::from_pairs(labels.iter().copied()) {
-            Ok(labels) => self.batch.has_labels(series, labels.iter()),
-            Err(_) => false,
         }
     }
 
@@ -129,12 +111,16 @@ impl<'a> Intake<'a> {
         Ok(self.batch.define(Some(key), &labels)?)
     }
 
-    /// Adds a sample.
-    pub(super) fn push(&mut self, series: SeriesRef, timestamp_ms: i64, value: f64, labels: &[(&str, &str)]) {
-        match self.batch.push(series, timestamp_ms, value) {
-            Ok(()) => self.outcome.samples += 1,
-            Err(refusal) => self.refuse(&refusal.into(), &format!("a sample of {}", name_of(labels))),
-        }
+    /// Adds a sample; what is wrong with it is for [`Intake::refuse_sample`].
+    pub(super) fn push(&mut self, series: SeriesRef, timestamp_ms: i64, value: f64) -> Result<(), Rejection> {
+        self.batch.push(series, timestamp_ms, value)?;
+        self.outcome.samples += 1;
+        Ok(())
+    }
+
+    /// Counts a sample of the series with these labels as refused.
+    pub(super) fn refuse_sample(&mut self, rejection: &Rejection, labels: &[(&str, &str)]) {
+        self.refuse(rejection, &format!("a sample of {}", name_of(labels)));
     }
 
     /// Adds an exemplar; one with labels that are not valid is refused.
@@ -181,8 +167,8 @@ impl<'a> Intake<'a> {
     /// Notes what a metric family is, if that is news.
     pub(super) fn metadata(&mut self, family: &str, metric_type: MetricType, help: &str, unit: &str) {
         let hash = |text: &str, seed: u64| xxh3_64_with_seed(text.as_bytes(), seed);
-        let key = hash(family, self.seen.seed);
-        let content = hash(unit, hash(help, self.seen.seed ^ metric_type as u64));
+        let key = hash(family, secret_seed());
+        let content = hash(unit, hash(help, secret_seed() ^ metric_type as u64));
         if family.is_empty() || self.seen.metadata.lock().get(&key) == Some(&content) {
             return;
         }

@@ -49,6 +49,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field's number and value; none at the end.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, WireError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
@@ -77,6 +78,7 @@ impl<'a> Fields<'a> {
         Ok(Some((tag >> 3, value)))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         // One byte is the common case: tags and lengths.
         if let Some(&byte) = self.bytes.get(self.at)
@@ -85,6 +87,10 @@ impl<'a> Fields<'a> {
             self.at += 1;
             return Ok(u64::from(byte));
         }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let Some(&byte) = self.bytes.get(self.at) else { return Err(self.error("a cut number")) };
@@ -100,6 +106,7 @@ impl<'a> Fields<'a> {
         Err(self.error("a number of more than 64 bits"))
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
         let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
         let Some(bytes) = end.and_then(|end| self.bytes.get(self.at..end)) else {

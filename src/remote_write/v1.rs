@@ -1,5 +1,7 @@
 //! Remote write 1.0: `prometheus.WriteRequest` (`prompb/remote.proto`, `prompb/types.proto`).
 
+use storage::SeriesRef;
+
 use super::intake::{Intake, metric_type};
 use super::proto::{Fields, Value, WireError, sample};
 use super::{RequestError, WireError as Wire};
@@ -19,15 +21,22 @@ fn wire(source: Wire) -> RequestError {
     RequestError::Wire { message: "prometheus.WriteRequest", source }
 }
 
+/// What is reused from series to series.
+#[derive(Default)]
+struct Scratch<'a> {
+    labels: Vec<(&'a str, &'a str)>,
+    samples: Vec<(i64, f64)>,
+}
+
 pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), RequestError> {
     let mut fields = Fields::new(body, 0);
-    let mut labels = Vec::with_capacity(32);
+    let mut scratch = Scratch::default();
     let mut index = 0;
     while let Some((number, value)) = fields.next().map_err(wire)? {
         match number {
             TIMESERIES => {
                 let (bytes, offset) = value.bytes(&fields).map_err(wire)?;
-                series(bytes, offset, index, &mut labels, intake)?;
+                series(bytes, offset, index, &mut scratch, intake)?;
                 index += 1;
             }
             METADATA => {
@@ -40,47 +49,101 @@ pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Request
     Ok(())
 }
 
-/// One `TimeSeries`: a first walk finds the labels, a second pushes what belongs to them.
+/// What a walk over a `TimeSeries` finds, beside its float samples.
+struct Walk<'a> {
+    /// The bytes of all labels, which are the series' key.
+    raw: &'a [u8],
+    histograms: usize,
+    exemplars: usize,
+}
+
+/// One `TimeSeries`. The labels of one that is known are not read.
 fn series<'a>(
     bytes: &'a [u8],
     offset: usize,
     index: usize,
-    labels: &mut Vec<(&'a str, &'a str)>,
+    scratch: &mut Scratch<'a>,
     intake: &mut Intake<'_>,
 ) -> Result<(), RequestError> {
-    labels.clear();
+    let found = walk(bytes, offset, &mut scratch.samples).map_err(wire)?;
+    intake.count(scratch.samples.len() + found.histograms)?;
+    let key = intake.key(CONTEXT, found.raw);
+    let known = match intake.known(key) {
+        Some(series) => Some(series),
+        None => {
+            labels(bytes, offset, &mut scratch.labels).map_err(wire)?;
+            intake.series(key, &scratch.labels, index)
+        }
+    };
+    let Some(series) = known else { return Ok(()) };
+    for (timestamp_ms, value) in &scratch.samples {
+        if let Err(rejection) = intake.push(series, *timestamp_ms, *value) {
+            labels(bytes, offset, &mut scratch.labels).map_err(wire)?;
+            intake.refuse_sample(&rejection, &scratch.labels);
+        }
+    }
+    if found.histograms + found.exemplars > 0 {
+        labels(bytes, offset, &mut scratch.labels).map_err(wire)?;
+        rest(bytes, offset, series, &scratch.labels, intake)?;
+    }
+    Ok(())
+}
+
+/// Finds the labels without reading them, and reads the samples.
+fn walk<'a>(bytes: &'a [u8], offset: usize, samples: &mut Vec<(i64, f64)>) -> Result<Walk<'a>, WireError> {
+    samples.clear();
     let mut fields = Fields::new(bytes, offset);
-    let (mut start, mut end, mut in_one_piece, mut rest) = (0, 0, true, 0);
+    let (mut range, mut in_one_piece) = (None::<(usize, usize)>, true);
+    let (mut histograms, mut exemplars) = (0, 0);
     let mut before = 0;
-    while let Some((number, value)) = fields.next().map_err(wire)? {
-        if number == LABELS {
-            let (label, at) = value.bytes(&fields).map_err(wire)?;
-            labels.push(pair(label, at).map_err(wire)?);
-            if labels.len() == 1 {
-                start = before;
-            } else if end != before {
-                in_one_piece = false;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            LABELS => {
+                value.bytes(&fields)?;
+                let (start, end) = range.unwrap_or((before, before));
+                in_one_piece &= end == before;
+                range = Some((start, fields.position()));
             }
-            end = fields.position();
-        } else if matches!(number, SAMPLES | HISTOGRAMS) {
-            rest += 1;
+            SAMPLES => {
+                let (bytes, at) = value.bytes(&fields)?;
+                samples.push(sample(bytes, at)?);
+            }
+            HISTOGRAMS => histograms += 1,
+            EXEMPLARS => exemplars += 1,
+            _ => {}
         }
         before = fields.position();
     }
-    intake.count(rest)?;
-    // Every sender writes the labels first and together; if one does not, the whole series is the key.
-    let raw = if in_one_piece { bytes.get(start..end).unwrap_or(bytes) } else { bytes };
-    let key = intake.key(CONTEXT, raw);
-    let Some(series) = intake.series(key, labels, index) else { return Ok(()) };
+    // Every sender writes the labels together; if one does not, the whole series is the key.
+    let labels = range.filter(|_| in_one_piece).and_then(|(start, end)| bytes.get(start..end));
+    Ok(Walk { raw: labels.unwrap_or(bytes), histograms, exemplars })
+}
+
+/// The labels of a `TimeSeries`, in its order.
+fn labels<'a>(bytes: &'a [u8], offset: usize, out: &mut Pairs<'a>) -> Result<(), WireError> {
+    out.clear();
+    let mut fields = Fields::new(bytes, offset);
+    while let Some((number, value)) = fields.next()? {
+        if number == LABELS {
+            let (label, at) = value.bytes(&fields)?;
+            out.push(pair(label, at)?);
+        }
+    }
+    Ok(())
+}
+
+/// Exemplars and histograms.
+fn rest(
+    bytes: &[u8],
+    offset: usize,
+    series: SeriesRef,
+    labels: &[(&str, &str)],
+    intake: &mut Intake<'_>,
+) -> Result<(), RequestError> {
     let mut histograms = 0;
     let mut fields = Fields::new(bytes, offset);
     while let Some((number, value)) = fields.next().map_err(wire)? {
         match number {
-            SAMPLES => {
-                let (bytes, at) = value.bytes(&fields).map_err(wire)?;
-                let (timestamp_ms, value) = sample(bytes, at).map_err(wire)?;
-                intake.push(series, timestamp_ms, value, labels);
-            }
             EXEMPLARS => {
                 let (bytes, at) = value.bytes(&fields).map_err(wire)?;
                 let (of, timestamp_ms, value) = exemplar(bytes, at).map_err(wire)?;

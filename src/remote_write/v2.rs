@@ -4,16 +4,14 @@
 //! hash of its symbols' hashes.
 
 use model::{METRIC_NAME, MetricType};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::intake::{Intake, metric_type};
 use super::proto::{Fields, WireError, each_u32, sample};
 use super::{RequestError, WireError as Wire};
+use crate::ingest::raw_hash;
 
 /// Keys of this version never mean those of the other.
 const CONTEXT: u64 = 2;
-/// Seed of the symbols' hashes; the key over them carries the secret one.
-const SYMBOL_SEED: u64 = 0x5347_5632;
 /// Fields of `Request`.
 const SYMBOLS: u64 = 4;
 const TIMESERIES: u64 = 5;
@@ -74,7 +72,7 @@ pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Request
             let (bytes, offset) = value.bytes(&fields).map_err(wire)?;
             let not_utf8 = || wire(WireError { what: "a symbol that is not UTF-8", offset });
             symbols.texts.push(std::str::from_utf8(bytes).map_err(|_| not_utf8())?);
-            symbols.hashes.push(xxh3_128_with_seed(bytes, SYMBOL_SEED));
+            symbols.hashes.push(raw_hash(bytes));
         }
     }
     if symbols.texts.first().is_some_and(|first| !first.is_empty()) {
@@ -123,7 +121,8 @@ fn series<'a>(
         scratch.key_bytes.extend_from_slice(&hash.to_le_bytes());
     }
     let key = intake.key(CONTEXT, &scratch.key_bytes);
-    let Some(series) = intake.series(key, &scratch.labels, index) else { return Ok(()) };
+    let known = intake.known(key).or_else(|| intake.series(key, &scratch.labels, index));
+    let Some(series) = known else { return Ok(()) };
     note(what, offset, symbols, &scratch.labels, intake).map_err(wire)?;
     let mut histograms = 0;
     let mut fields = Fields::new(bytes, offset);
@@ -132,7 +131,9 @@ fn series<'a>(
             SAMPLES => {
                 let (bytes, at) = value.bytes(&fields).map_err(wire)?;
                 let (timestamp_ms, value) = sample(bytes, at).map_err(wire)?;
-                intake.push(series, timestamp_ms, value, &scratch.labels);
+                if let Err(rejection) = intake.push(series, timestamp_ms, value) {
+                    intake.refuse_sample(&rejection, &scratch.labels);
+                }
             }
             HISTOGRAMS => histograms += 1,
             EXEMPLARS => {

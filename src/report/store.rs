@@ -5,23 +5,17 @@
 //! drawn anew at each start and never leaves the process: whoever does not know it cannot make two series look alike,
 //! and 128 bits do not meet by chance, so that a hit needs no second look at the labels.
 
-use std::hash::{BuildHasher, Hasher};
 
 use storage::{CommitError, RawKey, Resolved, SeriesRef};
-use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
 
 use super::labels::{Component, series_labels};
 use super::metadata::Said;
 use super::sample::ReportSample;
-use crate::ingest::{Ingest, Origin, Rejection};
-
-/// Bytes of the hash's key; XXH3 wants at least 136.
-const SECRET_BYTES: usize = 192;
+use crate::ingest::{Ingest, Origin, Rejection, raw_hash};
 
 /// Turns reports into batches.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reporter {
-    secret: [u8; SECRET_BYTES],
     said: Said,
 }
 
@@ -34,24 +28,7 @@ pub struct Stored {
     pub rejected: Vec<(usize, Rejection)>,
 }
 
-impl Default for Reporter {
-    fn default() -> Self {
-        Reporter::new()
-    }
-}
-
 impl Reporter {
-    /// Draws the key.
-    pub fn new() -> Reporter {
-        let mut secret = [0; SECRET_BYTES];
-        for chunk in secret.chunks_mut(size_of::<u64>()) {
-            // The standard library's own hash keys are random for each state.
-            let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-            chunk.copy_from_slice(&random.to_le_bytes()[..chunk.len()]);
-        }
-        Reporter { secret, said: Said::default() }
-    }
-
     /// Stores the samples of one component in one batch; the order of `samples` numbers the refusals.
     ///
     /// # Errors
@@ -64,8 +41,7 @@ impl Reporter {
         now_ms: i64,
     ) -> Result<Stored, CommitError> {
         let mut writer = Writer {
-            reporter: self,
-            context: self.context(component),
+            context: context(component),
             component,
             ingest,
             batch: ingest.batch(),
@@ -97,14 +73,14 @@ impl Reporter {
         }
         Ok(Stored { inserted, rejected })
     }
+}
 
-    /// The context in which equal bytes mean the same series.
-    fn context(&self, component: Component<'_>) -> u64 {
-        let mut bytes = b"report".to_vec();
-        push_text(&mut bytes, component.name);
-        push_text(&mut bytes, component.kind);
-        xxh3_64_with_secret(&bytes, &self.secret)
-    }
+/// The context in which equal bytes mean the same series.
+fn context(component: Component<'_>) -> u64 {
+    let mut bytes = b"report".to_vec();
+    push_text(&mut bytes, component.name);
+    push_text(&mut bytes, component.kind);
+    raw_hash(&bytes) as u64
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
@@ -114,7 +90,6 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
 
 /// A batch of one component's samples on its way.
 struct Writer<'w> {
-    reporter: &'w Reporter,
     context: u64,
     component: Component<'w>,
     ingest: &'w Ingest,
@@ -138,7 +113,7 @@ impl Writer<'_> {
         self.scratch.clear();
         push_text(&mut self.scratch, &sample.name);
         self.scratch.extend_from_slice(sample.labels.json().as_bytes());
-        RawKey { context: self.context, hash: xxh3_128_with_secret(&self.scratch, &self.reporter.secret) }
+        RawKey { context: self.context, hash: raw_hash(&self.scratch) }
     }
 
     fn define(&mut self, key: RawKey, sample: &ReportSample<'_>) -> Result<SeriesRef, Rejection> {
@@ -173,7 +148,7 @@ mod tests {
             let config = Config::defaults().unwrap();
             let db = Arc::new(Db::open(DbOptions::new(dir.path()), Arc::new(SystemClock)).unwrap());
             let ingest = Ingest::new(&config, Arc::clone(&db), Arc::new(Telemetry::default()));
-            Store { _dir: dir, db, ingest, reporter: Reporter::new(), config }
+            Store { _dir: dir, db, ingest, reporter: Reporter::default(), config }
         }
 
         fn report(&self, component: &str, metrics: &str) -> Stored {

@@ -1,6 +1,7 @@
 //! One scrape, one batch: lines to samples, markers for what is gone, and the five series about the scrape.
 //!
-//! A line whose bytes were seen before is not parsed: its hash leads to its series ([`Batch::resolve`]).
+//! A line whose bytes were seen before is not parsed: its hash leads to its series, from the scrape before or by
+//! [`Batch::resolve`].
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::body::Body;
 use super::config::Job;
-use super::staleness::{REPORTS, Sighting, Tracker, seed};
+use super::staleness::{REPORTS, Sighting, Tracker};
 use crate::exposition::{Entry, ExemplarLine, Parser, SeriesLine, parse_labels};
-use crate::ingest::{Ingest, Origin, Rejection};
+use crate::ingest::{Ingest, Origin, Rejection, secret_seed};
 
 /// What a scrape came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -99,7 +100,7 @@ fn take_body(
         counts: Counts::default(),
         timestamp_ms,
         metric_type: MetricType::Unknown,
-        metadata_digest: seed(),
+        metadata_digest: secret_seed(),
     };
     let read = lines.read_all(Parser::new(&text, body.format()));
     let Lines { mut batch, mut pushed, counts, metadata_digest, .. } = lines;
@@ -185,12 +186,14 @@ impl Lines<'_, '_> {
     fn read(&mut self, line: &SeriesLine<'_>) -> Result<(), String> {
         self.counts.scraped += 1;
         let key = self.tracker.key(line.raw);
-        let Some(series) = self.series(key, line)? else { return Ok(()) };
+        let held = self.tracker.held(key).and_then(|held| self.batch.resume(held));
+        let found = if held.is_some() { held } else { self.series(key, line)? };
+        let Some(series) = found else { return Ok(()) };
         let own_time = line.timestamp_ms.filter(|_| self.intake.job.honor_timestamps);
         let is_tracked = own_time.is_none() || self.intake.job.track_timestamps_staleness;
         self.counts.kept += 1;
         self.check_samples()?;
-        match self.tracker.sight(key, is_tracked) {
+        match self.tracker.sight(key, self.batch.hold(series), is_tracked) {
             Sighting::New => self.counts.added += 1,
             Sighting::Known => {}
             // With times of their own, equal lines are samples of different times.

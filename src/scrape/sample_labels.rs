@@ -1,11 +1,11 @@
 //! What becomes of the labels of a scraped line: the target's labels, relabelling, limits.
 
 use model::{Labels, LabelsBuilder, METRIC_NAME, MetricType};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::{Job, Limits};
 use super::number_labels::normal_value;
 use super::relabel::{Rule, relabel};
+use crate::ingest::raw_hash;
 
 /// Why a line makes its whole scrape fail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,9 +43,8 @@ impl SampleLabels {
 
     /// Tells apart all that makes of equal lines different series.
     pub(super) fn context(&self) -> u64 {
-        xxh3_64(
-            format!("{} {} {:?} {:?}", self.honor_labels, self.target.canonical(), self.rules, self.limits).as_bytes(),
-        )
+        let text = format!("{} {} {:?} {:?}", self.honor_labels, self.target.canonical(), self.rules, self.limits);
+        raw_hash(text.as_bytes()) as u64
     }
 
     /// The labels of the series of a line below a `# TYPE` of this type; none if relabelling drops it.

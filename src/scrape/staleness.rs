@@ -1,20 +1,20 @@
 //! Which series a target had, so that those that are gone get a staleness marker.
 //!
-//! Series are remembered by the hash of their line, 32 bytes each, not by their labels. A marker needs the series
+//! Series are remembered by the hash of their line, not by their labels, in the order of the scrape: a target says the
+//! same lines in the same order each time, so the next line is mostly found without a look-up. A marker needs the series
 //! itself: the database mostly still knows the hash; where it does not, the labels are read from the last body, which is
 //! kept as it was sent.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher, RandomState};
-use std::sync::OnceLock;
+use std::collections::HashSet;
 
+use hashbrown::HashTable;
 use model::{Labels, MetricType, stale_nan};
-use storage::{Batch, RawKey, Resolved, SeriesRef};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use storage::{Batch, HeldSeries, RawKey, Resolved, SeriesRef};
 
 use super::body::Body;
 use super::sample_labels::SampleLabels;
 use crate::exposition::{Entry, Parser, parse_labels};
+use crate::ingest::raw_hash;
 
 /// The series about each scrape, in the order in which they are written.
 pub(super) const REPORTS: [&str; 5] = [
@@ -28,30 +28,11 @@ pub(super) const REPORTS: [&str; 5] = [
 /// Keys of [`REPORTS`] must not be those of lines: no line begins with this.
 const REPORT_PREFIX: &str = "# ";
 
-/// Hashes are random already.
-#[derive(Debug, Default)]
-struct Low64(u64);
-
-impl Hasher for Low64 {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Only u128 are hashed; anything else would still be right, only slow.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, value: u128) {
-        self.0 = value as u64;
-    }
-}
-
 /// What is known about a line.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
+    hash: u128,
+    series: HeldSeries,
     /// The scrape that had it last.
     round: u32,
     /// Its series has a value that a marker would end.
@@ -73,7 +54,12 @@ pub(super) enum Sighting {
 pub(super) struct Tracker {
     labels: SampleLabels,
     context: u64,
-    seen: HashMap<u128, Seen, BuildHasherDefault<Low64>>,
+    /// In the order in which they came first.
+    seen: Vec<Seen>,
+    /// Places in `seen`, by hash.
+    places: HashTable<u32>,
+    /// Where the next line is looked for first.
+    next: usize,
     round: u32,
     /// How many of `seen` this round had.
     seen_now: usize,
@@ -85,14 +71,8 @@ pub(super) struct Tracker {
     pub(super) metadata_digest: u64,
 }
 
-/// A seed of this process: senders cannot aim at collisions.
-pub(super) fn seed() -> u64 {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| std::hash::BuildHasher::build_hasher(&RandomState::new()).finish())
-}
-
 fn hash(raw: &str) -> u128 {
-    xxh3_128_with_seed(raw.as_bytes(), seed())
+    raw_hash(raw.as_bytes())
 }
 
 impl Tracker {
@@ -100,7 +80,9 @@ impl Tracker {
         Tracker {
             context: labels.context(),
             labels,
-            seen: HashMap::default(),
+            seen: Vec::new(),
+            places: HashTable::new(),
+            next: 0,
             round: 0,
             seen_now: 0,
             has_reports: false,
@@ -132,29 +114,55 @@ impl Tracker {
     pub(super) fn begin(&mut self) {
         self.round = self.round.wrapping_add(1);
         self.seen_now = 0;
+        self.next = 0;
     }
 
-    /// Notes a line of this scrape; a line that is not tracked gets no markers.
-    pub(super) fn sight(&mut self, key: RawKey, is_tracked: bool) -> Sighting {
-        let round = self.round;
-        let mut sighting = Sighting::Known;
-        let seen = self.seen.entry(key.hash).or_insert_with(|| {
-            sighting = Sighting::New;
-            Seen { round: round.wrapping_sub(1), is_live: false, was_live: false }
-        });
-        if seen.round == round {
-            return Sighting::Again;
+    /// The series of a line, as an earlier batch held it.
+    pub(super) fn held(&mut self, key: RawKey) -> Option<HeldSeries> {
+        let place = self.place(key.hash)?;
+        // `sight` of the same line looks here first.
+        self.next = place;
+        self.seen.get(place).map(|seen| seen.series)
+    }
+
+    fn place(&self, hash: u128) -> Option<usize> {
+        if self.seen.get(self.next).is_some_and(|seen| seen.hash == hash) {
+            return Some(self.next);
         }
-        *seen = Seen { round, is_live: is_tracked, was_live: seen.is_live };
+        let same = |place: &u32| self.seen.get(*place as usize).is_some_and(|seen| seen.hash == hash);
+        self.places.find(hash as u64, same).map(|place| *place as usize)
+    }
+
+    /// Notes a line of this scrape and its series; a line that is not tracked gets no markers.
+    pub(super) fn sight(&mut self, key: RawKey, series: HeldSeries, is_tracked: bool) -> Sighting {
+        let (hash, round) = (key.hash, self.round);
+        let Some(place) = self.place(hash) else {
+            self.add(Seen { hash, series, round, is_live: is_tracked, was_live: false });
+            return Sighting::New;
+        };
+        self.next = place + 1;
+        let Some(seen) = self.seen.get_mut(place).filter(|seen| seen.round != round) else { return Sighting::Again };
+        *seen = Seen { hash, series, round, is_live: is_tracked, was_live: seen.is_live };
         self.seen_now += 1;
-        sighting
+        Sighting::Known
+    }
+
+    fn add(&mut self, seen: Seen) {
+        // Lines are bounded far below by `ingest.max_batch_samples`.
+        let Ok(place) = u32::try_from(self.seen.len()) else { return };
+        self.seen.push(seen);
+        self.seen_now += 1;
+        self.next = self.seen.len();
+        let Tracker { seen, places, .. } = self;
+        let hash_at = |place: &u32| seen.get(*place as usize).map_or(0, |seen| seen.hash as u64);
+        places.insert_unique(hash_at(&place), place, hash_at);
     }
 
     /// Undoes what this scrape noted: it failed.
     pub(super) fn undo(&mut self) {
         let round = self.round;
-        for seen in self.seen.values_mut().filter(|seen| seen.round == round) {
-            *seen = Seen { round: round.wrapping_sub(1), is_live: seen.was_live, was_live: false };
+        for seen in self.seen.iter_mut().filter(|seen| seen.round == round) {
+            *seen = Seen { round: round.wrapping_sub(1), is_live: seen.was_live, was_live: false, ..*seen };
         }
         self.seen_now = 0;
     }
@@ -164,7 +172,7 @@ impl Tracker {
     pub(super) fn mark_gone(&self, batch: &mut Batch<'_>, pushed: &[SeriesRef], timestamp_ms: i64) {
         let mut gone = HashSet::new();
         if self.seen_now < self.seen.len() {
-            gone.extend(self.seen.iter().filter(|(_, seen)| seen.is_live && seen.round != self.round).map(|(h, _)| *h));
+            gone.extend(self.seen.iter().filter(|s| s.is_live && s.round != self.round).map(|seen| seen.hash));
         }
         if gone.is_empty() && self.predecessors.is_empty() {
             return;
@@ -184,7 +192,7 @@ impl Tracker {
     }
 
     fn mark_all(&self, batch: &mut Batch<'_>, pushed: &HashSet<SeriesRef>, timestamp_ms: i64) {
-        let live: HashSet<u128> = self.seen.iter().filter(|(_, seen)| seen.is_live).map(|(h, _)| *h).collect();
+        let live: HashSet<u128> = self.seen.iter().filter(|seen| seen.is_live).map(|seen| seen.hash).collect();
         self.mark(batch, &live, pushed, timestamp_ms);
         if self.has_reports {
             for name in REPORTS {
@@ -246,7 +254,12 @@ impl Tracker {
     pub(super) fn succeeded(&mut self, body: Body) {
         let round = self.round;
         if self.seen_now < self.seen.len() {
-            self.seen.retain(|_, seen| seen.round == round);
+            self.seen.retain(|seen| seen.round == round);
+            self.places.clear();
+            for (place, seen) in (0..).zip(&self.seen) {
+                let hash_at = |place: &u32| self.seen.get(*place as usize).map_or(0, |seen| seen.hash as u64);
+                self.places.insert_unique(seen.hash as u64, place, hash_at);
+            }
         }
         self.body = Some(body);
         self.has_reports = true;
@@ -256,7 +269,7 @@ impl Tracker {
     /// Takes over that the markers of a failed scrape were made durable. The lines stay known: a target that comes back
     /// has not added series.
     pub(super) fn failed(&mut self) {
-        for seen in self.seen.values_mut() {
+        for seen in &mut self.seen {
             seen.is_live = false;
         }
         self.has_reports = true;

@@ -11,12 +11,19 @@ use crate::head::epoch::Pin;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub(crate) u32);
 
+/// A series that a batch resolved, kept by its sender for the next batch: no table is asked then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSeries {
+    series: SeriesRef,
+    epoch: u32,
+}
+
 /// The key of a series as its sender writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RawKey {
     /// Endpoint, component or target, and the relabel generation: equal bytes mean the same series only within one.
     pub context: u64,
-    /// Keyed hash of the raw label bytes.
+    /// Hash of the raw label bytes under a secret key, by a pseudo-random function: a hit is taken as it is.
     pub hash: u128,
 }
 
@@ -80,14 +87,21 @@ impl<'db> Batch<'db> {
         self.engine.head.define(key, labels, self.epoch.epoch())
     }
 
+    /// Notes a series of this batch for later ones of the same database.
+    pub fn hold(&self, series: SeriesRef) -> HeldSeries {
+        HeldSeries { series, epoch: self.epoch.epoch() }
+    }
+
+    /// The series, if its number is sure to mean it still; none: ask [`Batch::resolve`].
+    ///
+    /// In the epoch in which a series was resolved it is not retired, so its number is not given to another.
+    pub fn resume(&self, held: HeldSeries) -> Option<SeriesRef> {
+        (held.epoch == self.epoch.epoch()).then_some(held.series)
+    }
+
     /// Remembers that the series behind a raw key is dropped.
     pub fn define_dropped(&mut self, key: RawKey) {
         self.engine.head.raw_keys.insert(key, Resolved::Dropped);
-    }
-
-    /// True if the series has exactly these labels, which are sorted: confirms what [`Batch::resolve`] gave.
-    pub fn has_labels<'a>(&self, series: SeriesRef, labels: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
-        self.engine.head.registry.has_labels(series, labels)
     }
 
     /// Adds a float sample; staleness markers are samples too.

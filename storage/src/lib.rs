@@ -32,7 +32,7 @@ mod snapshot;
 mod stats;
 mod wal;
 
-pub use batch::{Batch, Committed, Exemplar, RawKey, Resolved, SeriesRef};
+pub use batch::{Batch, Committed, Exemplar, HeldSeries, RawKey, Resolved, SeriesRef};
 pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport};
 pub use error::{CommitError, Refusal, StorageError};
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
