@@ -100,8 +100,10 @@ impl Db {
         let (flusher, compactor) = (engine.clone(), engine.clone());
         let db = Db { engine, threads: Mutex::default() };
         db.spawn("storage-wal", move || committer.run())?;
-        db.spawn("storage-flush", move || maintenance::run_flusher(&flusher))?;
-        db.spawn("storage-compact", move || maintenance::run_compactor(&compactor))?;
+        if db.engine.options.maintenance {
+            db.spawn("storage-flush", move || maintenance::run_flusher(&flusher))?;
+            db.spawn("storage-compact", move || maintenance::run_compactor(&compactor))?;
+        }
         Ok(db)
     }
 
@@ -350,6 +352,8 @@ fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
     scope.forced().into_iter().chain(matchers).all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod pieces_tests;
 #[cfg(test)]

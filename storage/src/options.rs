@@ -117,6 +117,9 @@ pub struct DbOptions {
     pub metadata_max: usize,
     /// Exemplars that are kept, the newest (`ingest.max_exemplars`).
     pub exemplars_max: usize,
+    /// False: nothing is flushed, compacted or dropped but by a call; tests count the operations on a disk.
+    #[doc(hidden)]
+    pub maintenance: bool,
     /// Tests hear of each step here.
     #[doc(hidden)]
     pub probe: Option<Arc<dyn Probe>>,
@@ -142,6 +145,7 @@ impl DbOptions {
             series_idle_max: Duration::from_secs(20 * 60),
             metadata_max: 200_000,
             exemplars_max: 100_000,
+            maintenance: true,
             probe: None,
         }
     }

@@ -25,11 +25,7 @@ pub(crate) fn run_flusher(engine: &Arc<Engine>) {
     let mut paused_until = Instant::now();
     let mut retention_due = Instant::now() + RETENTION_EVERY;
     while engine.flush_signal.wait(LOOK_ROUND) {
-        engine.watch_space();
-        if engine.queue.is_wal_down() {
-            engine.queue.request_reopen();
-        }
-        engine.look_at_suspects();
+        engine.look_round();
         let now = Instant::now();
         // By its size too, without being asked: after a start the WAL may stand at its bound, and then no commit that
         // would ask gets through.
@@ -62,6 +58,15 @@ pub(crate) fn run_compactor(engine: &Arc<Engine>) {
 impl Engine {
     fn is_flush_requested(&self) -> bool {
         self.flush_requested.swap(false, Ordering::AcqRel)
+    }
+
+    /// Looks at what may have changed outside: free space, the WAL if it could not be written, suspects.
+    pub(crate) fn look_round(&self) {
+        self.watch_space();
+        if self.queue.is_wal_down() {
+            self.queue.request_reopen();
+        }
+        self.look_at_suspects();
     }
 
     /// Below the floor of free space: read-only; above it again: writable.

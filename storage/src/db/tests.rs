@@ -1,4 +1,4 @@
-//! The database against a map: random writes, flushes, compactions, restarts, kills and power losses.
+//! The database as its users see it; random histories and failing disks are in `db/faults.rs`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use model::{Budget, Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, SeriesSource, TimeRange};
-use proptest::prelude::*;
-
 use super::*;
 use crate::error::{CommitError, Refusal};
 use crate::io::fake::{Failure, FakeDisk};
@@ -92,65 +90,6 @@ fn read_range(source: &Snapshot, matchers: &[Matcher], range: TimeRange) -> Cont
     out
 }
 
-#[derive(Debug, Clone)]
-enum Action {
-    Write(Vec<(usize, i64, f64)>),
-    Flush,
-    Compact,
-    /// Keep a snapshot, and look at it again at the end.
-    Snapshot,
-    Close,
-    Kill,
-    /// With a seed.
-    PowerLoss(u64),
-    /// The n-th operation on the disk fails, once.
-    FailOnce(u64),
-    /// From the n-th operation on the disk is dead, until the next power loss.
-    Die(u64),
-}
-
-fn time() -> impl Strategy<Value = i64> {
-    prop_oneof![
-        6 => (0_i64..40).prop_map(|i| NOW_MS - 20_000 + i * 1000),
-        2 => (0_i64..6).prop_map(|day| NOW_MS - day * DAY),
-        1 => prop::sample::select(vec![-1, 0, -DAY, i64::MIN, i64::MIN + 1, NOW_MS + DAY]),
-    ]
-}
-
-fn value() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        (0_i64..1000).prop_map(|v| v as f64),
-        (0_i64..1000).prop_map(|v| v as f64 / 100.0),
-        any::<u64>().prop_map(f64::from_bits),
-        Just(model::stale_nan()),
-    ]
-}
-
-fn writes() -> impl Strategy<Value = Action> {
-    prop::collection::vec((0_usize..6, time(), value()), 1..12).prop_map(Action::Write)
-}
-
-fn actions(faults: bool) -> impl Strategy<Value = Vec<Action>> {
-    let calm = prop_oneof![
-        12 => writes(),
-        2 => Just(Action::Flush),
-        1 => Just(Action::Compact),
-        1 => Just(Action::Snapshot),
-        1 => Just(Action::Close),
-        1 => Just(Action::Kill),
-    ];
-    let rough = prop_oneof![
-        10 => writes(),
-        2 => Just(Action::Flush),
-        1 => Just(Action::Compact),
-        1 => Just(Action::Kill),
-        2 => any::<u64>().prop_map(Action::PowerLoss),
-        2 => (0_u64..40).prop_map(Action::FailOnce),
-        1 => (0_u64..40).prop_map(Action::Die),
-    ];
-    prop::collection::vec(if faults { rough.boxed() } else { calm.boxed() }, 1..40)
-}
-
 /// What may be there: the last value acknowledged, or one of a batch that failed since; none if nothing was ever
 /// acknowledged.
 #[derive(Debug, Default)]
@@ -160,12 +99,6 @@ impl Expected {
     fn acknowledged(&mut self, samples: &[(usize, i64, f64)]) {
         for (i, ms, value) in samples {
             self.0.insert((labels(*i), *ms), (Some(value.to_bits()), Vec::new()));
-        }
-    }
-
-    fn failed(&mut self, samples: &[(usize, i64, f64)]) {
-        for (i, ms, value) in samples {
-            self.0.entry((labels(*i), *ms)).or_default().1.push(value.to_bits());
         }
     }
 
@@ -185,73 +118,9 @@ impl Expected {
     }
 }
 
-fn run(actions: Vec<Action>, options: DbOptions) {
-    let mut disk = FakeDisk::default();
-    let mut db = open_with(&disk, options.clone());
-    let mut expected = Expected::default();
-    let mut snapshots: Vec<(Snapshot, Content)> = Vec::new();
-    for action in actions {
-        match action {
-            Action::Write(samples) => match write(&db, &samples) {
-                Ok(done) => {
-                    assert_eq!(done.samples, samples.len() as u64);
-                    expected.acknowledged(&samples);
-                }
-                Err(_) => expected.failed(&samples),
-            },
-            // They may fail when the disk does.
-            Action::Flush => drop(db.flush()),
-            Action::Compact => drop(db.compact()),
-            Action::Snapshot => {
-                let snapshot = db.snapshot();
-                let found = read_all(&snapshot);
-                snapshots.push((snapshot, found));
-            }
-            Action::FailOnce(n) => disk.fail_at(n, Failure::Once),
-            Action::Die(n) => disk.fail_at(n, Failure::Dead),
-            Action::Close => {
-                db.close().unwrap();
-                assert!(matches!(write(&db, &[(0, NOW_MS, 0.0)]), Err(CommitError::Closed)));
-                db = open_with(&disk, options.clone());
-                assert_eq!(db.stats().replayed_samples, 0, "a clean close leaves nothing to replay");
-                expected.check(read_all(&db.snapshot()));
-            }
-            Action::Kill | Action::PowerLoss(_) => {
-                disk = if let Action::PowerLoss(seed) = action { disk.crash(seed) } else { disk.kill() };
-                drop(db);
-                db = open_with(&disk, options.clone());
-                assert_eq!(db.findings(), Vec::<String>::new());
-                expected.check(read_all(&db.snapshot()));
-            }
-        }
-    }
-    disk.heal();
-    expected.check(read_all(&db.snapshot()));
-    for (snapshot, found) in snapshots {
-        assert_eq!(read_all(&snapshot), found, "a snapshot does not change");
-    }
-}
-
 /// Everything is small, so that rolls and flushes happen often.
-fn small() -> DbOptions {
+pub(super) fn small() -> DbOptions {
     DbOptions { wal_file_bytes: 600, wal_bytes_max: 6000, head_samples_max: 60, open_partitions_max: 3, ..options() }
-}
-
-proptest! {
-    #[test]
-    fn behaves_like_a_map(actions in actions(false)) {
-        run(actions, options());
-    }
-
-    #[test]
-    fn loses_and_doubles_nothing_whatever_the_disk_does(actions in actions(true)) {
-        run(actions, options());
-    }
-
-    #[test]
-    fn loses_and_doubles_nothing_when_everything_rolls_all_the_time(actions in actions(true)) {
-        run(actions, DbOptions { wal_bytes_max: 1 << 20, head_samples_max: 1 << 20, ..small() });
-    }
 }
 
 #[test]

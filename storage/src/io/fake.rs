@@ -1,9 +1,18 @@
 //! A disk in memory for tests. It keeps two images: what a running process sees, and what a power loss leaves.
 //!
-//! [`FakeDisk::crash`] gives the second, with each write and each change of a directory that was not yet synced kept,
-//! lost or kept in part as a seed decides, in any order. [`FakeDisk::fail_at`] breaks the n-th operation from now, once
-//! or for good. A failed sync behaves as Linux does: the pages count as clean afterwards but are not on the disk, so a
-//! second sync that succeeds saves nothing.
+//! # What a power loss leaves
+//! [`FakeDisk::crash`] gives the second image; a seed decides. Of a file, what was synced is there. What was appended
+//! since is there up to any length, and any part of its sectors, of [`SECTOR_BYTES`], reads as zeros: the length was
+//! written and the sector was not, in any order. Of the changes of directories that were not synced any part has happened; a file that was renamed
+//! from one directory to another may have both names, and never has none.
+//!
+//! A failed sync behaves as Linux does: the pages count as clean afterwards but are not on the disk, so a second sync
+//! that succeeds saves nothing. [`FakeDisk::kill`] is the end of a process only: the kernel still has everything.
+//!
+//! # What fails
+//! [`FakeDisk::fail_at`] breaks the n-th change from now, [`FakeDisk::fail_kind_at`] the n-th of one kind, and
+//! [`FakeDisk::fail_call_at`] the n-th call of any kind, reads too; [`Failure`] says for how long.
+//! [`FakeDisk::set_capacity`] makes the disk small: a write beyond it is done in part and fails with `StorageFull`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +34,33 @@ pub(crate) enum Failure {
     Dead,
     /// The operation is done, and all after it fail.
     DeadAfter,
+    /// The operation fails, and all later ones of its kind on files of its directory.
+    Stuck,
+}
+
+/// Sizes of the sectors that a power loss loses, of which a seed takes one: those of disks, and pages of the cache.
+const SECTOR_BYTES: [usize; 2] = [512, 4096];
+
+/// Which operations a failure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// Those that change the disk.
+    Changes,
+    /// Those that change the disk, of one kind.
+    Kind(&'static str),
+    /// All, reads too.
+    Calls,
+}
+
+/// A failure that is asked for.
+#[derive(Debug, Clone)]
+struct Plan {
+    counted: Counted,
+    how: Failure,
+    /// Operations until then.
+    left: u64,
+    /// Kind and directory of the operation that failed first.
+    struck: Option<(&'static str, PathBuf)>,
 }
 
 /// A handle to a disk in memory; clones are the same disk.
@@ -42,10 +78,11 @@ struct State {
     pending: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     operations: u64,
+    calls: u64,
     syncs: u64,
-    failure: Option<(u64, Failure)>,
-    only: Option<&'static str>,
+    failure: Option<Plan>,
     free_bytes: Option<u64>,
+    capacity: Option<u64>,
 }
 
 /// A file: `durable` bytes at its front are safe, then come bytes in the cache.
@@ -62,13 +99,29 @@ enum NameChange {
     Link(PathBuf, usize),
     Rename(PathBuf, PathBuf, usize),
     Unlink(PathBuf),
+    /// The old name of a file whose new one, in another directory, is durable.
+    Leave(PathBuf, usize),
 }
 
 impl NameChange {
-    fn touches(&self, dir: &Path) -> bool {
+    /// The part that becomes durable with a sync of `dir`, and the part that does not.
+    fn split(self, dir: &Path) -> (Option<NameChange>, Option<NameChange>) {
+        let is_in = |path: &Path| path.parent() == Some(dir);
         match self {
-            NameChange::Link(path, _) | NameChange::Unlink(path) => path.parent() == Some(dir),
-            NameChange::Rename(from, to, _) => from.parent() == Some(dir) || to.parent() == Some(dir),
+            NameChange::Rename(from, to, file) => match (is_in(&from), is_in(&to)) {
+                (_, true) if from.parent() == to.parent() => (Some(NameChange::Rename(from, to, file)), None),
+                (false, true) => (Some(NameChange::Link(to, file)), Some(NameChange::Leave(from, file))),
+                // A journal writes the new name with the removal of the old one.
+                (true, _) => (Some(NameChange::Rename(from, to, file)), None),
+                (false, false) => (None, Some(NameChange::Rename(from, to, file))),
+            },
+            NameChange::Link(ref path, _) | NameChange::Unlink(ref path) | NameChange::Leave(ref path, _) => {
+                if is_in(path) {
+                    (Some(self), None)
+                } else {
+                    (None, Some(self))
+                }
+            }
         }
     }
 
@@ -78,11 +131,17 @@ impl NameChange {
                 names.insert(path.clone(), *file);
             }
             NameChange::Rename(from, to, file) => {
-                names.remove(from);
+                NameChange::Leave(from.clone(), *file).apply(names);
                 names.insert(to.clone(), *file);
             }
             NameChange::Unlink(path) => {
                 names.remove(path);
+            }
+            NameChange::Leave(path, file) => {
+                // Another file may have the name by now.
+                if names.get(path) == Some(file) {
+                    names.remove(path);
+                }
             }
         }
     }
@@ -96,20 +155,57 @@ enum Verdict {
 
 impl State {
     /// Counts an operation that changes the disk and says whether it works.
-    fn step(&mut self, operation: &'static str) -> Verdict {
-        let dead = self.failure.is_some_and(|(at, how)| how != Failure::Once && at < self.operations);
-        if dead {
-            return Verdict::Fail;
+    fn step(&mut self, operation: &'static str, path: &Path) -> Verdict {
+        self.operations += 1;
+        self.call(operation, path, true)
+    }
+
+    /// As [`State::step`], of an operation that only looks.
+    fn look(&mut self, operation: &'static str, path: &Path) -> Result<(), StorageError> {
+        match self.call(operation, path, false) {
+            Verdict::Do => Ok(()),
+            Verdict::Fail => Err(failed(operation, path)),
         }
-        if self.only.is_some_and(|only| only != operation) {
+    }
+
+    fn call(&mut self, operation: &'static str, path: &Path, is_change: bool) -> Verdict {
+        self.calls += 1;
+        let Some(plan) = &mut self.failure else { return Verdict::Do };
+        let dir = path.parent().unwrap_or(path);
+        let is_counted = match plan.counted {
+            Counted::Changes => is_change,
+            Counted::Kind(kind) => is_change && kind == operation,
+            Counted::Calls => true,
+        };
+        if let Some((kind, place)) = &plan.struck {
+            let fails = match plan.how {
+                Failure::Once => false,
+                Failure::Dead | Failure::DeadAfter => is_change || plan.counted == Counted::Calls,
+                Failure::Stuck => *kind == operation && place == dir,
+            };
+            return if fails { Verdict::Fail } else { Verdict::Do };
+        }
+        if !is_counted {
             return Verdict::Do;
         }
-        let number = self.operations;
-        self.operations += 1;
-        match self.failure {
-            Some((at, Failure::Once | Failure::Dead)) if at == number => Verdict::Fail,
-            _ => Verdict::Do,
+        if plan.left > 0 {
+            plan.left -= 1;
+            return Verdict::Do;
         }
+        plan.struck = Some((operation, dir.to_owned()));
+        if plan.how == Failure::DeadAfter { Verdict::Do } else { Verdict::Fail }
+    }
+
+    /// Bytes of all files that have a name.
+    fn used_bytes(&self) -> u64 {
+        let named: BTreeSet<usize> = self.names.values().copied().collect();
+        named.iter().map(|file| self.files[*file].bytes.len() as u64).sum()
+    }
+
+    /// Of so many bytes, how many there is room for.
+    fn room(&self, len: usize) -> usize {
+        let free = self.capacity.map(|capacity| capacity.saturating_sub(self.used_bytes()));
+        free.map_or(len, |free| usize::try_from(free).unwrap_or(usize::MAX).min(len))
     }
 
     fn change(&mut self, change: NameChange) {
@@ -124,10 +220,12 @@ impl State {
 }
 
 /// A small generator (splitmix64): crashes must be the same for the same seed.
-struct Dice(u64);
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn next(&mut self, below: usize) -> usize {
+    /// A number from 0 up to `below`, which is at least 1.
+    pub(crate) fn next(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -147,25 +245,48 @@ impl FakeDisk {
         self.0.lock().syncs
     }
 
-    /// Lets the `n`-th operation from now (0 is the next) fail.
+    /// Operations of all kinds so far, those that only look too.
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.lock().calls
+    }
+
+    /// Lets the `n`-th operation from now (0 is the next) that changes the disk fail.
     pub(crate) fn fail_at(&self, n: u64, how: Failure) {
-        let mut state = self.0.lock();
-        state.failure = Some((state.operations + n, how));
-        state.only = None;
+        self.plan(Counted::Changes, n, how);
     }
 
     /// As [`FakeDisk::fail_at`], counting only one kind: `create`, `write`, `sync`, `rename`, `remove`, `sync directory`.
     pub(crate) fn fail_kind_at(&self, kind: &'static str, n: u64, how: Failure) {
-        let mut state = self.0.lock();
-        state.failure = Some((state.operations + n, how));
-        state.only = Some(kind);
+        self.plan(Counted::Kind(kind), n, how);
+    }
+
+    /// As [`FakeDisk::fail_at`], counting all operations, those that only look too.
+    pub(crate) fn fail_call_at(&self, n: u64, how: Failure) {
+        self.plan(Counted::Calls, n, how);
+    }
+
+    fn plan(&self, counted: Counted, left: u64, how: Failure) {
+        self.0.lock().failure = Some(Plan { counted, how, left, struck: None });
+    }
+
+    /// The kind of the operation that failed first, if the failure that was asked for has come.
+    pub(crate) fn struck(&self) -> Option<&'static str> {
+        self.0.lock().failure.as_ref().and_then(|plan| plan.struck.as_ref()).map(|(kind, _)| *kind)
     }
 
     /// Everything works again.
     pub(crate) fn heal(&self) {
-        let mut state = self.0.lock();
-        state.failure = None;
-        state.only = None;
+        self.0.lock().failure = None;
+    }
+
+    /// Bytes that fit on the disk from now on.
+    pub(crate) fn set_capacity(&self, capacity: u64) {
+        self.0.lock().capacity = Some(capacity);
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.0.lock().used_bytes()
     }
 
     /// Says how much room there is from now on.
@@ -215,20 +336,28 @@ impl FakeDisk {
     }
 }
 
-/// Behind the durable bytes: nothing, a part, a part with a hole of zeros, or everything.
+/// Behind the durable bytes: any length of what was appended, with any part of its sectors as zeros.
 fn after_power_loss(file: &FileState, dice: &mut Dice) -> FileState {
-    let mut bytes = file.bytes[..file.durable].to_vec();
-    let pending = &file.bytes[file.durable..];
+    let pending = file.bytes.len() - file.durable;
     let kept = match dice.next(4) {
         0 => 0,
-        1 => pending.len(),
-        _ => dice.next(pending.len() + 1),
+        1 => pending,
+        _ => dice.next(pending + 1),
     };
-    bytes.extend_from_slice(&pending[..kept]);
-    if kept > 0 && dice.next(4) == 0 {
-        // The file's length was written before its pages.
-        let hole = file.durable + dice.next(kept);
-        bytes[hole..].fill(0);
+    let mut bytes = file.bytes[..file.durable + kept].to_vec();
+    let sector = SECTOR_BYTES[dice.next(SECTOR_BYTES.len())];
+    let shape = dice.next(4);
+    let behind = dice.next(kept + 1);
+    for start in (0..bytes.len()).step_by(sector).filter(|start| start + sector > file.durable) {
+        let is_lost = match shape {
+            0 => dice.next(2) == 0,
+            1 => start + sector > file.durable + behind,
+            _ => false,
+        };
+        if is_lost {
+            let end = (start + sector).min(bytes.len());
+            bytes[start.max(file.durable)..end].fill(0);
+        }
     }
     FileState { durable: bytes.len(), bytes, lost_from: None }
 }
@@ -236,7 +365,7 @@ fn after_power_loss(file: &FileState, dice: &mut Dice) -> FileState {
 impl Disk for FakeDisk {
     fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, StorageError> {
         let mut state = self.0.lock();
-        if matches!(state.step("create"), Verdict::Fail) {
+        if matches!(state.step("create", path), Verdict::Fail) {
             return Err(failed("create", path));
         }
         if !path.parent().is_some_and(|dir| state.dirs.contains(dir)) {
@@ -252,15 +381,16 @@ impl Disk for FakeDisk {
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Region>, StorageError> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.look("open", path)?;
         let file = state.file_of("open", path)?;
-        Ok(Box::new(FakeRegion { bytes: state.files[file].bytes.clone(), path: path.to_owned() }))
+        Ok(Box::new(FakeRegion { disk: self.clone(), bytes: state.files[file].bytes.clone(), path: path.to_owned() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
         let file = state.file_of("rename", from)?;
-        if matches!(state.step("rename"), Verdict::Fail) {
+        if matches!(state.step("rename", from), Verdict::Fail) {
             return Err(failed("rename", from));
         }
         state.change(NameChange::Rename(from.to_owned(), to.to_owned(), file));
@@ -270,7 +400,7 @@ impl Disk for FakeDisk {
     fn hard_link(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
         let file = state.file_of("link", from)?;
-        if matches!(state.step("link"), Verdict::Fail) {
+        if matches!(state.step("link", from), Verdict::Fail) {
             return Err(failed("link", from));
         }
         state.change(NameChange::Link(to.to_owned(), file));
@@ -279,7 +409,7 @@ impl Disk for FakeDisk {
 
     fn remove(&self, path: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
-        if matches!(state.step("remove"), Verdict::Fail) {
+        if matches!(state.step("remove", path), Verdict::Fail) {
             return Err(failed("remove", path));
         }
         if state.names.contains_key(path) {
@@ -289,7 +419,8 @@ impl Disk for FakeDisk {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.look("list", &dir.join("_"))?;
         if !state.dirs.contains(dir) {
             return Err(io_error("list", dir, ErrorKind::NotFound.into()));
         }
@@ -299,7 +430,7 @@ impl Disk for FakeDisk {
 
     fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
-        if matches!(state.step("create directory"), Verdict::Fail) {
+        if matches!(state.step("create directory", dir), Verdict::Fail) {
             return Err(failed("create directory", dir));
         }
         state.dirs.extend(dir.ancestors().map(Path::to_owned));
@@ -308,30 +439,38 @@ impl Disk for FakeDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
-        if matches!(state.step("sync directory"), Verdict::Fail) {
+        if matches!(state.step("sync directory", &dir.join("_")), Verdict::Fail) {
             return Err(failed("sync directory", dir));
         }
         let pending = std::mem::take(&mut state.pending);
-        let (now, later): (Vec<_>, Vec<_>) = pending.into_iter().partition(|change| change.touches(dir));
-        for change in now {
-            change.apply(&mut state.durable_names);
+        for change in pending {
+            let (now, later) = change.split(dir);
+            if let Some(now) = now {
+                now.apply(&mut state.durable_names);
+            }
+            state.pending.extend(later);
         }
-        state.pending = later;
         Ok(())
     }
 
     fn len(&self, path: &Path) -> Result<Option<u64>, StorageError> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.look("stat", path)?;
         Ok(state.names.get(path).map(|file| state.files[*file].bytes.len() as u64))
     }
 
-    fn space(&self, _dir: &Path) -> Result<Space, StorageError> {
-        let total_bytes = 1 << 40;
-        Ok(Space { free_bytes: self.0.lock().free_bytes.unwrap_or(total_bytes), total_bytes })
+    fn space(&self, dir: &Path) -> Result<Space, StorageError> {
+        let mut state = self.0.lock();
+        state.look("statvfs", &dir.join("_"))?;
+        let total_bytes = state.capacity.unwrap_or(1 << 40);
+        let free_bytes = state.free_bytes.unwrap_or(total_bytes.saturating_sub(state.used_bytes()));
+        Ok(Space { free_bytes, total_bytes })
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>, StorageError> {
-        if !self.0.lock().locks.insert(path.to_owned()) {
+        let mut state = self.0.lock();
+        state.look("lock", path)?;
+        if !state.locks.insert(path.to_owned()) {
             return Err(StorageError::Locked { path: path.parent().unwrap_or(path).to_owned() });
         }
         Ok(Box::new(FakeLock { disk: self.clone(), path: path.to_owned() }))
@@ -352,19 +491,23 @@ struct FakeFile {
 impl DiskFile for FakeFile {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         let mut state = self.disk.0.lock();
-        if matches!(state.step("write"), Verdict::Fail) {
+        if matches!(state.step("write", &self.path), Verdict::Fail) {
             // A failing write leaves a part behind, how much depends on where it fails.
             let kept = Dice(state.operations).next(bytes.len() + 1);
             state.files[self.file].bytes.extend_from_slice(&bytes[..kept]);
             return Err(failed("write", &self.path));
         }
-        state.files[self.file].bytes.extend_from_slice(bytes);
+        let room = state.room(bytes.len());
+        state.files[self.file].bytes.extend_from_slice(&bytes[..room]);
+        if room < bytes.len() {
+            return Err(io_error("write", &self.path, ErrorKind::StorageFull.into()));
+        }
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
         let mut state = self.disk.0.lock();
-        let fails = matches!(state.step("sync"), Verdict::Fail);
+        let fails = matches!(state.step("sync", &self.path), Verdict::Fail);
         state.syncs += 1;
         let file = &mut state.files[self.file];
         if fails {
@@ -378,6 +521,7 @@ impl DiskFile for FakeFile {
 
 #[derive(Debug)]
 struct FakeRegion {
+    disk: FakeDisk,
     bytes: Vec<u8>,
     path: PathBuf,
 }
@@ -388,6 +532,7 @@ impl Region for FakeRegion {
     }
 
     fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
+        self.disk.0.lock().look("read", &self.path)?;
         let range = checked_range(offset, len, self.len());
         let bytes = range.ok_or_else(|| outside(&self.path, offset, len, self.len()))?;
         Ok(Cow::Borrowed(&self.bytes[bytes]))
@@ -435,6 +580,7 @@ mod tests {
             (0..200).map(|seed| disk.crash(seed).bytes(Path::new("/d/a")).unwrap()).collect();
         assert!(after.iter().all(|bytes| bytes.starts_with(b"safe") && bytes.len() <= 9));
         assert!(after.contains(&b"safe"[..]) && after.contains(&b"safeloose"[..]) && after.len() > 5, "{after:?}");
+        assert!(after.contains(&b"safe\0\0\0\0\0"[..]), "{after:?}");
         assert_eq!(disk.kill().bytes(Path::new("/d/a")).unwrap(), b"safeloose");
     }
 
@@ -473,5 +619,75 @@ mod tests {
         disk.heal();
         file.append(b"z").unwrap();
         assert_eq!((disk.syncs(), disk.operations() > 0), (1, true));
+    }
+
+    #[test]
+    fn sectors_are_lost_in_any_order_and_none_that_was_synced() {
+        let disk = disk();
+        let mut file = write(&disk, "/d/a", &[1; 100]);
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.append(&[2; 20_000]).unwrap();
+        let mut shapes = BTreeSet::new();
+        for seed in 0..400 {
+            let bytes = disk.crash(seed).bytes(Path::new("/d/a")).unwrap();
+            assert!(bytes[..100].iter().all(|byte| *byte == 1) && bytes[100..].iter().all(|byte| *byte % 2 == 0));
+            shapes.insert(bytes.chunks(4096).map(|sector| *sector.last().unwrap()).collect::<Vec<u8>>());
+        }
+        assert!(shapes.contains(&[2, 0, 2, 0, 2][..]) || shapes.contains(&[0, 2, 0, 2, 2][..]) || shapes.len() > 20);
+        assert!(shapes.iter().any(|shape| shape.windows(2).any(|pair| pair == [0, 2])), "a later one, an earlier not");
+    }
+
+    #[test]
+    fn a_file_renamed_across_directories_has_one_name_or_both() {
+        let disk = disk();
+        disk.create_dir(Path::new("/e")).unwrap();
+        write(&disk, "/d/a", b"x").sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.rename(Path::new("/d/a"), Path::new("/e/b")).unwrap();
+        let names = |disk: &FakeDisk| (0..50).map(|seed| disk.crash(seed).paths().len()).collect::<BTreeSet<usize>>();
+        let synced = disk.kill();
+        assert!((0..50).all(|seed| disk.crash(seed).paths().len() == 1), "all of it or nothing");
+        synced.sync_dir(Path::new("/e")).unwrap();
+        assert_eq!(names(&synced), [1, 2].into());
+        synced.sync_dir(Path::new("/d")).unwrap();
+        assert_eq!(names(&synced), [1].into());
+        assert_eq!(synced.crash(0).paths(), [PathBuf::from("/e/b")]);
+    }
+
+    #[test]
+    fn reads_fail_too_if_all_calls_are_counted() {
+        let disk = disk();
+        write(&disk, "/d/a", b"x");
+        let path = Path::new("/d/a");
+        let region = disk.open(path).unwrap();
+        let before = disk.calls();
+        disk.fail_call_at(2, Failure::Stuck);
+        disk.len(path).unwrap();
+        disk.list(Path::new("/d")).unwrap();
+        assert_eq!(disk.struck(), None);
+        region.read_all().unwrap_err();
+        region.read_all().unwrap_err();
+        disk.len(path).unwrap();
+        assert_eq!((disk.struck(), disk.calls() - before), (Some("read"), 5));
+        disk.fail_call_at(0, Failure::Dead);
+        disk.lock(path).unwrap_err();
+        disk.open(path).unwrap_err();
+        disk.heal();
+        disk.open(path).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_takes_a_part() {
+        let disk = disk();
+        disk.set_capacity(10);
+        let mut file = write(&disk, "/d/a", b"12345678");
+        assert_eq!(disk.space(Path::new("/d")).unwrap(), Space { free_bytes: 2, total_bytes: 10 });
+        let full = file.append(b"90x").unwrap_err();
+        assert!(matches!(full, StorageError::Io { source, .. } if source.kind() == ErrorKind::StorageFull));
+        assert_eq!(disk.bytes(Path::new("/d/a")).unwrap(), b"1234567890");
+        disk.remove(Path::new("/d/a")).unwrap();
+        write(&disk, "/d/b", b"0123456789");
+        assert_eq!(disk.used_bytes(), 10);
     }
 }

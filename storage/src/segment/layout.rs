@@ -333,6 +333,8 @@ mod tests {
         let mut bytes = header();
         bytes[8] = 2;
         bytes.extend_from_slice(&Footer::default().encode());
+        let trailer_version = bytes.len() - 12;
+        bytes[trailer_version] = 2;
         let disk = FakeDisk::default();
         disk.create_dir(Path::new("/db")).unwrap();
         disk.create(Path::new("/db/1.seg")).unwrap().append(&bytes).unwrap();

@@ -20,7 +20,7 @@ use super::paged::Paged;
 use super::statistics::{BlockStatistics, RECORD_BYTES};
 use crate::codec::{decode_block_beside, needs_base, timestamps};
 use crate::error::StorageError;
-use crate::format::{Cursor, FormatError, checksum};
+use crate::format::{Cursor, FormatError, FormatVersion, checksum};
 use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
 use crate::index::symbols::{Name, SETS_PER_PAGE, VALUES_PER_PAGE, ValuesPage, decode_names};
 use crate::io::{Disk, Region};
@@ -64,8 +64,7 @@ impl Segment {
     pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StorageError> {
         let region = disk.open(path)?;
         let version = read_header(&region.read(0, HEADER_BYTES as usize)?).map_err(|e| e.in_file(path, 0))?;
-        version.check(VERSION, path)?;
-        let footer = read_footer(&*region, path)?;
+        let footer = read_footer(&*region, version, path)?;
         let frames = open_frames(region, path, &footer)?;
         let known = |kind: &u64| *kind >= Kind::Data as u64 && *kind <= Kind::Metadata as u64;
         if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !known(kind)) {
@@ -427,13 +426,17 @@ fn section_len(section: Section) -> usize {
     usize::try_from(section.bytes).unwrap_or(usize::MAX)
 }
 
-fn read_footer(region: &dyn Region, path: &Path) -> Result<Footer, StorageError> {
+fn read_footer(region: &dyn Region, header: FormatVersion, path: &Path) -> Result<Footer, StorageError> {
     let corrupt = |detail, at| FormatError::new(detail).in_file(path, at);
     let Some(trailer_at) = region.len().checked_sub(TRAILER_BYTES as u64) else {
         return Err(corrupt("the file is too short", 0));
     };
     let trailer = region.read(trailer_at, TRAILER_BYTES)?;
     let (sum, bytes, version) = read_trailer(&trailer).map_err(|e| e.in_file(path, trailer_at))?;
+    // No checksum covers the two, so only if they agree they are believed: a newer version refuses the whole store.
+    if version != header {
+        return Err(corrupt("header and trailer state different versions", trailer_at));
+    }
     version.check(VERSION, path)?;
     let Some(at) = trailer_at.checked_sub(u64::from(bytes)).filter(|_| bytes <= FOOTER_BYTES_MAX) else {
         return Err(corrupt("the footer has a wrong length", trailer_at));

@@ -5,6 +5,7 @@
 //! is never synced again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,6 +61,10 @@ impl WalFiles {
 
     fn set(&self, number: u64, bytes: u64) {
         self.sizes.lock().insert(number, bytes);
+    }
+
+    fn unset(&self, number: u64) {
+        self.sizes.lock().remove(&number);
     }
 
     /// Removes the files below `floor`.
@@ -124,6 +129,21 @@ impl Log {
     /// # Errors
     /// [`StorageError::Io`]; there is no current file then.
     pub(crate) fn next_file(&mut self) -> Result<u64, StorageError> {
+        self.seal();
+        let number = self.next_number;
+        self.next_number += 1;
+        let path = self.layout.wal(number);
+        let (file, bytes) = self.start_file(number, &path).inspect_err(|_| {
+            // On a full disk it is tried again and again. One that stays is a gap in the chain, as after a crash here.
+            let _ = self.disk.remove(&path);
+            self.files.unset(number);
+        })?;
+        self.current = Some(Current { file, number, written_bytes: bytes, synced_bytes: bytes, broken: false });
+        self.files.started.fetch_add(1, Ordering::Relaxed);
+        Ok(number)
+    }
+
+    fn seal(&mut self) {
         if let Some(current) = &mut self.current {
             if !current.broken && current.synced_bytes < current.written_bytes {
                 // If this fails, what was not synced is lost to the WAL; whoever acknowledged it has it in the head.
@@ -138,8 +158,10 @@ impl Log {
             self.last = LastFile { number, bytes, repeated_from: bytes, unsure: Vec::new() };
             self.current = None;
         }
-        let number = self.next_number;
-        self.next_number += 1;
+    }
+
+    /// Writes the header and what must be repeated; returns the file and its length.
+    fn start_file(&mut self, number: u64, path: &Path) -> Result<(Box<dyn DiskFile>, u64), StorageError> {
         // 0 says that this file itself is not yet known to be on the disk.
         set_synced_to(&mut self.last.unsure, 0);
         let header = FileHeader {
@@ -154,15 +176,13 @@ impl Log {
         let mut front = header.encode();
         front.extend_from_slice(&self.last.unsure);
         let bytes = front.len() as u64;
-        let mut file = self.disk.create(&self.layout.wal(number))?;
+        let mut file = self.disk.create(path)?;
         self.files.set(number, bytes);
         file.append(&front)?;
         self.files.syncs.fetch_add(1, Ordering::Relaxed);
         file.sync()?;
         self.disk.sync_dir(&self.layout.wal_dir())?;
-        self.current = Some(Current { file, number, written_bytes: bytes, synced_bytes: bytes, broken: false });
-        self.files.started.fetch_add(1, Ordering::Relaxed);
-        Ok(number)
+        Ok((file, bytes))
     }
 
     /// Appends records to the current file. A file with a failed write is given up.

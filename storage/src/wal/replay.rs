@@ -2,7 +2,8 @@
 //!
 //! Of a sealed file everything up to its seal must be sound. The last file may have a torn tail: what was written after
 //! its last sync. A bad record is a torn tail only if no later record says that the file was synced beyond it;
-//! otherwise it is damage, which is reported and stepped over. What is bad in a part that the next file repeats is no
+//! otherwise it is damage, which is reported and stepped over. The last record of all has no later one: it is reported
+//! if it is whole and wrong, which no power loss leaves that loses whole sectors. What is bad in a part that the next file repeats is no
 //! damage: it is there once more.
 
 use std::path::Path;
@@ -14,6 +15,9 @@ use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, checksum};
 use crate::io::Disk;
 use crate::names::Layout;
+
+/// Bytes that a disk writes as a whole: what is missing of a write is missing in such pieces.
+const SECTOR_BYTES: usize = 512;
 
 /// A place where a WAL file is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,10 +143,35 @@ fn read_records(
             content.note(file, at, error.detail);
             at as u64
         }
-        Some((at, _)) => at as u64,
+        Some((at, error)) => {
+            if !is_torn(bytes, at) {
+                content.note(file, at, error.detail);
+            }
+            at as u64
+        }
         None => bytes.len() as u64,
     };
     synced_to
+}
+
+/// True if the last bad place of a file looks like a write that was never finished: cut, or with a sector that is not
+/// written. What is whole and wrong is damage, perhaps of a record that was acknowledged.
+fn is_torn(bytes: &[u8], at: usize) -> bool {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let length = match RecordHeader::decode(rest) {
+        Ok(header) => HEADER_BYTES.saturating_add(header.stored_bytes as usize),
+        Err(_) => rest.len().max(HEADER_BYTES),
+    };
+    let Some(mut record) = rest.get(..length) else { return true };
+    let mut to_boundary = SECTOR_BYTES - at % SECTOR_BYTES;
+    while !record.is_empty() {
+        let (sector, behind) = record.split_at(to_boundary.min(record.len()));
+        if sector.iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        (record, to_boundary) = (behind, SECTOR_BYTES);
+    }
+    false
 }
 
 /// Header, body and length of the record at the start of `rest`, or its length if the header at least is sound.
@@ -334,7 +363,15 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         disk.damage(&path, bytes);
         let (sequences, damage) = replay(&disk);
-        assert_eq!((sequences, damage.len()), (vec![1, 2], 0), "the last record may be a torn tail");
+        assert_eq!((sequences, damage.len()), (vec![1, 2], 1), "whole and wrong is no torn tail");
+        for cut in 1..length {
+            disk.damage(&path, good[..good.len() - cut].to_vec());
+            assert_eq!(replay(&disk), (vec![1, 2], vec![]), "cut by {cut}");
+        }
+        let mut bytes = good.clone();
+        bytes[FILE_HEADER_BYTES + 2 * length..].fill(0);
+        disk.damage(&path, bytes);
+        assert_eq!(replay(&disk), (vec![1, 2], vec![]), "a sector that was not written");
     }
 
     /// A file whose header is damaged is told from one that was never started.

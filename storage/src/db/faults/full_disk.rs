@@ -1,0 +1,100 @@
+//! A disk without room: the store turns read-only, goes on answering, and takes writes again when there is room.
+//!
+//! The same on a real small file system is in `storage/tests/small_disk.rs`.
+
+use super::*;
+
+/// Writes until the disk is full; returns the number of batches acknowledged.
+fn fill(db: &Db, batches: &mut Batches, ledger: &mut Ledger) -> usize {
+    for count in 0..2000 {
+        let batch = batches.next(0..8, 60);
+        if !commit(db, ledger, &batch) {
+            return count;
+        }
+        // Flushes fail before writes do, because a segment needs room beside the WAL.
+        if count % 20 == 19 {
+            let _ = db.flush();
+        }
+    }
+    panic!("the disk does not get full");
+}
+
+fn wait_until_writable(db: &Db) {
+    let patience = std::time::Instant::now();
+    while db.stats().read_only.is_some() {
+        assert!(patience.elapsed().as_secs() < 30, "{:?}", db.stats().read_only);
+        db.engine.look_round();
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_full_disk_is_read_only_and_then_not() {
+    for (capacity, free_bytes_min) in [(12_000, 0), (40_000, 0), (40_000, 16_000), (100_000, 0)] {
+        println!("capacity {capacity}, floor {free_bytes_min}");
+        let disk = FakeDisk::default();
+        disk.set_capacity(capacity);
+        let options = DbOptions { wal_file_bytes: 4000, free_bytes_min, ..quiet() };
+        let db = try_open(&disk, &options).unwrap();
+        let (mut batches, mut ledger) = (Batches::new(capacity), Ledger::default());
+        for round in 1..4 {
+            if free_bytes_min > 0 {
+                // The watch looks once a second; here after each batch.
+                while db.stats().read_only.is_none() {
+                    let batch = batches.next(0..8, 60);
+                    assert!(commit(&db, &mut ledger, &batch), "the floor comes before the end of the disk");
+                    db.engine.look_round();
+                }
+            } else {
+                fill(&db, &mut batches, &mut ledger);
+            }
+            // Many senders and the watch try again and again meanwhile.
+            let files = disk.paths().len();
+            for _ in 0..20 {
+                let batch = batches.next(0..8, 60);
+                commit(&db, &mut ledger, &batch);
+                let _ = db.flush();
+                db.engine.look_round();
+            }
+            let sizes: Vec<_> = disk.paths().into_iter().map(|p| (disk.bytes(&p).unwrap().len(), p)).collect();
+            assert!(sizes.len() <= files + 2, "{files} files, then {sizes:?}");
+            assert_eq!(content(&db), ledger.visible(), "queries go on");
+            disk.set_capacity(capacity * (round + 1));
+            wait_until_writable(&db);
+            let batch = batches.next(0..8, 60);
+            assert!(commit(&db, &mut ledger, &batch), "round {round}");
+            db.flush().unwrap();
+            db.compact().unwrap();
+            assert_eq!(content(&db), ledger.visible(), "round {round}");
+        }
+        drop(db);
+        let db = try_open(&disk.crash(capacity), &options).unwrap();
+        assert_eq!(content(&db), ledger.visible(), "what was refused is not there");
+    }
+}
+
+/// A store whose disk is full when it starts still answers.
+#[test]
+fn a_start_on_a_full_disk_answers_queries() {
+    let disk = FakeDisk::default();
+    let db = try_open(&disk, &quiet()).unwrap();
+    let (mut batches, mut ledger) = (Batches::new(3), Ledger::default());
+    for _ in 0..5 {
+        let batch = batches.next(0..8, 60);
+        assert!(commit(&db, &mut ledger, &batch));
+    }
+    db.flush().unwrap();
+    let batch = batches.next(0..8, 60);
+    assert!(commit(&db, &mut ledger, &batch));
+    drop(db);
+    let disk = disk.kill();
+    disk.set_capacity(disk.used_bytes());
+    let db = try_open(&disk, &quiet()).unwrap();
+    assert_eq!(content(&db), ledger.visible());
+    assert!(!commit(&db, &mut ledger, &batch));
+    disk.set_capacity(1 << 20);
+    wait_until_writable(&db);
+    assert!(commit(&db, &mut ledger, &batch));
+    drop(db);
+    ledger.settle(content(&try_open(&disk.crash(3), &quiet()).unwrap()));
+}

@@ -1,0 +1,261 @@
+//! Random histories against the model: writes in order, late and twice, flushes, compactions, retention, restarts,
+//! kills, with snapshots held across all of it; and the same on a disk that fails and loses power.
+//!
+//! `STREAMGAUGE_HISTORIES` is the number of histories per test.
+
+use model::Matcher;
+use proptest::prelude::*;
+
+use super::super::tests::small;
+use super::*;
+use crate::error::Refusal;
+use crate::io::fake::Failure;
+
+const HISTORIES: &str = "STREAMGAUGE_HISTORIES";
+const HOUR_MS: i64 = 3_600_000;
+
+#[derive(Debug, Clone)]
+enum Action {
+    Write(Vec<Write>),
+    Flush,
+    Compact,
+    EnforceRetention,
+    /// The clock goes on by so many milliseconds.
+    Wait(i64),
+    /// Keep a snapshot, and look at it again later.
+    Snapshot,
+    Look,
+    Close,
+    Kill,
+    /// With a seed.
+    PowerLoss(u64),
+    /// The n-th operation on the disk fails, once.
+    FailOnce(u64),
+    /// From the n-th operation on the disk is dead, until the next power loss.
+    Die(u64),
+}
+
+/// What a history runs with.
+#[derive(Debug, Clone)]
+struct Setting {
+    rolls: bool,
+    retention_ms: Option<i64>,
+    /// For the series with `odd="yes"`.
+    rule_ms: Option<i64>,
+}
+
+fn settings() -> impl Strategy<Value = Setting> {
+    let keep = || prop::sample::select(vec![None, None, Some(30 * HOUR_MS), Some(100 * HOUR_MS)]);
+    (any::<bool>(), keep(), keep()).prop_map(|(rolls, retention_ms, rule_ms)| Setting { rolls, retention_ms, rule_ms })
+}
+
+impl Setting {
+    fn options(&self) -> DbOptions {
+        let shape = if self.rolls {
+            DbOptions { wal_bytes_max: 1 << 20, head_samples_max: 1 << 20, ..small() }
+        } else {
+            options()
+        };
+        DbOptions { retention_ms: self.retention_ms, maintenance: self.rolls, ..shape }
+    }
+
+    fn open(&self, disk: &FakeDisk, clock: &Arc<TestClock>) -> Db {
+        let db = Db::open_on(Arc::new(disk.clone()), self.options(), clock.clone()).unwrap();
+        assert_eq!(db.findings(), Vec::<String>::new());
+        if let Some(keep_ms) = self.rule_ms {
+            db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], keep_ms)]);
+        }
+        db
+    }
+
+    /// The oldest time that is kept of a series.
+    fn oldest_ms(&self, labels: &Labels, now_ms: i64) -> i64 {
+        let rule_ms = self.rule_ms.filter(|_| labels.get("odd") == Some("yes"));
+        rule_ms.or(self.retention_ms).map_or(i64::MIN, |keep_ms| now_ms - keep_ms)
+    }
+
+    /// The oldest time that a batch takes.
+    fn oldest_taken_ms(&self, now_ms: i64) -> i64 {
+        let longest = self.retention_ms.map(|keep_ms| keep_ms.max(self.rule_ms.unwrap_or(keep_ms)));
+        longest.map_or(i64::MIN, |keep_ms| now_ms - keep_ms)
+    }
+}
+
+fn time() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        6 => (0_i64..40).prop_map(|i| NOW_MS - 20_000 + i * 1000),
+        2 => (0_i64..6).prop_map(|day| NOW_MS - day * DAY_MS),
+        1 => prop::sample::select(vec![-1, 0, -DAY_MS, i64::MIN, i64::MIN + 1, NOW_MS + DAY_MS]),
+    ]
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (0_i64..1000).prop_map(|v| v as f64),
+        (0_i64..1000).prop_map(|v| v as f64 / 100.0),
+        any::<u64>().prop_map(f64::from_bits),
+        Just(model::stale_nan()),
+    ]
+}
+
+fn writes() -> impl Strategy<Value = Action> {
+    prop::collection::vec((0_usize..6, time(), value()), 1..12).prop_map(Action::Write)
+}
+
+/// On a disk that works.
+fn calm() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        12 => writes(),
+        2 => Just(Action::Flush),
+        1 => Just(Action::Compact),
+        1 => Just(Action::EnforceRetention),
+        1 => (0..40 * HOUR_MS).prop_map(Action::Wait),
+        1 => Just(Action::Snapshot),
+        1 => Just(Action::Look),
+        1 => Just(Action::Close),
+        1 => Just(Action::Kill),
+    ];
+    prop::collection::vec(action, 1..40)
+}
+
+/// On one that does not.
+fn rough() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        10 => writes(),
+        2 => Just(Action::Flush),
+        1 => Just(Action::Compact),
+        1 => Just(Action::EnforceRetention),
+        1 => Just(Action::Snapshot),
+        1 => Just(Action::Look),
+        1 => Just(Action::Kill),
+        2 => any::<u64>().prop_map(Action::PowerLoss),
+        2 => (0_u64..40).prop_map(Action::FailOnce),
+        1 => (0_u64..40).prop_map(Action::Die),
+    ];
+    prop::collection::vec(action, 1..40)
+}
+
+/// A store in the middle of its history.
+struct History {
+    setting: Setting,
+    clock: Arc<TestClock>,
+    disk: FakeDisk,
+    /// None only between a close and the next start.
+    db: Option<Db>,
+    ledger: Ledger,
+    held: Vec<(Snapshot, Content)>,
+}
+
+impl History {
+    fn new(setting: Setting) -> Self {
+        let (disk, clock) = (FakeDisk::default(), TestClock::new());
+        let db = Some(setting.open(&disk, &clock));
+        History { setting, clock, disk, db, ledger: Ledger::default(), held: Vec::new() }
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().unwrap()
+    }
+
+    /// Looks at everything; what is there after a start counts from now on.
+    fn check(&mut self, after_start: bool) {
+        let (now_ms, setting) = (self.clock.now_ms(), self.setting.clone());
+        let found = content(self.db());
+        let keeps = |key: &(Labels, i64)| key.1 >= setting.oldest_ms(&key.0, now_ms);
+        if after_start {
+            self.ledger.check_kept(&found, keeps);
+            (self.ledger.settled, self.ledger.since) = (found, Vec::new());
+        } else {
+            let mut wanted = self.ledger.visible();
+            wanted.retain(|key, _| keeps(key));
+            assert_eq!(found, wanted);
+        }
+    }
+
+    fn start(&mut self, disk: FakeDisk) {
+        self.db = None;
+        self.disk = disk;
+        self.db = Some(self.setting.open(&self.disk, &self.clock));
+        self.check(true);
+    }
+
+    fn write(&mut self, samples: &[Write]) {
+        let oldest_ms = self.setting.oldest_taken_ms(self.clock.now_ms());
+        let db = self.db.as_ref().unwrap();
+        let mut batch = db.batch();
+        for (i, timestamp_ms, value) in samples {
+            let series = batch.define(None, &labels(*i)).unwrap();
+            let pushed = batch.push(series, *timestamp_ms, *value);
+            let refused = Refusal::TooOld { timestamp_ms: *timestamp_ms, oldest_ms };
+            assert_eq!(pushed, if *timestamp_ms < oldest_ms { Err(refused) } else { Ok(()) });
+        }
+        let taken: Vec<Write> = samples.iter().filter(|(_, ms, _)| *ms >= oldest_ms).copied().collect();
+        match batch.commit() {
+            Ok(done) => {
+                assert_eq!(done.samples, taken.len() as u64);
+                self.ledger.note(&taken, Fate::Acknowledged);
+            }
+            Err(CommitError::Storage(_)) => self.ledger.note(&taken, Fate::Open),
+            Err(_) => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Write(samples) => self.write(&samples),
+            // They may fail when the disk does.
+            Action::Flush => drop(self.db().flush()),
+            Action::Compact => drop(self.db().compact()),
+            Action::EnforceRetention => drop(self.db().enforce_retention()),
+            Action::Wait(ms) => self.clock.advance(ms),
+            Action::Snapshot => {
+                let snapshot = self.db().snapshot();
+                let found = try_read(&snapshot).unwrap();
+                self.held.push((snapshot, found));
+            }
+            Action::Look => self.check(false),
+            Action::FailOnce(n) if self.ledger.open_batches() < OPEN_MAX - 2 => self.disk.fail_at(n, Failure::Once),
+            Action::FailOnce(_) => {}
+            Action::Die(n) => self.disk.fail_at(n, Failure::Dead),
+            Action::Close => {
+                self.db().close().unwrap();
+                let late = super::super::tests::write(self.db(), &[(0, self.clock.now_ms(), 0.0)]);
+                assert!(matches!(late, Err(CommitError::Closed)));
+                self.start(self.disk.clone());
+                assert_eq!(self.db().stats().replayed_samples, 0, "a clean close leaves nothing to replay");
+            }
+            Action::Kill => self.start(self.disk.kill()),
+            Action::PowerLoss(seed) => self.start(self.disk.crash(seed)),
+        }
+    }
+
+    fn run(mut self, actions: Vec<Action>) {
+        for action in actions {
+            self.act(action);
+        }
+        self.disk.heal();
+        self.check(false);
+        for (snapshot, found) in &self.held {
+            assert_eq!(try_read(snapshot).unwrap(), *found, "a snapshot does not change");
+        }
+        self.start(self.disk.crash(1));
+    }
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig::with_cases(u32::try_from(setting(HISTORIES, 500)).unwrap())
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn behaves_like_a_map(setting in settings(), actions in calm()) {
+        History::new(setting).run(actions);
+    }
+
+    #[test]
+    fn loses_and_doubles_nothing_whatever_the_disk_does(setting in settings(), actions in rough()) {
+        History::new(setting).run(actions);
+    }
+}
