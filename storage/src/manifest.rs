@@ -21,6 +21,7 @@
 //!
 //! [`ManifestStore::install`] is the one way in which a segment becomes visible or is given up.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::TimeRange;
@@ -203,6 +204,8 @@ pub(crate) struct ManifestStore {
     current: Arc<Manifest>,
     /// Above every version that was ever tried.
     next_version: u64,
+    /// Older versions, and ones whose install failed, whose files may still be there.
+    left: Vec<u64>,
 }
 
 impl ManifestStore {
@@ -242,7 +245,7 @@ impl ManifestStore {
             (None, None) => Manifest { store, next_segment: 1, wal_floor: 1, ..Manifest::default() },
         };
         let current = Arc::new(current);
-        Ok((ManifestStore { disk, layout, probe, current, next_version }, bad))
+        Ok((ManifestStore { disk, layout, probe, current, next_version, left: Vec::new() }, bad))
     }
 
     /// The version that counts.
@@ -264,22 +267,38 @@ impl ManifestStore {
     ) -> Result<(), StorageError> {
         manifest.version = self.next_version;
         self.next_version += 1;
-        let temporary = self.layout.tmp_dir().join(manifest_name(manifest.version));
-        let path = self.layout.manifest(manifest.version);
+        if let Err(error) = self.write(&manifest) {
+            // It is tried again and again on a full disk. Under its last name it may count: it goes with the next success.
+            let _ = self.disk.remove(&self.temporary(manifest.version));
+            self.left.push(manifest.version);
+            return Err(error);
+        }
+        let before = std::mem::replace(&mut self.current, Arc::new(manifest));
+        swap(&self.current);
+        self.left.push(before.version);
+        let left = std::mem::take(&mut self.left);
+        // What cannot be removed now is tried again after the next install, or at the next start.
+        self.left.extend(left.into_iter().filter(|old| self.disk.remove(&self.layout.manifest(*old)).is_err()));
+        reached(&self.probe, Step::ManifestInstalled);
+        Ok(())
+    }
+
+    fn temporary(&self, version: u64) -> PathBuf {
+        self.layout.tmp_dir().join(manifest_name(version))
+    }
+
+    /// Writes a version and makes it durable under its name.
+    fn write(&self, manifest: &Manifest) -> Result<(), StorageError> {
+        let temporary = self.temporary(manifest.version);
         let mut file = self.disk.create(&temporary)?;
         file.append(&manifest.encode())?;
         reached(&self.probe, Step::ManifestWritten);
         file.sync()?;
         reached(&self.probe, Step::ManifestSynced);
-        self.disk.rename(&temporary, &path)?;
+        self.disk.rename(&temporary, &self.layout.manifest(manifest.version))?;
         reached(&self.probe, Step::ManifestRenamed);
         self.disk.sync_dir(self.layout.root())?;
         reached(&self.probe, Step::ManifestDurable);
-        let before = std::mem::replace(&mut self.current, Arc::new(manifest));
-        swap(&self.current);
-        // An old version that stays is removed at the next start.
-        let _ = self.disk.remove(&self.layout.manifest(before.version));
-        reached(&self.probe, Step::ManifestInstalled);
         Ok(())
     }
 }

@@ -95,6 +95,23 @@ fn after_a_failed_install_the_next_one_counts() {
     assert_eq!(open(&disk.crash(1)).unwrap().0.current().segments.len(), 1);
 }
 
+/// On a full disk an install is tried again and again.
+#[test]
+fn failed_installs_leave_no_files() {
+    let disk = FakeDisk::default();
+    let (mut store, _) = open(&disk).unwrap();
+    store.install(manifest(0..1), |_| ()).unwrap();
+    for kind in ["create", "write", "sync", "rename", "sync directory"] {
+        disk.fail_kind_at(kind, 0, Failure::Once);
+        store.install(manifest(0..2), |_| panic!("not visible")).unwrap_err();
+        assert_eq!(disk.list(&Layout::new("/d").tmp_dir()).unwrap(), Vec::<String>::new(), "{kind}");
+    }
+    disk.fail_kind_at("remove", 0, Failure::Once);
+    store.install(manifest(0..2), |_| ()).unwrap();
+    store.install(manifest(0..3), |_| ()).unwrap();
+    assert_eq!(disk.list(Path::new("/d")).unwrap(), [manifest_name(store.current().version)]);
+}
+
 #[test]
 fn a_corrupt_version_falls_back_to_the_one_before() {
     let disk = FakeDisk::default();

@@ -61,7 +61,7 @@ pub(crate) fn open(
     }
     // The process before may have been killed between naming the manifest and making its name durable.
     disk.sync_dir(layout.root())?;
-    remove_strangers(&*disk, &layout, manifests.current())?;
+    remove_strangers(&*disk, &layout, manifests.current(), !bad.is_empty())?;
     let segments = open_segments(&*disk, &layout, &mut manifests, &counters)?;
     let manifest = manifests.current().clone();
 
@@ -136,11 +136,18 @@ fn micros(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Removes what a crash left: segments, manifests and WAL files that do not count.
-fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> Result<(), StorageError> {
+/// Removes what a crash left: segments, manifests and WAL files that do not count. If a newer manifest is lost, the
+/// segments may be what it named: they are put aside.
+fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest, is_old: bool) -> Result<(), StorageError> {
     for name in disk.list(&layout.segments_dir())? {
-        if segment_id(&name).is_some_and(|id| manifest.segment(id).is_none()) {
-            disk.remove(&layout.segments_dir().join(name))?;
+        if segment_id(&name).is_none_or(|id| manifest.segment(id).is_some()) {
+            continue;
+        }
+        let path = layout.segments_dir().join(&name);
+        if is_old {
+            disk.rename(&path, &layout.quarantine_dir().join(name))?;
+        } else {
+            disk.remove(&path)?;
         }
     }
     for name in disk.list(layout.root())? {
@@ -157,7 +164,9 @@ fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest) -> Re
 }
 
 fn highest_segment(disk: &dyn Disk, layout: &Layout) -> Result<Option<u64>, StorageError> {
-    Ok(disk.list(&layout.segments_dir())?.iter().filter_map(|name| segment_id(name)).max())
+    // Those put aside too, so that no other one gets their names.
+    let (live, aside) = (disk.list(&layout.segments_dir())?, disk.list(&layout.quarantine_dir())?);
+    Ok(live.iter().chain(&aside).filter_map(|name| segment_id(name)).max())
 }
 
 /// Opens the segments of the manifest; one that is corrupt or gone is taken out of it, and the rest is served.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use model::{Budget, Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, SeriesSource, TimeRange};
 use super::*;
 use crate::error::{CommitError, Refusal};
 use crate::io::fake::{Failure, FakeDisk};
 use crate::options::WalSync;
 use crate::{Batch, Committed, RawKey, Resolved};
+use model::{Budget, Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, SeriesSource, TimeRange};
 
 /// Bits of the value by series and time.
 pub(super) type Content = BTreeMap<(Labels, i64), u64>;
@@ -559,6 +559,33 @@ fn a_corrupt_segment_is_put_aside_and_the_rest_is_served() {
     let db = open(&disk.kill());
     assert_eq!((db.stats().quarantined, db.stats().quarantine_files, db.stats().segments), (1, 1, 1));
     assert_eq!(read_all(&db.snapshot()).len(), 1);
+}
+
+/// The version before names fewer segments: those of the lost one are kept for someone to look at.
+#[test]
+fn segments_of_a_lost_manifest_are_put_aside_and_not_removed() {
+    let disk = FakeDisk::default();
+    let db = open(&disk);
+    write(&db, &[(0, NOW_MS, 1.0)]).unwrap();
+    db.flush().unwrap();
+    let (before, version) = (disk.kill(), db.stats().manifest_version);
+    write(&db, &[(1, NOW_MS, 2.0)]).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let manifest = |version| PathBuf::from("/data").join(crate::names::manifest_name(version));
+    // As if the old version could not be removed when the new one was installed.
+    let mut old = disk.create(&manifest(version)).unwrap();
+    old.append(&before.bytes(&manifest(version)).unwrap()).unwrap();
+    disk.damage(&manifest(version + 1), b"junk".to_vec());
+    let disk = disk.kill();
+    let db = open(&disk);
+    assert_eq!(read_all(&db.snapshot()).len(), 1);
+    assert!(db.findings()[0].contains("MANIFEST"), "{:?}", db.findings());
+    let aside = disk.list(Path::new("/data/quarantine")).unwrap();
+    assert_eq!(aside, ["00000000000000000002.seg", &crate::names::manifest_name(version + 1)]);
+    write(&db, &[(2, NOW_MS, 3.0)]).unwrap();
+    db.flush().unwrap();
+    assert!(disk.bytes(Path::new("/data/segments/00000000000000000003.seg")).is_some(), "its name is not used again");
 }
 
 #[test]

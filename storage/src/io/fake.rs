@@ -116,11 +116,7 @@ impl NameChange {
                 (false, false) => (None, Some(NameChange::Rename(from, to, file))),
             },
             NameChange::Link(ref path, _) | NameChange::Unlink(ref path) | NameChange::Leave(ref path, _) => {
-                if is_in(path) {
-                    (Some(self), None)
-                } else {
-                    (None, Some(self))
-                }
+                if is_in(path) { (Some(self), None) } else { (None, Some(self)) }
             }
         }
     }

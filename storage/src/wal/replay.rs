@@ -330,6 +330,27 @@ mod tests {
         }
     }
 
+    /// On a full disk it is tried again and again.
+    #[test]
+    fn a_file_that_cannot_be_started_is_removed() {
+        let disk = FakeDisk::default();
+        let mut log = log(&disk);
+        log.next_file().unwrap();
+        log.append(&mut record(1)).unwrap();
+        log.sync().unwrap();
+        for kind in ["create", "write", "sync", "sync directory"] {
+            disk.fail_kind_at(kind, 0, Failure::Once);
+            log.next_file().unwrap_err();
+            assert_eq!(disk.list(&layout().wal_dir()).unwrap(), ["00000000000000000001.wal"], "{kind}");
+        }
+        log.next_file().unwrap();
+        log.append(&mut record(2)).unwrap();
+        log.sync().unwrap();
+        for seed in 0..20 {
+            assert_eq!(replay(&disk.crash(seed)), (vec![1, 2], vec![]));
+        }
+    }
+
     fn start(disk: &FakeDisk, number: u64) -> Log {
         let files = Arc::new(WalFiles::default());
         let mut log = Log::new(Arc::new(disk.clone()), layout(), STORE, replay_all(disk).2, number, files);

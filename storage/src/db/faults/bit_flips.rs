@@ -83,7 +83,8 @@ fn outcome(disk: &FakeDisk, states: &[Content]) -> Outcome {
 /// Flips the bits of the files whose paths begin so; how often what came of it.
 fn flip_all(begin: &str) -> BTreeMap<Outcome, usize> {
     let (disk, states) = store();
-    let paths: Vec<PathBuf> = disk.paths().into_iter().filter(|path| path.to_str().unwrap().starts_with(begin)).collect();
+    let paths: Vec<PathBuf> =
+        disk.paths().into_iter().filter(|path| path.to_str().unwrap().starts_with(begin)).collect();
     assert!(!paths.is_empty(), "{begin} of {:?}", disk.paths());
     let mut outcomes = BTreeMap::new();
     for path in paths {
