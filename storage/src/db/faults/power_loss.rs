@@ -103,7 +103,7 @@ impl Life {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_power_losses() {
-    let (first, losses) = (setting(SEED, 1), setting(LOSSES, 200));
+    let (first, losses) = (setting(SEED, 1), setting(LOSSES, 100));
     let mut samples = 0;
     for seed in (first..).take(losses.div_ceil(LOSSES_PER_STORE) as usize) {
         let mut life = Life::new(seed);
