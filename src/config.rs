@@ -7,7 +7,7 @@ mod layers;
 mod values;
 
 pub use layers::{ConfigError, Layer, resolve};
-pub use values::{ByteSize, Duration, Format, OptionValue, Registration, RetentionSize, Sync, Zone};
+pub use values::{ByteSize, Depth, Duration, Format, OptionValue, Registration, RetentionSize, Sync, Zone};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -124,7 +124,7 @@ options! {
     "query.max_steps" query_max_steps: usize = "11000", "Most steps of a range query.";
     "query.max_series" query_max_series: usize = "1000000", "Most series that one answer of the series, labels or export endpoints may hold.";
     "query.max_expression_bytes" query_max_expression_bytes: usize = "4194304", "Longest expression, in bytes.";
-    "query.max_depth" query_max_depth: usize = "250", "Deepest nesting of an expression.";
+    "query.max_depth" query_max_depth: Depth = "250", "Deepest nesting of an expression, at most 500.";
     "query.lookback_delta" query_lookback_delta: Duration = "5m", "How far back an instant selector looks for a sample.";
     "query.default_subquery_step" query_default_subquery_step: Duration = "1m", "Step of subqueries that name none.";
     "query.delayed_name_removal" query_delayed_name_removal: bool = "true", "Metric names that a function makes untrue are dropped at the end of an evaluation (Prometheus's promql-delayed-name-removal), not at once.";

@@ -149,6 +149,17 @@ pub trait SeriesSet: Send + Sync {
     /// [`SourceError`] if a block is corrupt or the budget is used up.
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError>;
 
+    /// Reads as [`SeriesSet::samples`], for who asks when there are samples and not what they are: the values of samples
+    /// other than staleness markers may be 0.
+    ///
+    /// The default reads them all.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples`].
+    fn times(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
+        self.samples(i, range, budget, out)
+    }
+
     /// Reads as [`SeriesSet::samples`], but a run of samples may stand as a [`crate::Summary`] instead.
     ///
     /// The contract of an implementer:

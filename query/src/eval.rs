@@ -34,6 +34,9 @@ use crate::plan::{self, QueryTimes, type_of};
 /// Labels that say what kind of values a metric has, and that are dropped when an operation changes the kind.
 const KIND_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
+/// Steps between two looks at the budget: subqueries can have millions.
+pub(crate) const STEPS_PER_CHECK: usize = 1 << 16;
+
 /// Takes series one at a time.
 pub(crate) type Sink<'s, 'q> = dyn FnMut(Series<'q>) -> Result<(), QueryError> + 's;
 
@@ -271,6 +274,9 @@ impl<'q> Evaluator<'q> {
     fn series_of(&self, scalars: &Scalars<'q>, grid: Grid) -> Result<Series<'q>, QueryError> {
         let mut column = column::Column::absent(grid.len, self.budget)?;
         for i in 0..grid.len {
+            if i % STEPS_PER_CHECK == 0 {
+                self.budget.check()?;
+            }
             column.set(i, scalars.get(i));
         }
         Series::new(Labels::empty(), column)

@@ -37,6 +37,10 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
+    /// The largest sensible `depth_max`: a level of an expression takes up to 20 KiB of stack in a build without
+    /// optimization, and threads that evaluate have 16 MiB.
+    pub const DEPTH_BOUND: usize = 500;
+
     /// The error for a limit that was reached.
     pub(crate) fn limit_error(name: &str, limit: usize) -> QueryError {
         QueryError { kind: ErrorKind::Limit, message: format!("limit {name} = {limit} reached"), span: None }

@@ -90,6 +90,36 @@ fn subqueries_that_are_too_fine_are_refused() {
 }
 
 #[test]
+fn points_of_subqueries_count_as_samples() {
+    let run = |samples_max| {
+        let budget = Budget::new(samples_max, 1 << 30);
+        range(&many(0), "max_over_time(vector(1)[20d:1s])", &EngineOptions::default(), &budget)
+    };
+    let points = 20 * 86_400 + 9;
+    assert!(run(points).is_ok());
+    let error = run(points - 1).unwrap_err();
+    assert_eq!((error.kind, error.message.contains("query.max_samples")), (ErrorKind::Limit, true));
+}
+
+/// A budget that is cancelled while a long subquery is evaluated ends it long before its end.
+#[test]
+fn long_subqueries_notice_a_cancellation() {
+    let budget = Budget::unlimited();
+    let began = std::sync::Barrier::new(2);
+    let ended = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            began.wait();
+            range(&many(0), "max_over_time((vector(1) + time())[100d:1s])", &EngineOptions::default(), &budget)
+        });
+        began.wait();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        budget.cancel();
+        running.join().unwrap()
+    });
+    assert_eq!(ended.unwrap_err().kind, ErrorKind::Cancelled);
+}
+
+#[test]
 fn cancelled_queries_stop() {
     let budget = Budget::unlimited();
     budget.cancel();

@@ -15,6 +15,22 @@ pub trait OptionValue: Sized {
     fn show(&self) -> String;
 }
 
+/// Levels of an expression, from 1 to [`query::EngineOptions::DEPTH_BOUND`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth(pub usize);
+
+impl OptionValue for Depth {
+    fn parse(text: &str) -> Result<Self, String> {
+        const BOUND: usize = query::EngineOptions::DEPTH_BOUND;
+        let levels = text.parse().ok().filter(|levels| (1..=BOUND).contains(levels));
+        levels.map(Depth).ok_or_else(|| format!("{text:?} is not a number from 1 to {BOUND}"))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// A length of time in milliseconds, written as PromQL writes it: `90s`, `1h30m`, `7d`; `0` alone is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub u64);
@@ -321,6 +337,12 @@ mod tests {
         for bad in ["", "5", "m5", "1m1h", "1h1h", "-1s", "1.5h", "99999999999999999999s", "18446744073709551615y"] {
             assert!(Duration::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn depths_end_at_their_bound() {
+        assert_eq!(Depth::parse("500"), Ok(Depth(500)));
+        assert!(["501", "0", "-1", "x", ""].iter().all(|text| Depth::parse(text).is_err()));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::plan::is_step_invariant;
 
 /// What is kept of the values of one group at one step.
 pub(super) trait Fold: Copy {
+    /// False if only that there are values counts.
+    const NEEDS_VALUES: bool = true;
+
     /// After the first value.
     fn first(value: f64) -> Self;
     /// Adds a value.
@@ -67,6 +70,8 @@ impl Fold for Avg {
 pub(super) struct Count(u64);
 
 impl Fold for Count {
+    const NEEDS_VALUES: bool = false;
+
     fn first(_: f64) -> Self {
         Count(1)
     }
@@ -126,6 +131,8 @@ impl Fold for Max {
 pub(super) struct One;
 
 impl Fold for One {
+    const NEEDS_VALUES: bool = false;
+
     fn first(_: f64) -> Self {
         One
     }
@@ -239,7 +246,8 @@ impl<'q> Evaluator<'q> {
             _ if is_pinned || grid.len == 0 || !self.options.delayed_name_removal => None,
             Node::VectorSelector(selector) => {
                 let fold = |scan: &Scan<'_, 'q>| self.fold_scan::<F>(scan, key, grid, None);
-                Some(self.scan_selector(selector, Aspect::Value, grid, fold)?)
+                let aspect = if F::NEEDS_VALUES { Aspect::Value } else { Aspect::Presence };
+                Some(self.scan_selector(selector, aspect, grid, fold)?)
             }
             Node::Call { function, args } => match rollup::find(function).filter(|r| is_selected(r, args)) {
                 Some(rollup) => {

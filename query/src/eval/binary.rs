@@ -3,7 +3,7 @@
 use crate::ast::{Binary, BinaryOp, ValueType};
 use crate::error::QueryError;
 use crate::eval::column::{Column, Scalars};
-use crate::eval::{Evaluator, Grid, Sink};
+use crate::eval::{Evaluator, Grid, STEPS_PER_CHECK, Sink};
 use crate::plan::type_of;
 use crate::span::Span;
 
@@ -111,6 +111,9 @@ impl<'q> Evaluator<'q> {
         }
         let mut column = Column::absent(grid.len, self.budget)?;
         for i in 0..grid.len {
+            if i % STEPS_PER_CHECK == 0 {
+                self.budget.check()?;
+            }
             column.set(i, join(left.get(i), right.get(i)));
         }
         Ok(Scalars::Column(column))

@@ -4,7 +4,7 @@ use crate::ast::{Expr, Node};
 use crate::error::QueryError;
 use crate::eval::column::{Column, Scalars, Series};
 use crate::eval::selector::Aspect;
-use crate::eval::{Evaluator, Grid, Sink, failed, merged};
+use crate::eval::{Evaluator, Grid, STEPS_PER_CHECK, Sink, failed, merged};
 use crate::functions::{label, math, rollup, sort, time};
 use crate::plan::strip;
 use crate::span::Span;
@@ -104,6 +104,9 @@ impl<'q> Evaluator<'q> {
     fn step_seconds(&self, grid: Grid) -> Result<Scalars<'q>, QueryError> {
         let mut column = Column::absent(grid.len, self.budget)?;
         for (i, time_ms) in grid.steps.iter().enumerate() {
+            if i % STEPS_PER_CHECK == 0 {
+                self.budget.check()?;
+            }
             column.set(i, time_ms as f64 / 1000.0);
         }
         Ok(Scalars::Column(column))

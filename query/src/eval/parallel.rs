@@ -47,6 +47,8 @@ impl Scratch<'_> {
 pub(crate) enum Reading {
     /// One by one.
     Samples,
+    /// One by one, but only staleness markers need their values.
+    Times,
     /// Runs may come as summaries.
     Pieces(Want, Cuts),
 }
@@ -75,6 +77,10 @@ impl<'q> Scan<'_, 'q> {
             Reading::Samples => {
                 scratch.read.summaries.clear();
                 self.set.samples(i, self.range, budget, &mut scratch.read.samples)?;
+            }
+            Reading::Times => {
+                scratch.read.summaries.clear();
+                self.set.times(i, self.range, budget, &mut scratch.read.samples)?;
             }
             Reading::Pieces(want, cuts) => self.set.pieces(i, self.range, *want, cuts, budget, &mut scratch.read)?,
         }

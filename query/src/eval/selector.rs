@@ -17,6 +17,8 @@ pub(crate) enum Aspect {
     Value,
     /// Its time, in seconds.
     Time,
+    /// That there is one.
+    Presence,
 }
 
 impl<'q> Evaluator<'q> {
@@ -61,7 +63,8 @@ impl<'q> Evaluator<'q> {
             fill_newest(&scratch.read.samples, &windows, aspect, &mut column);
             Ok((!column.is_vacant()).then_some(column))
         };
-        let (range, reading) = (windows.union(), Reading::Samples);
+        let reading = if aspect == Aspect::Value { Reading::Samples } else { Reading::Times };
+        let range = windows.union();
         then(&Scan { set: set.as_ref(), range, reading, transform: &newest })
     }
 
@@ -111,6 +114,7 @@ fn fill_newest(read: &SampleColumns, windows: &Windows, aspect: Aspect, column: 
         match aspect {
             Aspect::Value => column.set(i, *value),
             Aspect::Time => column.set(i, *time as f64 / 1000.0),
+            Aspect::Presence => column.set(i, 1.0),
         }
     }
 }

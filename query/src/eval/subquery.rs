@@ -7,10 +7,7 @@ use crate::ast::{DurationExpr, Expr, Modifiers};
 use crate::error::QueryError;
 use crate::eval::column::Column;
 use crate::eval::window::{RangeSamples, Windows};
-use crate::eval::{Evaluator, Grid};
-
-/// Steps between two looks at the budget.
-const STEPS_PER_CHECK: usize = 1 << 16;
+use crate::eval::{Evaluator, Grid, STEPS_PER_CHECK};
 
 impl<'q> Evaluator<'q> {
     /// The windows of a subquery over the outer grid.

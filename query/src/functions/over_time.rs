@@ -70,16 +70,34 @@ fn first(window: &Window<'_>) -> Option<f64> {
     window.histogram_times.first().is_none_or(|time| point.time_ms < *time).then_some(point.value)
 }
 
-/// The variance of a population by Welford's recurrence, its sums compensated as in Prometheus.
+/// The variance of a population by the corrected two-pass algorithm (Chan, Golub and LeVeque, 1983), from the first
+/// value as a provisional mean; as exact as Prometheus's compensated recurrence, and several values at a time.
 fn variance(values: &[f64]) -> f64 {
-    let (mut count, mut mean, mut squares) = (0.0, KahanSum::default(), KahanSum::default());
-    for value in values {
-        count += 1.0;
-        let delta = value - (mean.sum + mean.lost);
-        mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (value - (mean.sum + mean.lost)));
+    let Some(first) = values.first() else { return f64::NAN };
+    let count = values.len() as f64;
+    let mean = in_lanes(values, |value| value - first) / count;
+    let off = in_lanes(values, |value| (value - first) - mean);
+    let squares = in_lanes(values, |value| {
+        let distance = (value - first) - mean;
+        distance * distance
+    });
+    // What rounding left of the squares can fall below what the mean was off.
+    let variance = (squares - off * off / count) / count;
+    if variance < 0.0 { 0.0 } else { variance }
+}
+
+/// The sum of a function of each value, in partial sums that processors can form side by side.
+fn in_lanes(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let (rows, rest) = values.as_chunks::<LANES>();
+    for row in rows {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += of(*value);
+        }
     }
-    (squares.sum + squares.lost) / count
+    let rest: f64 = rest.iter().map(|value| of(*value)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 fn quantile(values: &[f64], params: &[f64]) -> f64 {

@@ -8,10 +8,14 @@ use crate::numeric::KahanSum;
 
 /// The range functions of this file.
 pub(crate) const ROLLUPS: &[Rollup] = &[
-    Rollup::new("rate", |w, _| extrapolated(w, Kind::RATE)).histograms(Histograms::Refuse).sliding(slide_rate),
+    Rollup::new("rate", |w, _| extrapolated(w, Kind::RATE))
+        .histograms(Histograms::Refuse)
+        .sliding(slide_rate)
+        .shortcut(|rolling, column| few_resets(rolling, Kind::RATE, column)),
     Rollup::new("increase", |w, _| extrapolated(w, Kind::INCREASE))
         .histograms(Histograms::Refuse)
-        .sliding(slide_increase),
+        .sliding(slide_increase)
+        .shortcut(|rolling, column| few_resets(rolling, Kind::INCREASE, column)),
     Rollup::new("delta", |w, _| extrapolated(w, Kind::DELTA)).histograms(Histograms::Refuse),
     Rollup::new("irate", |w, _| last_two(w, true)).histograms(Histograms::RefuseNewest),
     Rollup::new("idelta", |w, _| last_two(w, false)).histograms(Histograms::RefuseNewest),
@@ -156,6 +160,30 @@ fn slide_counter(rolling: &Rolling<'_>, kind: Kind, column: &mut Column<'_>) {
             column.set(i, value);
         }
     });
+}
+
+/// Resets of a series up to which each window looks at those that lie in it.
+const RESETS_MAX: usize = 16;
+
+/// Counters seldom start again: then a window is its first and its last sample.
+fn few_resets(rolling: &Rolling<'_>, kind: Kind, column: &mut Column<'_>) -> bool {
+    let values = &rolling.samples.values;
+    if values.iter().zip(values.iter().skip(1)).filter(|(a, b)| b < a).count() > RESETS_MAX {
+        return false;
+    }
+    // Each by its second sample, with the value before.
+    let resets: Vec<(usize, f64)> =
+        (1..).zip(pairs(values)).filter(|(_, (a, b))| is_reset(*a, *b)).map(|(second, (a, _))| (second, a)).collect();
+    for (i, bounds) in rolling.bounds.iter().enumerate() {
+        let window = rolling.window(i);
+        let Some((first, last)) = window.ends() else { continue };
+        let inside = resets.iter().filter(|(second, _)| bounds.start < *second && *second < bounds.end);
+        let rise = inside.fold(last.value - first.value, |rise, (_, before)| rise + before);
+        if let Some(value) = extrapolate(&window, rise, kind) {
+            column.set(i, value);
+        }
+    }
+    true
 }
 
 fn slide_pairs(rolling: &Rolling<'_>, counts: fn(f64, f64) -> bool, column: &mut Column<'_>) {

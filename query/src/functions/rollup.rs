@@ -74,6 +74,9 @@ pub(crate) enum Histograms {
 /// Slides over the windows of a series and fills the column.
 pub(crate) type Slide = fn(&Rolling<'_>, &mut Column<'_>);
 
+/// As [`Slide`]; false, and the column as it was, if the samples are not of the kind it is for.
+pub(crate) type Shortcut = fn(&Rolling<'_>, &mut Column<'_>) -> bool;
+
 /// A range function.
 pub(crate) struct Rollup {
     /// The name.
@@ -82,6 +85,8 @@ pub(crate) struct Rollup {
     pub(crate) scan: fn(&Window<'_>, &[f64]) -> Option<f64>,
     /// How to do all windows together; none if `scan` looks at a few samples only or cannot be split.
     pub(crate) slide: Option<Slide>,
+    /// How to do all windows together at less cost than either, where the samples allow it; false if they do not.
+    pub(crate) shortcut: Option<Shortcut>,
     /// Native histograms.
     pub(crate) histograms: Histograms,
     /// Values are samples of the metric, so its name stays.
@@ -92,11 +97,24 @@ pub(crate) struct Rollup {
 
 impl Rollup {
     pub(crate) const fn new(name: &'static str, scan: fn(&Window<'_>, &[f64]) -> Option<f64>) -> Self {
-        Rollup { name, scan, slide: None, histograms: Histograms::LeaveOut, keeps_name: false, check: |_| Ok(()) }
+        Rollup {
+            name,
+            scan,
+            slide: None,
+            shortcut: None,
+            histograms: Histograms::LeaveOut,
+            keeps_name: false,
+            check: |_| Ok(()),
+        }
     }
 
     pub(crate) const fn sliding(mut self, slide: Slide) -> Self {
         self.slide = Some(slide);
+        self
+    }
+
+    pub(crate) const fn shortcut(mut self, shortcut: Shortcut) -> Self {
+        self.shortcut = Some(shortcut);
         self
     }
 
@@ -164,6 +182,12 @@ impl<'r> Rolling<'r> {
 
     /// Runs the function over all windows.
     pub(crate) fn run(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, String> {
+        if self.histogram_bounds.is_empty()
+            && let Some(shortcut) = rollup.shortcut
+            && shortcut(self, column)
+        {
+            return Ok(Met::default());
+        }
         if self.histogram_bounds.is_empty()
             && self.params.iter().all(|p| matches!(p, Scalars::Constant(_)))
             && let Some(slide) = rollup.slide
@@ -311,6 +335,36 @@ pub(crate) mod tests {
         (scanned.iter().collect(), slid)
     }
 
+    type Values = Vec<Option<f64>>;
+
+    /// The values of a range function without parameters, scanned, and by its shortcut if that is possible.
+    fn quick(rollup: &Rollup, samples: &RangeSamples, steps: Steps, range_ms: i64) -> (Values, Option<Values>) {
+        let budget = Budget::unlimited();
+        let windows = Windows { steps, pinned_ms: None, offset_ms: 0, range_ms };
+        let bounds: Vec<_> = windows.slices(&samples.times).collect();
+        let rolling = Rolling { samples, bounds: &bounds, histogram_bounds: &[], windows: &windows, params: &[] };
+        let (scanned, _) = both_ways(rollup.name, samples, steps, range_ms, &[]);
+        let mut column = Column::absent(bounds.len(), &budget).unwrap();
+        let done = rollup.shortcut.is_some_and(|shortcut| shortcut(&rolling, &mut column));
+        (scanned, done.then(|| column.iter().collect()))
+    }
+
+    #[test]
+    fn counters_with_few_resets_are_not_scanned() {
+        let mut samples = RangeSamples::default();
+        for i in 0..100_i64 {
+            samples.times.push(i * 1000);
+            samples.values.push((i % 10) as f64);
+        }
+        let steps = Steps { start_ms: 10_000, end_ms: 90_000, step_ms: 7_000 };
+        for range_ms in [5_000, 30_000] {
+            let (scanned, quick) = quick(find("rate").unwrap(), &samples, steps, range_ms);
+            assert_eq!(quick, Some(scanned));
+        }
+        samples.values.iter_mut().step_by(2).for_each(|value| *value += 100.0);
+        assert_eq!(quick(find("rate").unwrap(), &samples, steps, 5_000).1, None);
+    }
+
     #[test]
     fn kinds_of_the_newest_samples() {
         let kinds = |times: &[i64], histogram_times: &[i64]| {
@@ -370,6 +424,10 @@ pub(crate) mod tests {
             }
             let steps = Steps { start_ms: 500, end_ms: 600_000, step_ms: step * 500 };
             for table in [rate::ROLLUPS, over_time::ROLLUPS, trend::ROLLUPS] {
+                for rollup in table.iter().filter(|rollup| rollup.shortcut.is_some()) {
+                    let (scanned, quick) = quick(rollup, &samples, steps, range * 1000);
+                    prop_assert!(quick.is_none_or(|quick| format!("{quick:?}") == format!("{scanned:?}")), "{}", rollup.name);
+                }
                 for rollup in table.iter().filter(|rollup| rollup.slide.is_some()) {
                     let (scanned, slid) = both_ways(rollup.name, &samples, steps, range * 1000, &[phi, phi]);
                     for (scan, slide) in scanned.iter().zip(slid.iter().flatten()) {

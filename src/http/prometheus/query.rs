@@ -198,7 +198,7 @@ pub(super) fn engine_options(app: &App) -> EngineOptions {
         // One more than the bound of the API, which counts the steps behind the first.
         steps_max: config.query_max_steps.saturating_add(1),
         expression_bytes_max: config.query_max_expression_bytes,
-        depth_max: config.query_max_depth,
+        depth_max: config.query_max_depth.0,
         delayed_name_removal: config.query_delayed_name_removal,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     }

@@ -136,6 +136,12 @@ fn each_want(db: &super::Db, range: TimeRange, cuts: &Cuts) -> u64 {
     let (mut samples, mut pieces, mut summarised) = (SampleColumns::default(), Pieces::default(), 0);
     for i in 0..set.len() {
         set.samples(i, range, &budget, &mut samples).unwrap();
+        set.times(i, range, &budget, &mut pieces.samples).unwrap();
+        let markers = |s: &SampleColumns| s.values.iter().map(|v| is_stale(*v)).collect::<Vec<_>>();
+        assert_eq!(
+            (&samples.timestamps_ms, markers(&samples)),
+            (&pieces.samples.timestamps_ms, markers(&pieces.samples))
+        );
         let samples: Vec<Sample> = samples.floats().collect();
         for want in WANTS {
             set.pieces(i, range, want, cuts, &budget, &mut pieces).unwrap();

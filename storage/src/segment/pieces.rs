@@ -73,13 +73,40 @@ impl Segment {
                     Known::Little => {}
                 }
             }
-            if !request.want.needs_values() && self.markers_of(&open, block)? == Some(0) {
-                self.read_times(&open, block, request.range, samples)?;
-            } else {
+            if request.want.needs_values() {
                 self.read_block(&open, block, request.range, samples)?;
+            } else {
+                self.read_presence(&open, block, request.range, samples)?;
             }
         }
         Ok(())
+    }
+
+    /// Appends the samples of a series that lie in the range, with zeros for values where there are no markers.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub(crate) fn read_times(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        out: &mut SampleColumns,
+    ) -> Result<(), StorageError> {
+        let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
+        open.blocks(range).try_for_each(|block| self.read_presence(&open, block, range, out))
+    }
+
+    fn read_presence(
+        &self,
+        open: &OpenColumns<'_>,
+        block: usize,
+        range: TimeRange,
+        out: &mut SampleColumns,
+    ) -> Result<(), StorageError> {
+        match self.markers_of(open, block)? {
+            Some(0) => self.read_block_times(open, block, range, out),
+            _ => self.read_block(open, block, range, out),
+        }
     }
 
     fn known(

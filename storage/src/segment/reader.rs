@@ -171,7 +171,7 @@ impl Segment {
     }
 
     /// As [`Segment::read_block`], with zeros for values: for who only asks when there are samples.
-    pub(super) fn read_times(
+    pub(super) fn read_block_times(
         &self,
         open: &OpenColumns<'_>,
         block: usize,

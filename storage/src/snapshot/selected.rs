@@ -11,10 +11,14 @@ use super::merged::Merged;
 use super::runs::{Joined, Part};
 use super::{CHECK_EVERY, Pinned};
 use crate::db::engine::LiveSegment;
-use crate::segment::{PiecesRequest, SegmentGroups};
+use crate::error::StorageError;
+use crate::segment::{PiecesRequest, Segment, SegmentGroups};
 
 /// A range without any millisecond.
 const NOTHING: TimeRange = TimeRange { start_ms: 1, end_ms: 0 };
+
+/// How the samples of a series are read from a segment.
+type ReadSegment = fn(&Segment, u32, TimeRange, &mut SampleColumns) -> Result<(), StorageError>;
 
 /// Selected series.
 pub(super) struct Selected {
@@ -34,6 +38,26 @@ impl Selected {
         };
         let range = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
         Ok((!range.is_empty() && !parts.is_empty()).then_some((parts, range)))
+    }
+
+    /// Reads all parts of series `i`, those in segments with `read_segment`.
+    fn read(
+        &self,
+        i: usize,
+        range: TimeRange,
+        read_segment: ReadSegment,
+        budget: &Budget,
+        out: &mut SampleColumns,
+    ) -> Result<(), SourceError> {
+        out.clear();
+        budget.check()?;
+        let Some((parts, range)) = self.readable(i, range)? else { return Ok(()) };
+        let mut merged = Merged { out, newer: SampleColumns::default() };
+        for part in parts {
+            self.read_part(*part, range, read_segment, &mut merged)?;
+        }
+        budget.add_samples((out.values.len() + out.histograms.len()) as u64)?;
+        Ok(())
     }
 
     fn segment_part(&self, part: Part) -> Option<(&LiveSegment, u32)> {
@@ -61,11 +85,17 @@ impl Selected {
         parts.iter().map(of).collect()
     }
 
-    fn read_part(&self, part: Part, range: TimeRange, out: &mut Merged<'_>) -> Result<(), SourceError> {
+    fn read_part(
+        &self,
+        part: Part,
+        range: TimeRange,
+        read_segment: ReadSegment,
+        out: &mut Merged<'_>,
+    ) -> Result<(), SourceError> {
         match part {
             Part::Segment(index, ordinal) => {
                 let Some(live) = self.pinned.segments.get(index as usize) else { return Ok(()) };
-                let read = out.add(|samples| live.segment.read(ordinal, range, samples));
+                let read = out.add(|samples| read_segment(&live.segment, ordinal, range, samples));
                 read.map_err(|error| self.pinned.suspect(live, error))?;
             }
             Part::Head(series) => {
@@ -131,15 +161,11 @@ impl SeriesSet for Selected {
     }
 
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
-        out.clear();
-        budget.check()?;
-        let Some((parts, range)) = self.readable(i, range)? else { return Ok(()) };
-        let mut merged = Merged { out, newer: SampleColumns::default() };
-        for part in parts {
-            self.read_part(*part, range, &mut merged)?;
-        }
-        budget.add_samples((out.values.len() + out.histograms.len()) as u64)?;
-        Ok(())
+        self.read(i, range, Segment::read, budget, out)
+    }
+
+    fn times(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
+        self.read(i, range, Segment::read_times, budget, out)
     }
 
     fn pieces(
@@ -159,7 +185,7 @@ impl SeriesSet for Selected {
         let mut merged = Merged { out: samples, newer: SampleColumns::default() };
         for (place, part) in parts.iter().enumerate() {
             let Some((live, ordinal)) = self.segment_part(*part) else {
-                self.read_part(*part, readable, &mut merged)?;
+                self.read_part(*part, readable, Segment::read, &mut merged)?;
                 continue;
             };
             let others: Vec<TimeRange> = (0..).zip(&covered).filter(|(p, _)| *p != place).map(|(_, r)| *r).collect();
