@@ -160,6 +160,24 @@ pub trait SeriesSet: Send + Sync {
         self.samples(i, range, budget, out)
     }
 
+    /// Reads as [`SeriesSet::samples`], for who asks for the newest sample in the range only: it is there, others may be
+    /// left out. Without `with_value` its value may be 0, unless it is a staleness marker.
+    ///
+    /// The default reads them all.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples`].
+    fn newest(
+        &self,
+        i: usize,
+        range: TimeRange,
+        with_value: bool,
+        budget: &Budget,
+        out: &mut SampleColumns,
+    ) -> Result<(), SourceError> {
+        if with_value { self.samples(i, range, budget, out) } else { self.times(i, range, budget, out) }
+    }
+
     /// Reads as [`SeriesSet::samples`], but a run of samples may stand as a [`crate::Summary`] instead.
     ///
     /// The contract of an implementer:

@@ -5,7 +5,6 @@
 //! drawn anew at each start and never leaves the process: whoever does not know it cannot make two series look alike,
 //! and 128 bits do not meet by chance, so that a hit needs no second look at the labels.
 
-
 use storage::{CommitError, RawKey, Resolved, SeriesRef};
 
 use super::labels::{Component, series_labels};

@@ -49,6 +49,8 @@ pub(crate) enum Reading {
     Samples,
     /// One by one, but only staleness markers need their values.
     Times,
+    /// Of each series the newest; with its value or without.
+    Newest(bool),
     /// Runs may come as summaries.
     Pieces(Want, Cuts),
 }
@@ -81,6 +83,10 @@ impl<'q> Scan<'_, 'q> {
             Reading::Times => {
                 scratch.read.summaries.clear();
                 self.set.times(i, self.range, budget, &mut scratch.read.samples)?;
+            }
+            Reading::Newest(with_value) => {
+                scratch.read.summaries.clear();
+                self.set.newest(i, self.range, *with_value, budget, &mut scratch.read.samples)?;
             }
             Reading::Pieces(want, cuts) => self.set.pieces(i, self.range, *want, cuts, budget, &mut scratch.read)?,
         }

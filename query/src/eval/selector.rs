@@ -63,7 +63,11 @@ impl<'q> Evaluator<'q> {
             fill_newest(&scratch.read.samples, &windows, aspect, &mut column);
             Ok((!column.is_vacant()).then_some(column))
         };
-        let reading = if aspect == Aspect::Value { Reading::Samples } else { Reading::Times };
+        let reading = match aspect {
+            _ if grid.len == 1 => Reading::Newest(aspect == Aspect::Value),
+            Aspect::Value => Reading::Samples,
+            Aspect::Time | Aspect::Presence => Reading::Times,
+        };
         let range = windows.union();
         then(&Scan { set: set.as_ref(), range, reading, transform: &newest })
     }

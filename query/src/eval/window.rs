@@ -42,9 +42,14 @@ impl Windows {
         let windows = *self;
         let (mut low, mut high) = (0, 0);
         (0..self.steps.count()).map(move |i| {
-            let (start, end) = (windows.start_ms(i), windows.end_ms(i));
-            high += times.get(high..).map_or(0, |rest| rest.iter().take_while(|t| **t <= end).count());
-            low += times.get(low..high).map_or(0, |rest| rest.iter().take_while(|t| **t <= start).count());
+            let end = windows.end_ms(i);
+            let start = end.saturating_sub(windows.range_ms);
+            while times.get(high).is_some_and(|time| *time <= end) {
+                high += 1;
+            }
+            while low < high && times.get(low).is_some_and(|time| *time <= start) {
+                low += 1;
+            }
             low..high
         })
     }

@@ -174,12 +174,17 @@ fn few_resets(rolling: &Rolling<'_>, kind: Kind, column: &mut Column<'_>) -> boo
     // Each by its second sample, with the value before.
     let resets: Vec<(usize, f64)> =
         (1..).zip(pairs(values)).filter(|(_, (a, b))| is_reset(*a, *b)).map(|(second, (a, _))| (second, a)).collect();
-    for (i, bounds) in rolling.bounds.iter().enumerate() {
-        let window = rolling.window(i);
-        let Some((first, last)) = window.ends() else { continue };
-        let inside = resets.iter().filter(|(second, _)| bounds.start < *second && *second < bounds.end);
-        let rise = inside.fold(last.value - first.value, |rise, (_, before)| rise + before);
-        if let Some(value) = extrapolate(&window, rise, kind) {
+    let times = &rolling.samples.times;
+    let sample = |i: usize| Some(Sample { timestamp_ms: *times.get(i)?, value: *values.get(i)? });
+    for (i, bounds) in rolling.bounds.iter().enumerate().filter(|(_, bounds)| bounds.len() > 1) {
+        let Some((first, last)) = sample(bounds.start).zip(sample(bounds.end - 1)) else { continue };
+        let mut rise = last.value - first.value;
+        for (_, before) in resets.iter().filter(|(second, _)| bounds.start < *second && *second < bounds.end) {
+            rise += before;
+        }
+        let (start_ms, end_ms) = (rolling.windows.start_ms(i), rolling.windows.end_ms(i));
+        let stretch = Stretch { first, last, count: bounds.len() as u64, start_ms, end_ms };
+        if let Some(value) = stretch.of(rise, kind) {
             column.set(i, value);
         }
     }

@@ -142,6 +142,15 @@ fn each_want(db: &super::Db, range: TimeRange, cuts: &Cuts) -> u64 {
             (&samples.timestamps_ms, markers(&samples)),
             (&pieces.samples.timestamps_ms, markers(&pieces.samples))
         );
+        for with_value in [true, false] {
+            set.newest(i, range, with_value, &budget, &mut pieces.samples).unwrap();
+            let (newest, last) = (pieces.samples.floats().next_back(), samples.floats().next_back());
+            assert_eq!(newest.map(|s| s.timestamp_ms), last.map(|s| s.timestamp_ms));
+            let same = |(a, b): (Sample, Sample)| {
+                same(a.value, b.value) || !with_value && a.value == 0.0 && !is_stale(b.value)
+            };
+            assert!(newest.zip(last).is_none_or(same));
+        }
         let samples: Vec<Sample> = samples.floats().collect();
         for want in WANTS {
             set.pieces(i, range, want, cuts, &budget, &mut pieces).unwrap();

@@ -96,6 +96,47 @@ impl Segment {
         open.blocks(range).try_for_each(|block| self.read_presence(&open, block, range, out))
     }
 
+    /// Appends the newest sample of a series in the range; where that is not its last sample, others may come with it.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub(crate) fn read_newest(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        out: &mut SampleColumns,
+    ) -> Result<(), StorageError> {
+        let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
+        match open.last_in(range) {
+            Some((block, last_ms)) => {
+                let mut values = Vec::new();
+                self.decode_values(&open, block, &mut values)?;
+                values.last().into_iter().for_each(|value| out.push(last_ms, *value));
+                Ok(())
+            }
+            None => open.blocks(range).try_for_each(|block| self.read_block(&open, block, range, out)),
+        }
+    }
+
+    /// As [`Segment::read_newest`], with zero for the value if it is no marker.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub(crate) fn read_newest_time(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        out: &mut SampleColumns,
+    ) -> Result<(), StorageError> {
+        let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
+        match open.last_in(range) {
+            Some((block, last_ms)) if self.markers_of(&open, block)? == Some(0) => out.push(last_ms, 0.0),
+            Some(_) => return self.read_newest(ordinal, range, out),
+            None => return open.blocks(range).try_for_each(|block| self.read_presence(&open, block, range, out)),
+        }
+        Ok(())
+    }
+
     fn read_presence(
         &self,
         open: &OpenColumns<'_>,

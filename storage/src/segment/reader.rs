@@ -154,19 +154,31 @@ impl Segment {
     ) -> Result<(), StorageError> {
         let samples = open.samples(block);
         let Some((skip, keep)) = self.times_in(open, block, range, &mut out.timestamps_ms)? else { return Ok(()) };
+        self.decode_values(open, block, &mut out.values)?;
+        cut(&mut out.timestamps_ms, samples, skip, keep);
+        cut(&mut out.values, samples, skip, keep);
+        Ok(())
+    }
+
+    /// Appends the values of a block.
+    pub(super) fn decode_values(
+        &self,
+        open: &OpenColumns<'_>,
+        block: usize,
+        out: &mut Vec<f64>,
+    ) -> Result<(), StorageError> {
+        let samples = open.samples(block);
         let corrupt = |e: FormatError| self.corrupt_values(&open.row, &e);
         let bytes = open.value_bytes(block).map_err(corrupt)?;
         if needs_base(bytes) {
             let (key, base) = self.base_block(open.ordinal, &open.row, block, samples, 1)?;
-            let done = out.values.len();
-            decode_block_beside(bytes, samples, &base, &mut out.values).map_err(corrupt)?;
+            let done = out.len();
+            decode_block_beside(bytes, samples, &base, out).map_err(corrupt)?;
             bases::give(key, base);
-            bases::keep(self.block_key(open.ordinal, block), out.values.get(done..).unwrap_or_default());
+            bases::keep(self.block_key(open.ordinal, block), out.get(done..).unwrap_or_default());
         } else {
-            decode_block_beside(bytes, samples, &[], &mut out.values).map_err(corrupt)?;
+            decode_block_beside(bytes, samples, &[], out).map_err(corrupt)?;
         }
-        cut(&mut out.timestamps_ms, samples, skip, keep);
-        cut(&mut out.values, samples, skip, keep);
         Ok(())
     }
 
@@ -393,6 +405,12 @@ impl OpenColumns<'_> {
         }
         let start = first_ms.partition_point(|first| *first <= range.start_ms).saturating_sub(1);
         start..first_ms.partition_point(|first| *first <= range.end_ms)
+    }
+
+    /// The last block and the time of the last sample, if that is the newest sample in the range.
+    pub(super) fn last_in(&self, range: TimeRange) -> Option<(usize, i64)> {
+        let last_ms = self.times_row.last_ms;
+        range.contains(last_ms).then_some((self.block_count().checked_sub(1)?, last_ms))
     }
 
     /// A range in which all samples of the block lie, and none of another block; the first is at its start.

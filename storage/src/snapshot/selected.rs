@@ -168,6 +168,18 @@ impl SeriesSet for Selected {
         self.read(i, range, Segment::read_times, budget, out)
     }
 
+    fn newest(
+        &self,
+        i: usize,
+        range: TimeRange,
+        with_value: bool,
+        budget: &Budget,
+        out: &mut SampleColumns,
+    ) -> Result<(), SourceError> {
+        let read = if with_value { Segment::read_newest } else { Segment::read_newest_time };
+        self.read(i, range, read, budget, out)
+    }
+
     fn pieces(
         &self,
         i: usize,
