@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use model::{MatchOp, Matcher, SampleColumns, Scope, TimeRange};
+use model::{Cuts, MatchOp, Matcher, SampleColumns, Scope, TimeRange, Want};
 
 use crate::codec::{self, BLOCK_SAMPLES_MAX};
 use crate::format::{Put, checksum};
@@ -10,8 +10,8 @@ use crate::io::Disk;
 use crate::io::fake::FakeDisk;
 use crate::manifest::Manifest;
 use crate::names::Layout;
-use crate::segment::Segment;
 use crate::segment::forge::reseal;
+use crate::segment::{PiecesRequest, Segment};
 use crate::wal::file::{ChainFile, FileHeader};
 use crate::wal::record::{HEADER_BYTES, RecordHeader, decode_body};
 use crate::wal::replay::read_file;
@@ -90,6 +90,12 @@ fn read_segment(bytes: &[u8]) {
         let _ = segment.labels(ordinal);
         let _ = segment.read(ordinal, TimeRange::ALL, &mut samples);
         let _ = segment.statistics(ordinal);
+        let mut summaries = Vec::new();
+        for want in [Want::COUNT, Want::SUM.and(Want::END_TIMES)] {
+            let request = PiecesRequest { range: TimeRange::ALL, want, cuts: &Cuts::NONE, others: &[] };
+            let _ = segment.read_pieces(ordinal, &request, &mut samples, &mut summaries);
+        }
+        let _ = segment.read_newest_time(ordinal, TimeRange::ALL, &mut SampleColumns::default());
     }
     let _ = segment.verify();
 }
