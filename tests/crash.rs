@@ -2,7 +2,7 @@
 //!
 //! The server runs in a process of its own (this binary again, in [`child`]). It is killed from outside at a random
 //! moment, or ends itself by SIGKILL in the middle of a step of the engine. `CRASH_CYCLES` says how often (the
-//! default is a short form; the long one is run by hand).
+//! default is a short form; the full one has 200).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -168,6 +168,19 @@ fn write(base: &str, writer: usize, cycle: usize, sent: &Sent, stop: &AtomicBool
     }
 }
 
+/// Flushes and compacts without pause until told to stop or the server is gone.
+fn maintain(base: &str, stop: &AtomicBool) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().into();
+    while !stop.load(Ordering::Relaxed) {
+        for what in ["flush", "compact"] {
+            if agent.post(format!("{base}/api/v1/admin/storage/{what}")).send_empty().is_err() {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
 /// Everything the server has, by series and time.
 fn stored(base: &str) -> HashMap<(String, i64), f64> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().into();
@@ -244,6 +257,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
                 let (base, sent, stop) = (&base, &sent, &stop);
                 scope.spawn(move || write(base, writer, cycle, sent, stop));
             }
+            scope.spawn(|| maintain(&base, &stop));
             // A step kills from within, at the latest a kill from outside ends the cycle.
             let patience = match step {
                 Some(_) => Duration::from_secs(20),

@@ -3,7 +3,8 @@
 //!
 //! The writer is this test binary itself, started again with the name of the ignored test `writer`. It says on its
 //! standard output what was acknowledged and when it stands at the step it was told to stop at; the parent kills it
-//! there. `STREAMGAUGE_KILL_CYCLES` sets the number of cycles (default 24).
+//! there. Meanwhile it flushes and compacts without pause. `STREAMGAUGE_KILL_CYCLES` sets the number of cycles
+//! (default 20; the full form has 200).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests count as tests")]
 
@@ -104,8 +105,16 @@ fn writer() {
     let db = Db::open(options, Arc::new(SystemClock)).unwrap();
     let started = Instant::now();
     std::thread::scope(|scope| {
+        let db = &db;
+        // Steps of segments and manifests are then those of flushes and of compactions in turn.
+        scope.spawn(move || {
+            while started.elapsed() < WRITER_TIME_MAX {
+                db.flush().unwrap();
+                db.compact().unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
         for writer in 0..WRITERS {
-            let db = &db;
             scope.spawn(move || {
                 let mut n = first + writer * BATCHES_MAX;
                 // Ends by a kill; if whoever should send it is gone, by itself.
@@ -165,7 +174,7 @@ fn kill_one(dir: &Path, first: u64, step: Option<Step>) -> (Vec<u64>, bool) {
 
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
-    let cycles: usize = std::env::var(CYCLES).ok().map_or(24, |text| text.parse().unwrap());
+    let cycles: usize = std::env::var(CYCLES).ok().map_or(20, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged: Vec<u64> = Vec::new();
     let mut kills: BTreeMap<String, u64> = BTreeMap::new();

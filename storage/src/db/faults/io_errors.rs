@@ -1,7 +1,7 @@
 //! Every single call to the disk fails in turn, reads too: once, for good, and for its kind of call.
 //!
 //! The caller gets the error, nothing acknowledged is lost, and when the disk works again the store does too.
-//! `STREAMGAUGE_IO_ERRORS_EVERY` takes each n-th call only; 1 is the full form.
+//! `STREAMGAUGE_IO_ERRORS_EVERY` takes each n-th call only; 1 is the full form. All calls but reads fail once in any form.
 
 use super::*;
 use crate::io::fake::Failure;
@@ -10,6 +10,15 @@ const EVERY: &str = "STREAMGAUGE_IO_ERRORS_EVERY";
 
 fn small() -> DbOptions {
     DbOptions { wal_file_bytes: 500, open_partitions_max: 2, retention_ms: Some(10 * DAY_MS), ..quiet() }
+}
+
+/// Which calls fail, and how.
+fn failures(calls: &[&str]) -> Vec<(u64, Failure)> {
+    let every = setting(EVERY, 11);
+    let all = (0..).zip(calls).flat_map(|(call, kind)| {
+        [Failure::Once, Failure::Dead, Failure::Stuck].map(|how| (call, how, *kind != "read" && how == Failure::Once))
+    });
+    all.filter(|(call, _, is_always)| *is_always || call % every == 0).map(|(call, how, _)| (call, how)).collect()
 }
 
 /// The state of one run of the scenario.
@@ -107,19 +116,6 @@ fn every_call_fails_in_turn() {
     whole.scenario();
     let calls = whole.disk.calls();
     whole.recover(0);
-    assert!(calls > 150, "{calls} calls");
-    let mut kinds = std::collections::BTreeMap::new();
-    for call in (0..calls).step_by(setting(EVERY, 11) as usize) {
-        for how in [Failure::Once, Failure::Dead, Failure::Stuck] {
-            println!("call {call} of {calls} fails: {how:?}");
-            let mut run = Run::new();
-            run.disk.fail_call_at(call, how);
-            run.scenario();
-            *kinds.entry(run.disk.struck().unwrap()).or_insert(0) += 1;
-            run.recover(call);
-        }
-    }
-    println!("{calls} calls: {kinds:?}");
     let wanted = [
         "create",
         "create directory",
@@ -135,7 +131,15 @@ fn every_call_fails_in_turn() {
         "sync directory",
         "write",
     ];
-    assert!(setting(EVERY, 11) > 1 || wanted.iter().all(|kind| kinds.contains_key(kind)), "{kinds:?}");
+    assert!(calls.len() > 150 && wanted.iter().all(|kind| calls.contains(kind)), "{calls:?}");
+    for (call, how) in failures(&calls) {
+        println!("call {call} of {}, {}, fails: {how:?}", calls.len(), calls[call as usize]);
+        let mut run = Run::new();
+        run.disk.fail_call_at(call, how);
+        run.scenario();
+        assert_eq!(run.disk.struck(), Some(calls[call as usize]), "the scenario is the same each time");
+        run.recover(call);
+    }
 }
 
 /// The same process goes on when the disk works again, without a restart.
@@ -143,33 +147,31 @@ fn every_call_fails_in_turn() {
 fn a_process_goes_on_when_the_disk_works_again() {
     let mut whole = Run::new();
     let db = whole.open().unwrap();
-    let before = whole.disk.calls();
+    let before = whole.disk.calls().len();
     whole.process(&db);
-    let calls = whole.disk.calls() - before;
+    let calls = whole.disk.calls().split_off(before);
     drop(db);
-    for call in (0..calls).step_by(setting(EVERY, 11) as usize) {
-        for how in [Failure::Once, Failure::Dead, Failure::Stuck] {
-            println!("call {call} of {calls} fails: {how:?}");
-            let mut run = Run::new();
-            let db = run.open().unwrap();
-            run.disk.fail_call_at(call, how);
-            run.process(&db);
-            run.disk.heal();
-            db.engine.look_round();
-            let patience = std::time::Instant::now();
-            while db.stats().read_only.is_some() {
-                assert!(patience.elapsed().as_secs() < 30, "{:?}", db.stats().read_only);
-                std::thread::yield_now();
-            }
-            run.writes(&db);
-            db.flush().unwrap();
-            db.compact().unwrap();
-            assert_eq!(content(&db), run.ledger.visible());
-            assert_eq!(db.findings(), Vec::<String>::new());
-            drop(db);
-            run.disk = run.disk.crash(call);
-            let db = run.open().unwrap();
-            assert_eq!(content(&db), run.ledger.visible());
+    for (call, how) in failures(&calls) {
+        println!("call {call} of {}, {}, fails: {how:?}", calls.len(), calls[call as usize]);
+        let mut run = Run::new();
+        let db = run.open().unwrap();
+        run.disk.fail_call_at(call, how);
+        run.process(&db);
+        run.disk.heal();
+        db.engine.look_round();
+        let patience = std::time::Instant::now();
+        while db.stats().read_only.is_some() {
+            assert!(patience.elapsed().as_secs() < 30, "{:?}", db.stats().read_only);
+            std::thread::yield_now();
         }
+        run.writes(&db);
+        db.flush().unwrap();
+        db.compact().unwrap();
+        assert_eq!(content(&db), run.ledger.visible());
+        assert_eq!(db.findings(), Vec::<String>::new());
+        drop(db);
+        run.disk = run.disk.crash(call);
+        let db = run.open().unwrap();
+        assert_eq!(content(&db), run.ledger.visible());
     }
 }
