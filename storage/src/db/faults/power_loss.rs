@@ -74,11 +74,7 @@ impl Life {
             11..=12 => self.commit_together(db),
             13..=15 => drop(db.flush()),
             16..=17 => drop(db.compact()),
-            18 => {
-                if db.flush().is_ok() && db.compact().is_ok() && self.disk.struck().is_none() {
-                    assert!(db.stats().segments <= 3, "a segment for each day: {:?}", db.stats().segments);
-                }
-            }
+            18 => drop(db.flush().and_then(|_| db.compact())),
             _ => assert_eq!(content(db), self.ledger.visible()),
         }
     }
