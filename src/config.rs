@@ -88,6 +88,8 @@ options! {
     "head.max_samples" head_max_samples: u64 = "32000000", "Samples in memory at which they are flushed into segments.";
     "head.max_age" head_max_age: Duration = "2h", "Age of the head at which it is flushed into segments.";
     "storage.max_open_partitions" storage_max_open_partitions: usize = "64", "Most days that one flush writes segments for; samples of older days share one segment.";
+    "storage.max_deletes" storage_max_deletes: usize = "1000", "Most deletes that are not purged yet; more are refused.";
+    "storage.delete_undo" storage_delete_undo: Duration = "24h", "How long a delete can be undone; then what it hides is purged.";
     "storage.min_free_bytes" storage_min_free_bytes: ByteSize = "256MiB", "Free space on the file system below which the store turns read-only.";
     "ingest.max_series" ingest_max_series: u64 = "20000000", "Most active series; new ones above are refused.";
     "ingest.max_future" ingest_max_future: Duration = "1d", "How far in the future a sample may lie.";

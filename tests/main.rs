@@ -5,6 +5,7 @@
 mod api;
 mod bad_input;
 mod crash;
+mod deletes;
 mod exporter;
 mod noetl;
 mod prometheus_api;

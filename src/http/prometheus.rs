@@ -1,5 +1,6 @@
 //! Prometheus's HTTP API, at the root and under `/prometheus`: GET and form POST, as Grafana and other clients ask it.
 
+mod deletes;
 mod encode;
 mod error;
 mod exemplars;
@@ -22,7 +23,7 @@ mod time;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use model::Scope;
 
 use crate::app::App;
@@ -70,6 +71,10 @@ fn endpoints() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/api/v1/status/config", get(status::config)),
         ("/api/v1/status/tsdb", get(status::tsdb)),
         ("/api/v1/status/walreplay", get(status::wal_replay)),
+        ("/api/v1/admin/tsdb/delete_series", post(deletes::delete_series).put(deletes::delete_series)),
+        ("/api/v1/admin/tsdb/clean_tombstones", post(deletes::clean_tombstones).put(deletes::clean_tombstones)),
+        ("/api/v1/admin/storage/deletes", get(deletes::list)),
+        ("/api/v1/admin/storage/deletes/{id}/undo", post(deletes::undo)),
         ("/federate", get(federate::federate)),
     ]
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod committer;
+mod deletes;
 pub(crate) mod engine;
 mod exemplars;
 mod flush;
@@ -23,7 +24,8 @@ use parking_lot::Mutex;
 
 use crate::batch::{Batch, Exemplar, SeriesRef};
 use crate::compaction::plan::Effort;
-use crate::error::StorageError;
+use crate::deletes::Delete;
+use crate::error::{DeleteError, StorageError};
 use crate::head::newest::NewestSample;
 use crate::io::{Disk, RealDisk};
 use crate::options::{Clock, DbOptions};
@@ -172,6 +174,40 @@ impl Db {
         self.engine.compact(Effort::Everything, &|| false)
     }
 
+    /// Hides the samples in the closed range of all series that pass one of the selectors: from now on no reader sees
+    /// them, nor metadata of families of which no series is left. What is written later is seen. Gives the number of the
+    /// delete, or none if there was nothing to hide.
+    ///
+    /// Until `storage.delete_undo` has passed it can be undone; then compaction gives up what is hidden.
+    ///
+    /// # Errors
+    /// [`DeleteError`].
+    pub fn delete(&self, selectors: Vec<Vec<Matcher>>, range: TimeRange) -> Result<Option<u64>, DeleteError> {
+        self.engine.delete(selectors, range)
+    }
+
+    /// The deletes that are not purged, in the order in which they were made.
+    pub fn deletes(&self) -> Arc<Vec<Delete>> {
+        self.engine.view.read().deletes.clone()
+    }
+
+    /// Shows again what a delete hid.
+    ///
+    /// # Errors
+    /// [`DeleteError::Unknown`], [`DeleteError::Final`], I/O errors.
+    pub fn undo_delete(&self, id: u64) -> Result<(), DeleteError> {
+        self.engine.undo_delete(id)
+    }
+
+    /// Gives up now what all deletes hide; they cannot be undone any more.
+    ///
+    /// # Errors
+    /// I/O errors; what is hidden stays hidden.
+    pub fn purge_deleted(&self) -> Result<CompactReport, StorageError> {
+        self.engine.end_undo()?;
+        self.engine.purge_now()
+    }
+
     /// Applies retention by age and size now.
     ///
     /// # Errors
@@ -255,7 +291,14 @@ impl Engine {
         }
         drop(view);
         let rules = self.retention.read().clone();
-        latest.retain(|labels, latest| latest.sample.timestamp_ms >= rules.oldest_ms(labels, now_ms));
+        let deletes = self.view.read().deletes.clone();
+        latest.retain(|labels, latest| {
+            let ms = latest.sample.timestamp_ms;
+            let hides = |delete: &Delete| {
+                latest.arrived_ms <= delete.made_ms && delete.range.contains(ms) && delete.selects(labels)
+            };
+            ms >= rules.oldest_ms(labels, now_ms) && !deletes.iter().any(hides)
+        });
         latest.into_values().collect()
     }
 
@@ -284,11 +327,11 @@ impl Engine {
 
     fn stats(&self) -> DbStats {
         let counters = &self.counters;
-        let (generations, segments, sequence) = {
+        let (generations, segments, deletes, sequence) = {
             let view = self.view.read();
             let frozen = view.frozen.as_ref().map(|frozen| frozen.generation.clone());
             let generations: Vec<_> = frozen.into_iter().chain([view.active.clone()]).collect();
-            (generations, view.segments.clone(), view.sequence)
+            (generations, view.segments.clone(), view.deletes.len() as u64, view.sequence)
         };
         let entries = || segments.iter().map(|live| &live.entry);
         let raw_keys = self.head.raw_keys.size();
@@ -304,6 +347,7 @@ impl Engine {
             raw_keys_bytes: raw_keys.1,
             metadata_families: self.metadata.len() as u64,
             metadata_dropped: counters.metadata_dropped.get(),
+            deletes,
             exemplars: self.exemplars.len() as u64,
             sequence,
             committed_batches: counters.committed_batches.get(),
@@ -352,6 +396,8 @@ fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
     scope.forced().into_iter().chain(matchers).all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
 }
 
+#[cfg(test)]
+mod deletes_tests;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

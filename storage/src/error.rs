@@ -55,6 +55,29 @@ pub enum CommitError {
     Storage(#[from] StorageError),
 }
 
+/// A delete, or what is done with one, was refused or failed; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// There are as many as there may be.
+    #[error("limit storage.max_deletes = {limit} reached: clean_tombstones purges what was deleted")]
+    TooMany {
+        /// `storage.max_deletes`
+        limit: usize,
+    },
+    /// There is no delete with this number, or it is purged.
+    #[error("there is no delete {0}")]
+    Unknown(u64),
+    /// It was made too long ago, or what is deleted is being purged.
+    #[error("delete {0} cannot be undone any more: what it hides is being purged")]
+    Final(u64),
+    /// What is selected could not be read.
+    #[error(transparent)]
+    Source(#[from] model::SourceError),
+    /// The disk.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
 /// The disk failed or what is on it is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {

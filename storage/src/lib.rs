@@ -12,6 +12,7 @@ mod batch;
 mod codec;
 mod compaction;
 mod db;
+mod deletes;
 mod error;
 #[allow(dead_code, reason = "the cursors are a set, not every width has a user yet")]
 mod format;
@@ -34,7 +35,8 @@ mod wal;
 
 pub use batch::{Batch, Committed, Exemplar, HeldSeries, RawKey, Resolved, SeriesRef};
 pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport};
-pub use error::{CommitError, Refusal, StorageError};
+pub use deletes::Delete;
+pub use error::{CommitError, DeleteError, Refusal, StorageError};
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
 #[doc(hidden)]

@@ -16,8 +16,9 @@
 //!
 //! Section 1, segments: count, then for each: id, partition (0 for a run of several days, else 1 and the UTC day since
 //! 1970, zigzag), first and last time (zigzag), lowest and highest sequence, series, samples, bytes, time of creation
-//! (zigzag). Section 2 is reserved for deletes. A section with an odd kind that is not known is an error: it says that
-//! something must not be read without it. Others are skipped; deletes get an odd number when they come.
+//! (zigzag). Section 3, if there was ever a delete: the number that the next delete gets (varint), how many there are
+//! (varint), and each as `deletes.rs` says. A section with an odd kind that is not known is an error: it says that
+//! something must not be read without it. Others are skipped.
 //!
 //! [`ManifestStore::install`] is the one way in which a segment becomes visible or is given up.
 
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use model::TimeRange;
 
+use crate::deletes::Delete;
 use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, FormatVersion, Put, checksum};
 use crate::io::Disk;
@@ -36,6 +38,7 @@ use crate::options::{Probe, Step, reached};
 const MAGIC: &[u8; 8] = b"SGMANIF\0";
 const FORMAT: FormatVersion = FormatVersion(1);
 const SECTION_SEGMENTS: u64 = 1;
+const SECTION_DELETES: u64 = 3;
 const SEGMENT_ENTRY_BYTES_MIN: usize = 11;
 
 /// A segment of the live set.
@@ -63,6 +66,10 @@ pub(crate) struct Manifest {
     pub(crate) flushed_sequence: u64,
     /// In order of (lowest sequence, id).
     pub(crate) segments: Vec<SegmentEntry>,
+    /// The number that the next delete gets.
+    pub(crate) next_delete: u64,
+    /// In order of their numbers.
+    pub(crate) deletes: Vec<Delete>,
 }
 
 impl Manifest {
@@ -77,7 +84,7 @@ impl Manifest {
         for number in [self.version, self.next_segment, self.wal_floor, self.flushed_sequence] {
             out.put_varint(number);
         }
-        out.put_varint(1);
+        out.put_varint(1 + u64::from(self.next_delete > 0));
         let mut section = Vec::new();
         section.put_varint(self.segments.len() as u64);
         for entry in &self.segments {
@@ -86,6 +93,14 @@ impl Manifest {
         out.put_varint(SECTION_SEGMENTS);
         out.put_varint(section.len() as u64);
         out.append(&mut section);
+        if self.next_delete > 0 {
+            section.put_varint(self.next_delete);
+            section.put_varint(self.deletes.len() as u64);
+            self.deletes.iter().for_each(|delete| delete.encode(&mut section));
+            out.put_varint(SECTION_DELETES);
+            out.put_varint(section.len() as u64);
+            out.append(&mut section);
+        }
         let sum = checksum(&out);
         out.put_u64(sum);
         out
@@ -174,7 +189,7 @@ fn decode_content(mut cursor: Cursor<'_>) -> Result<Manifest, FormatError> {
     let store = u128::from(cursor.u64()?) | u128::from(cursor.u64()?) << 64;
     let (version, next_segment) = (cursor.varint()?, cursor.varint()?);
     let (wal_floor, flushed_sequence) = (cursor.varint()?, cursor.varint()?);
-    let mut manifest = Manifest { store, version, next_segment, wal_floor, flushed_sequence, segments: Vec::new() };
+    let mut manifest = Manifest { store, version, next_segment, wal_floor, flushed_sequence, ..Manifest::default() };
     for _ in 0..cursor.varint()? {
         let kind = cursor.varint()?;
         let length = cursor.length()?;
@@ -186,6 +201,14 @@ fn decode_content(mut cursor: Cursor<'_>) -> Result<Manifest, FormatError> {
             }
             manifest.segments =
                 (0..count).map(|_| SegmentEntry::decode(&mut section)).collect::<Result<_, FormatError>>()?;
+            section.finish()?;
+        } else if kind == SECTION_DELETES {
+            manifest.next_delete = section.varint()?;
+            let count = section.length()?;
+            if count > section.rest().len() {
+                return Err(cursor.error("the manifest has more deletes than bytes"));
+            }
+            manifest.deletes = (0..count).map(|_| Delete::decode(&mut section)).collect::<Result<_, FormatError>>()?;
             section.finish()?;
         } else if kind % 2 == 1 {
             return Err(cursor.error("the manifest has a section that must be understood and is not known"));

@@ -21,7 +21,15 @@ fn entry(id: u64) -> SegmentEntry {
 
 fn manifest(ids: impl Iterator<Item = u64>) -> Manifest {
     let segments = ids.map(entry).collect();
-    Manifest { store: 1 << 64 | 7, version: 2, next_segment: 9, wal_floor: 4, flushed_sequence: 5, segments }
+    Manifest {
+        store: 1 << 64 | 7,
+        version: 2,
+        next_segment: 9,
+        wal_floor: 4,
+        flushed_sequence: 5,
+        segments,
+        ..Manifest::default()
+    }
 }
 
 #[test]

@@ -111,6 +111,11 @@ pub struct DbOptions {
     pub open_partitions_max: usize,
     /// Free space on the file system below which the store turns read-only (`storage.min_free_bytes`).
     pub free_bytes_min: u64,
+    /// Most deletes that are not purged yet (`storage.max_deletes`); more are refused with
+    /// [`crate::DeleteError::TooMany`].
+    pub deletes_max: usize,
+    /// How long a delete can be undone (`storage.delete_undo`).
+    pub delete_undo: Duration,
     /// How long a series may be without samples until the head forgets it (`head.series_idle`).
     pub series_idle_max: Duration,
     /// Metric families whose type and help are kept (`ingest.max_metadata`); more are not noted.
@@ -142,6 +147,8 @@ impl DbOptions {
             pending_bytes_max: 256 << 20,
             open_partitions_max: 64,
             free_bytes_min: 256 << 20,
+            deletes_max: 1000,
+            delete_undo: Duration::from_secs(24 * 3600),
             series_idle_max: Duration::from_secs(20 * 60),
             metadata_max: 200_000,
             exemplars_max: 100_000,

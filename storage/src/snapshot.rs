@@ -5,6 +5,7 @@
 //! of the engine's view, of which a snapshot takes either the old or the new state; so it sees each sample once.
 
 mod groups;
+mod masks;
 mod merged;
 mod runs;
 mod selected;
@@ -17,10 +18,12 @@ use parking_lot::Mutex;
 
 use crate::batch::SeriesRef;
 use crate::db::engine::{Engine, LiveSegment};
+use crate::deletes::{Delete, Mask};
 use crate::error::StorageError;
 use crate::head::epoch::Pin;
 use crate::head::generation::Generation;
 use crate::retention::RetentionRules;
+use masks::Masks;
 pub(crate) use merged::Merged;
 use runs::{Joined, Run};
 use selected::Selected;
@@ -76,6 +79,8 @@ struct Pinned {
     segments: Arc<Vec<Arc<LiveSegment>>>,
     /// Frozen and active, in this order.
     generations: Vec<Arc<Generation>>,
+    /// What they hide is not seen.
+    masks: Masks,
     sequence: u64,
     /// What is older than these say at `taken_ms` is not seen.
     retention: Arc<RetentionRules>,
@@ -101,12 +106,25 @@ impl Snapshot {
             engine: engine.clone(),
             segments: view.segments.clone(),
             generations: frozen.into_iter().chain([view.active.clone()]).collect(),
+            masks: Masks::new(view.deletes.clone(), view.segments.len()),
             sequence: view.sequence,
             retention: engine.retention.read().clone(),
             taken_ms: engine.clock.now_ms(),
             _epoch: epoch,
         };
         Snapshot { pinned: Arc::new(pinned) }
+    }
+
+    /// What will be seen when a delete counts.
+    ///
+    /// # Errors
+    /// Those of reading the segments' indexes.
+    pub(crate) fn without(engine: &Arc<Engine>, delete: &Delete) -> Result<Self, StorageError> {
+        let mut snapshot = Snapshot::new(engine);
+        if let Some(pinned) = Arc::get_mut(&mut snapshot.pinned) {
+            pinned.masks = pinned.masks.with(delete, &pinned.segments)?;
+        }
+        Ok(snapshot)
     }
 
     /// Sequence of the last batch that the snapshot sees.
@@ -160,6 +178,21 @@ impl Pinned {
         Ok(found)
     }
 
+    /// What deletes hide of the segment at a place, if anything.
+    fn mask(&self, place: u32, live: &LiveSegment) -> Result<Option<&Mask>, SourceError> {
+        self.masks.get(place, live).map_err(|error| self.suspect(live, error))
+    }
+
+    /// True if deletes hide something of a segment in the range: its lists of names and values cannot be used then.
+    fn is_masked(&self, range: TimeRange) -> Result<bool, SourceError> {
+        for (place, live) in self.overlapping(range) {
+            if self.mask(place, live)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn suspect_at(&self, index: u32, error: StorageError) -> SourceError {
         match self.segments.get(index as usize) {
             Some(live) => self.suspect(live, error),
@@ -188,7 +221,10 @@ impl SeriesSource for Snapshot {
         let mut runs = Vec::new();
         for (index, live) in pinned.overlapping(range) {
             budget.check()?;
-            let found = live.segment.select(scope, matchers).map_err(|error| pinned.suspect(live, error))?;
+            let mut found = live.segment.select(scope, matchers).map_err(|error| pinned.suspect(live, error))?;
+            if let Some(mask) = pinned.mask(index, live)? {
+                mask.leave_visible(&live.segment, &mut found).map_err(|error| pinned.suspect(live, error))?;
+            }
             if !found.is_empty() {
                 runs.push(Run::Segment(index, found));
             }
@@ -211,7 +247,7 @@ impl SeriesSource for Snapshot {
     ) -> Result<Vec<String>, SourceError> {
         let pinned = &self.pinned;
         let mut names = BTreeSet::new();
-        if scope.forced().is_some() || !matchers.is_empty() {
+        if scope.forced().is_some() || !matchers.is_empty() || pinned.is_masked(range)? {
             let set = self.select(scope, matchers, range, budget)?;
             for i in 0..set.len() {
                 budget.check()?;
@@ -243,7 +279,7 @@ impl SeriesSource for Snapshot {
     ) -> Result<Vec<String>, SourceError> {
         let pinned = &self.pinned;
         let mut values: Vec<String> = Vec::new();
-        if scope.forced().is_some() || !matchers.is_empty() {
+        if scope.forced().is_some() || !matchers.is_empty() || pinned.is_masked(range)? {
             let set = self.select(scope, matchers, range, budget)?;
             let groups = set.groups(&|label| label == name, budget)?;
             values.extend(groups.labels.iter().filter_map(|labels| labels.get(name)).map(str::to_owned));

@@ -100,6 +100,8 @@ pub struct DbStats {
     pub metadata_families: u64,
     /// Families that were not noted because of `ingest.max_metadata`.
     pub metadata_dropped: u64,
+    /// Deletes that are not purged yet.
+    pub deletes: u64,
     /// Exemplars that are kept.
     pub exemplars: u64,
     /// Sequence of the last visible batch.

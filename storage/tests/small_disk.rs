@@ -99,7 +99,8 @@ fn fill_and_free(dir: &Path, free_bytes_min: u64) {
     check(&db, &acknowledged, &[]);
     let _ = db.flush();
     std::thread::sleep(Duration::from_secs(3));
-    let files = std::fs::read_dir(dir.join("db/wal")).unwrap().count() + std::fs::read_dir(dir.join("db/tmp")).unwrap().count();
+    let files =
+        std::fs::read_dir(dir.join("db/wal")).unwrap().count() + std::fs::read_dir(dir.join("db/tmp")).unwrap().count();
     assert!(files < 30, "{files} files of attempts");
 
     std::fs::remove_file(ballast).unwrap();
@@ -132,7 +133,11 @@ fn a_full_file_system_is_read_only_and_then_not() {
     let dir = PathBuf::from(std::env::var_os(DISK).expect("STREAMGAUGE_SMALL_DISK names a directory"));
     let stat = rustix::fs::statvfs(&dir).unwrap();
     let bytes = stat.f_blocks * stat.f_frsize;
-    assert!((16 << 20..=64 << 20).contains(&bytes), "{} has {bytes} bytes: it must not be a disk in use", dir.display());
+    assert!(
+        (16 << 20..=64 << 20).contains(&bytes),
+        "{} has {bytes} bytes: it must not be a disk in use",
+        dir.display()
+    );
     // Up to the last byte, and down to the floor.
     for free_bytes_min in [0, 4 << 20] {
         fill_and_free(&dir, free_bytes_min);

@@ -35,6 +35,7 @@ const ROWS: &[Row] = &[
     ("streamgauge_metadata_dropped_total", Counter, "Metric families not noted because of ingest.max_metadata.", |s| {
         s.metadata_dropped as f64
     }),
+    ("streamgauge_deletes", Gauge, "Deletes that are not purged yet.", |s| s.deletes as f64),
     ("streamgauge_exemplars", Gauge, "Exemplars that are kept.", |s| s.exemplars as f64),
     ("streamgauge_committed_batches_total", Counter, "Batches made durable.", |s| s.committed_batches as f64),
     ("streamgauge_committed_samples_total", Counter, "Samples made durable.", |s| s.committed_samples as f64),

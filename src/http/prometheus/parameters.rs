@@ -27,7 +27,7 @@ impl FromRequest<std::sync::Arc<App>> for Parameters {
     async fn from_request(request: Request, app: &std::sync::Arc<App>) -> Result<Self, ApiError> {
         let (head, request_body) = request.into_parts();
         let mut pairs = Vec::new();
-        if head.method == Method::POST {
+        if matches!(head.method, Method::POST | Method::PUT) {
             let limit = ("query.max_body_bytes", app.config.query_max_body_bytes.usize());
             let limits = BodyLimits { sent: limit, decoded: limit, timeout: app.config.http_body_timeout.std() };
             let sent = body::read(&head.headers, request_body, limits).await?;

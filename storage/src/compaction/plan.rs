@@ -43,6 +43,11 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    /// Writes one segment anew.
+    pub(crate) fn of_one(entry: &SegmentEntry) -> Job {
+        Job::Merge { inputs: vec![entry.id], day: entry.day }
+    }
+
     /// The segments that go.
     pub(crate) fn inputs(&self) -> &[u64] {
         match self {
@@ -61,7 +66,7 @@ pub(crate) fn plan(manifest: &Manifest, now_ms: i64, effort: Effort) -> Option<J
     // Newest days first: they are asked for most.
     for (day, mut entries) in partitions.into_iter().rev() {
         entries.sort_by_key(|entry| entry.sequence_min);
-        for group in mergeable(manifest, &entries) {
+        for group in mergeable(manifest, &entries, now_ms) {
             if let Some(window) = choose(group, day, now_ms, effort) {
                 return Some(Job::Merge { inputs: window.iter().map(|entry| entry.id).collect(), day });
             }
@@ -71,13 +76,14 @@ pub(crate) fn plan(manifest: &Manifest, now_ms: i64, effort: Effort) -> Option<J
     manifest.segments.iter().find(large).map(|entry| Job::Split { input: entry.id })
 }
 
-/// Cuts the segments of a partition, in order of sequence, where another segment lies between two of them.
-fn mergeable<'a, 'b>(manifest: &Manifest, entries: &'b [&'a SegmentEntry]) -> Vec<&'b [&'a SegmentEntry]> {
+/// Cuts the segments of a partition, in order of sequence, where another segment lies between two of them, or a delete
+/// that can still be undone.
+fn mergeable<'a, 'b>(manifest: &Manifest, entries: &'b [&'a SegmentEntry], now_ms: i64) -> Vec<&'b [&'a SegmentEntry]> {
     let mut groups = Vec::new();
     let mut start = 0;
     for end in 1..=entries.len() {
         let group = entries.get(start..=end).unwrap_or_default();
-        if end == entries.len() || !is_adjacent(manifest, group) {
+        if end == entries.len() || !is_adjacent(manifest, group) || is_divided(manifest, group, now_ms) {
             groups.push(entries.get(start..end).unwrap_or_default());
             start = end;
         }
@@ -95,6 +101,15 @@ fn is_adjacent(manifest: &Manifest, group: &[&SegmentEntry]) -> bool {
         let inside = group.iter().any(|entry| entry.id == other.id);
         let between = other.sequence_max >= first.sequence_min && other.sequence_min <= last;
         inside || !between || !other.times.overlaps(&times)
+    })
+}
+
+/// True if a delete that can still be undone hides samples of some of these and not of others.
+fn is_divided(manifest: &Manifest, group: &[&SegmentEntry], now_ms: i64) -> bool {
+    manifest.deletes.iter().filter(|delete| !delete.is_final(now_ms)).any(|delete| {
+        let of_its_time = || group.iter().filter(|entry| entry.times.overlaps(&delete.range));
+        let covered = of_its_time().any(|entry| delete.covers(entry.sequence_max));
+        covered && group.iter().any(|entry| !delete.covers(entry.sequence_max))
     })
 }
 

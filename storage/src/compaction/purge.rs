@@ -1,9 +1,11 @@
-//! Segments that hold much of what retention rules let go: they are written anew without it.
+//! Segments that hold what deletes hide, or much of what retention rules let go: they are written anew without it.
 
 use std::sync::Arc;
 
 use super::plan::{Effort, Job};
+use crate::db::CompactReport;
 use crate::db::engine::{Engine, LiveSegment};
+use crate::deletes::Delete;
 use crate::error::StorageError;
 
 /// In the background a segment is written anew when at least this part of its samples may go.
@@ -14,7 +16,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of reading.
-    pub(super) fn purgeable(&self, effort: Effort) -> Result<Vec<(Job, Arc<LiveSegment>)>, StorageError> {
+    pub(super) fn purgeable(&self, effort: Effort) -> Result<Vec<Arc<LiveSegment>>, StorageError> {
         if !self.retention.read().has_rules() {
             return Ok(Vec::new());
         }
@@ -27,11 +29,68 @@ impl Engine {
                 Effort::Everything => true,
             };
             if gone > 0 && is_due {
-                let job = Job::Merge { inputs: vec![live.entry.id], day: live.entry.day };
-                found.push((job, live.clone()));
+                found.push(live.clone());
             }
         }
         Ok(found)
+    }
+
+    /// The deletes that a merge applies, of which the newest batch has the sequence: those that cannot be undone any
+    /// more, and those that would not cover what is written.
+    pub(super) fn deletes_to_apply(&self, sequence_max: u64, now_ms: i64) -> Vec<Delete> {
+        let deletes = self.view.read().deletes.clone();
+        let applies = |delete: &&Delete| delete.is_final(now_ms) || !delete.covers(sequence_max);
+        deletes.iter().filter(applies).cloned().collect()
+    }
+
+    /// As [`Engine::purge_deletes`], on its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn purge_now(&self) -> Result<CompactReport, StorageError> {
+        let _one = self.compacting.lock();
+        let mut report = CompactReport::default();
+        self.purge_deletes(&|| false, &mut report)?;
+        Ok(report)
+    }
+
+    /// Gives up what deletes hide that cannot be undone any more, and forgets those deletes.
+    ///
+    /// # Errors
+    /// I/O errors and corrupt segments; what was there stays hidden.
+    pub(super) fn purge_deletes(
+        &self,
+        stop: &dyn Fn() -> bool,
+        report: &mut CompactReport,
+    ) -> Result<(), StorageError> {
+        let now_ms = self.clock.now_ms();
+        let (segments, deletes) = {
+            let view = self.view.read();
+            (view.segments.clone(), view.deletes.clone())
+        };
+        let ended: Vec<Delete> = deletes.iter().filter(|delete| delete.is_final(now_ms)).cloned().collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        for live in segments.iter() {
+            if stop() {
+                return Ok(());
+            }
+            let hides_metadata = live.metadata(&ended)?.len() < live.segment.metadata()?.len();
+            if hides_metadata || live.mask_of(&ended)?.is_some() {
+                self.run_counted(&Job::of_one(&live.entry), std::slice::from_ref(live), stop, report)?;
+            }
+        }
+        if stop() {
+            return Ok(());
+        }
+        if ended.iter().any(|delete| !delete.families.is_empty()) {
+            self.restart_wal()?;
+        }
+        let _one = self.deleting.lock();
+        let is_gone = |delete: &Delete| ended.iter().any(|ended| ended.id == delete.id);
+        self.install(&[], &[], |manifest| manifest.deletes.retain(|delete| !is_gone(delete)), |_| ())?;
+        Ok(())
     }
 
     /// Samples of a segment that may go; of a series that is in part too old an estimate, at least one.

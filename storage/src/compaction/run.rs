@@ -10,6 +10,7 @@ use super::plan::{Effort, Job, plan};
 use crate::db::CompactReport;
 use crate::db::engine::{Engine, LiveSegment};
 use crate::db::prepared::{OpenSegment, Partition, Prepared, day_of, newest_days};
+use crate::deletes::Delete;
 use crate::error::StorageError;
 use crate::segment::SegmentWriter;
 
@@ -35,15 +36,16 @@ impl Engine {
                 self.run_counted(&job, &live, stop, &mut report)?;
             }
         }
-        for (job, live) in self.purgeable(effort)? {
+        for live in self.purgeable(effort)? {
             if !stop() {
-                self.run_counted(&job, &[live], stop, &mut report)?;
+                self.run_counted(&Job::of_one(&live.entry), &[live], stop, &mut report)?;
             }
         }
+        self.purge_deletes(stop, &mut report)?;
         Ok(report)
     }
 
-    fn run_counted(
+    pub(super) fn run_counted(
         &self,
         job: &Job,
         live: &[Arc<LiveSegment>],
@@ -128,10 +130,11 @@ impl Engine {
             let (open, writer) = OpenSegment::create(self, *partition, sequences)?;
             writers.push((open, writer, *partition));
         }
+        let deletes = self.deletes_to_apply(sequences.1, now_ms);
         if let Some((_, writer, _)) = writers.last_mut() {
-            writer.set_metadata(&metadata_of(live)?);
+            writer.set_metadata(&metadata_of(live, &deletes)?);
         }
-        let mut series = MergedSeries::new(live, self.retention.read().clone(), now_ms)?;
+        let mut series = MergedSeries::new(live, &deletes, self.retention.read().clone(), now_ms)?;
         let (mut samples, mut count) = (SampleColumns::default(), 0_u64);
         while let Some(labels) = series.next(&mut samples)? {
             count += 1;
@@ -183,10 +186,10 @@ fn days_of(live: &[Arc<LiveSegment>]) -> Result<BTreeSet<i64>, StorageError> {
 }
 
 /// What the segments know about metric families, the newest last.
-fn metadata_of(live: &[Arc<LiveSegment>]) -> Result<Vec<(String, Metadata)>, StorageError> {
+fn metadata_of(live: &[Arc<LiveSegment>], deletes: &[Delete]) -> Result<Vec<(String, Metadata)>, StorageError> {
     let mut families = BTreeMap::new();
     for live in live {
-        families.extend(live.segment.metadata()?);
+        families.extend(live.metadata(deletes)?);
     }
     Ok(families.into_iter().collect())
 }

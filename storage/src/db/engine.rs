@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use model::Metadata;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::commit::{BatchContent, CommitQueue, Frozen};
@@ -12,6 +13,7 @@ use super::metadata::MetadataMap;
 use super::prepared::Prepared;
 use super::recent::Recent;
 use crate::batch::Committed;
+use crate::deletes::{Delete, Mask, leave_families};
 use crate::error::{CommitError, StorageError};
 use crate::head::Head;
 use crate::head::generation::Generation;
@@ -52,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) flushing: Mutex<Option<Prepared>>,
     /// Held by the one compaction that runs.
     pub(crate) compacting: Mutex<()>,
+    /// Held by the one change of the deletes that goes on.
+    pub(crate) deleting: Mutex<()>,
     /// Segments in which a reader found something corrupt.
     pub(crate) suspects: Mutex<Vec<u64>>,
     pub(crate) flush_signal: Signal,
@@ -67,6 +71,53 @@ pub(crate) struct Engine {
 pub(crate) struct LiveSegment {
     pub(crate) entry: SegmentEntry,
     pub(crate) segment: Segment,
+    /// What these deletes, by their numbers, hide of it.
+    mask: Mutex<(Vec<u64>, Option<Arc<Mask>>)>,
+}
+
+impl LiveSegment {
+    /// A segment whose file is open.
+    pub(crate) fn new(entry: SegmentEntry, segment: Segment) -> Self {
+        LiveSegment { entry, segment, mask: Mutex::default() }
+    }
+
+    /// What the deletes that cover the segment hide of it; none if that is nothing.
+    ///
+    /// # Errors
+    /// Those of reading its index.
+    pub(crate) fn mask(&self, deletes: &[Delete]) -> Result<Option<Arc<Mask>>, StorageError> {
+        let ids: Vec<u64> = self.covering(deletes).map(|delete| delete.id).collect();
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let mut known = self.mask.lock();
+        if known.0 != ids {
+            *known = (ids, self.mask_of(deletes)?);
+        }
+        Ok(known.1.clone())
+    }
+
+    /// As [`LiveSegment::mask`], for a choice of the deletes: it is not kept.
+    ///
+    /// # Errors
+    /// Those of reading its index.
+    pub(crate) fn mask_of(&self, deletes: &[Delete]) -> Result<Option<Arc<Mask>>, StorageError> {
+        Mask::of(&self.segment, self.entry.times, self.covering(deletes))
+    }
+
+    fn covering<'d>(&self, deletes: &'d [Delete]) -> impl Iterator<Item = &'d Delete> {
+        deletes.iter().filter(|delete| delete.covers(self.entry.sequence_max))
+    }
+
+    /// What it knows about metric families but what the deletes that cover it took along.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub(crate) fn metadata(&self, deletes: &[Delete]) -> Result<Vec<(String, Metadata)>, StorageError> {
+        let mut known = self.segment.metadata()?;
+        leave_families(deletes, self.entry.sequence_max, &mut known);
+        Ok(known)
+    }
 }
 
 /// What a reader sees. It changes as a whole: under the write lock a group of batches is applied, the head is frozen,
@@ -77,6 +128,8 @@ pub(crate) struct View {
     pub(crate) frozen: Option<Frozen>,
     /// In order of sequence.
     pub(crate) segments: Arc<Vec<Arc<LiveSegment>>>,
+    /// What they hide is not seen.
+    pub(crate) deletes: Arc<Vec<Delete>>,
     /// Sequence of the last batch that is visible.
     pub(crate) sequence: u64,
 }
@@ -140,12 +193,15 @@ impl Engine {
         let mut next = store.current().with(removed, added.iter().map(|live| live.entry.clone()).collect());
         next.next_segment = self.next_segment.load(Ordering::Relaxed);
         edit(&mut next);
-        store.install(next, |_| {
+        store.install(next, |manifest| {
             let mut view = self.view.write();
             let kept = view.segments.iter().filter(|live| !removed.contains(&live.entry.id));
             let mut segments: Vec<Arc<LiveSegment>> = kept.chain(added).cloned().collect();
             segments.sort_by_key(|live| (live.entry.sequence_min, live.entry.id));
             view.segments = Arc::new(segments);
+            if *view.deletes != manifest.deletes {
+                view.deletes = Arc::new(manifest.deletes.clone());
+            }
             also(&mut view);
         })?;
         self.counters.manifest_installs.add(1);

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::passes;
 use crate::batch::Exemplar;
+use crate::deletes::Delete;
 
 /// A bounded list; the oldest go first.
 #[derive(Debug)]
@@ -48,6 +49,11 @@ impl ExemplarRing {
             list.sort_by_key(|exemplar| exemplar.timestamp_ms);
         }
         found.into_iter().collect()
+    }
+
+    /// Forgets those that a delete hides.
+    pub(crate) fn remove(&self, delete: &Delete) {
+        self.list.lock().retain(|(labels, one)| !delete.range.contains(one.timestamp_ms) || !delete.selects(labels));
     }
 
     /// Number of exemplars.

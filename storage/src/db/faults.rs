@@ -13,7 +13,7 @@ mod power_loss;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Budget, Labels, SampleColumns, Scope, SeriesSource, SourceError, TimeRange};
+use model::{Budget, Labels, Matcher, SampleColumns, Scope, SeriesSource, SourceError, TimeRange};
 
 use super::tests::{Content, NOW_MS, TestClock, labels, options};
 use super::*;
@@ -36,6 +36,27 @@ fn setting(name: &str, default: u64) -> u64 {
 /// Index of a series, time, value.
 type Write = (usize, i64, f64);
 
+/// What is asked for.
+#[derive(Debug, Clone)]
+enum Change {
+    Write(Vec<Write>),
+    /// The series with this `odd` lose their samples in the range.
+    Delete(&'static str, TimeRange),
+}
+
+impl Change {
+    fn apply(&self, content: &mut Content) {
+        match self {
+            Change::Write(samples) => {
+                content.extend(samples.iter().map(|(i, ms, value)| ((labels(*i), *ms), value.to_bits())));
+            }
+            Change::Delete(odd, range) => {
+                content.retain(|(labels, ms), _| labels.get("odd").unwrap_or_default() != *odd || !range.contains(*ms))
+            }
+        }
+    }
+}
+
 /// What is known about an operation that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -50,12 +71,20 @@ enum Fate {
 #[derive(Debug, Default, Clone)]
 struct Ledger {
     settled: Content,
-    since: Vec<(Vec<Write>, Fate)>,
+    since: Vec<(Change, Fate)>,
 }
 
 impl Ledger {
     fn note(&mut self, samples: &[Write], fate: Fate) {
-        self.since.push((samples.to_vec(), fate));
+        self.since.push((Change::Write(samples.to_vec()), fate));
+    }
+
+    /// Hides samples in the database and here; gives the delete's number, if there was something to hide.
+    fn delete(&mut self, db: &Db, odd: &'static str, range: TimeRange) -> Option<u64> {
+        let done = db.delete(vec![vec![Matcher::equal("odd", odd)]], range);
+        let fate = if done.is_ok() { Fate::Acknowledged } else { Fate::Open };
+        self.since.push((Change::Delete(odd, range), fate));
+        done.ok().flatten()
     }
 
     /// What a running process must show: all that was acknowledged and nothing else.
@@ -67,7 +96,7 @@ impl Ledger {
     fn with(&self, open: u32) -> Content {
         let mut content = self.settled.clone();
         let mut bit = 0;
-        for (samples, fate) in &self.since {
+        for (change, fate) in &self.since {
             let counts = match fate {
                 Fate::Acknowledged => true,
                 Fate::Open => {
@@ -76,7 +105,7 @@ impl Ledger {
                 }
             };
             if counts {
-                content.extend(samples.iter().map(|(i, ms, value)| ((labels(*i), *ms), value.to_bits())));
+                change.apply(&mut content);
             }
         }
         content

@@ -48,9 +48,16 @@ impl Engine {
     /// # Errors
     /// I/O errors; the samples stay in the head and in the WAL then.
     pub(crate) fn flush(&self) -> Result<FlushReport, StorageError> {
-        let mut prepared = self.flushing.lock();
+        self.flush_with(&mut self.flushing.lock())
+    }
+
+    /// As [`Engine::flush`], for who goes on to keep other flushes out.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn flush_with(&self, prepared: &mut Option<Prepared>) -> Result<FlushReport, StorageError> {
         let mut report = FlushReport::default();
-        let done = self.flush_steps(&mut prepared, &mut report);
+        let done = self.flush_steps(prepared, &mut report);
         if done.is_err() {
             self.counters.flush_failures.add(1);
         }
@@ -67,9 +74,23 @@ impl Engine {
         if is_empty && self.wal_files.total_bytes() < self.options.wal_file_bytes.min(self.options.wal_bytes_max / 2) {
             return Ok(());
         }
+        self.freeze_and_flush(prepared, report)
+    }
+
+    fn freeze_and_flush(&self, prepared: &mut Option<Prepared>, report: &mut FlushReport) -> Result<(), StorageError> {
         let frozen = self.queue.freeze()?;
         reached(&self.options.probe, Step::FlushFrozen);
         self.flush_frozen(&frozen, prepared, report)
+    }
+
+    /// Begins the WAL anew, even if there is nothing to flush: it restates the metadata that was known when it began.
+    ///
+    /// # Errors
+    /// As those of [`Engine::flush`].
+    pub(crate) fn restart_wal(&self) -> Result<(), StorageError> {
+        let mut prepared = self.flushing.lock();
+        self.flush_with(&mut prepared)?;
+        self.freeze_and_flush(&mut prepared, &mut FlushReport::default())
     }
 
     fn flush_frozen(

@@ -41,6 +41,12 @@ impl MetadataMap {
         dropped
     }
 
+    /// Forgets families.
+    pub(crate) fn remove(&self, gone: &[String]) {
+        let mut known = self.families.write();
+        gone.iter().for_each(|family| drop(known.remove(family)));
+    }
+
     /// All of it, sorted by family.
     pub(crate) fn all(&self) -> Vec<(String, Metadata)> {
         self.families.read().iter().map(|(family, metadata)| (family.clone(), metadata.clone())).collect()

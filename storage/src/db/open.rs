@@ -14,6 +14,7 @@ use super::metadata::MetadataMap;
 use super::recent::Recent;
 use super::store_file;
 use crate::batch::{Exemplar, SeriesRef};
+use crate::deletes::{Delete, leave_families};
 use crate::error::StorageError;
 use crate::head::Head;
 use crate::head::generation::Generation;
@@ -68,7 +69,7 @@ pub(crate) fn open(
     let metadata = MetadataMap::new(options.metadata_max);
     for live in &segments {
         // Metadata that cannot be read is no reason not to serve the samples.
-        let known: Vec<(String, Metadata)> = live.segment.metadata().unwrap_or_default();
+        let known: Vec<(String, Metadata)> = live.metadata(&manifest.deletes).unwrap_or_default();
         counters.metadata_dropped.add(metadata.apply(known));
     }
     let head = Head::new(options.series_max);
@@ -78,6 +79,7 @@ pub(crate) fn open(
         head: &head,
         active: &active,
         metadata: &metadata,
+        deletes: &manifest.deletes,
         exemplars: &exemplars,
         counters: &counters,
         epoch: head.epochs.pin(),
@@ -111,6 +113,7 @@ pub(crate) fn open(
             active: Arc::new(active),
             frozen: None,
             segments: Arc::new(segments),
+            deletes: Arc::new(manifest.deletes.clone()),
             sequence,
         }),
         snapshots: OpenSnapshots::default(),
@@ -122,6 +125,7 @@ pub(crate) fn open(
         next_segment: next_segment.into(),
         flushing: parking_lot::Mutex::default(),
         compacting: parking_lot::Mutex::default(),
+        deleting: parking_lot::Mutex::default(),
         suspects: parking_lot::Mutex::default(),
         flush_signal: Signal::default(),
         compact_signal: Signal::default(),
@@ -179,7 +183,7 @@ fn open_segments(
     let (mut live, mut bad) = (Vec::new(), Vec::new());
     for entry in manifests.current().segments.clone() {
         match open_segment(disk, layout, &entry) {
-            Ok(Some(segment)) => live.push(Arc::new(LiveSegment { entry, segment })),
+            Ok(Some(segment)) => live.push(Arc::new(LiveSegment::new(entry, segment))),
             Ok(None) => bad.push(entry.id),
             Err(error) => return Err(error),
         }
@@ -236,6 +240,7 @@ struct Replay<'a> {
     head: &'a Head,
     active: &'a Generation,
     metadata: &'a MetadataMap,
+    deletes: &'a [Delete],
     exemplars: &'a ExemplarRing,
     counters: &'a Counters,
     epoch: crate::head::epoch::Pin,
@@ -317,7 +322,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn apply(&mut self, header: &RecordHeader, body: RecordBody) {
+    fn apply(&mut self, header: &RecordHeader, mut body: RecordBody) {
         self.wal_generation = self.wal_generation.max(header.generation);
         if header.sequence <= self.sequence && !body.samples.is_empty() {
             // A record that the next file repeats.
@@ -346,6 +351,7 @@ impl Replay<'_> {
             let mut writer = self.active.write(None);
             self.head.apply(&mut writer, header.sequence, header.arrived_ms, &samples);
         }
+        leave_families(self.deletes, header.sequence, &mut body.metadata);
         self.counters.metadata_dropped.add(self.metadata.apply(body.metadata));
         let exemplars = body.exemplars.into_iter().filter_map(|one| {
             let labels = self.head.registry.labels(find(one.wal_number)?);

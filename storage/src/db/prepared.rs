@@ -116,7 +116,7 @@ impl<'a> OpenSegment<'a> {
         engine.counters.segments_written.add(1);
         engine.counters.segment_bytes_written.add(info.bytes);
         let segment = Segment::open(&*engine.disk, &path)?;
-        Ok(Some(Arc::new(LiveSegment { entry, segment })))
+        Ok(Some(Arc::new(LiveSegment::new(entry, segment))))
     }
 }
 

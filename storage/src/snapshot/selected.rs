@@ -67,6 +67,13 @@ impl Selected {
         }
     }
 
+    /// As [`Selected::segment_part`], if no delete touches the series there.
+    fn unmasked_part(&self, part: Part) -> Result<Option<(&LiveSegment, u32)>, SourceError> {
+        let (Part::Segment(place, ordinal), Some((live, _))) = (part, self.segment_part(part)) else { return Ok(None) };
+        let is_touched = self.pinned.mask(place, live)?.is_some_and(|mask| mask.touches(ordinal));
+        Ok((!is_touched).then_some((live, ordinal)))
+    }
+
     /// The ranges that the samples of each part lie in, if there is more than one part.
     fn covered(&self, parts: &[Part]) -> Result<Vec<TimeRange>, SourceError> {
         if parts.len() < 2 {
@@ -95,7 +102,16 @@ impl Selected {
         match part {
             Part::Segment(index, ordinal) => {
                 let Some(live) = self.pinned.segments.get(index as usize) else { return Ok(()) };
-                let read = out.add(|samples| read_segment(&live.segment, ordinal, range, samples));
+                let mask = self.pinned.mask(index, live)?.filter(|mask| mask.touches(ordinal));
+                let read = out.add(|samples| match mask {
+                    None => read_segment(&live.segment, ordinal, range, samples),
+                    // All of it: the newest may be hidden, and not the one before.
+                    Some(mask) => {
+                        live.segment.read(ordinal, range, samples)?;
+                        mask.remove(ordinal, samples);
+                        Ok(())
+                    }
+                });
                 read.map_err(|error| self.pinned.suspect(live, error))?;
             }
             Part::Head(series) => {
@@ -196,7 +212,7 @@ impl SeriesSet for Selected {
         let Pieces { samples, summaries } = out;
         let mut merged = Merged { out: samples, newer: SampleColumns::default() };
         for (place, part) in parts.iter().enumerate() {
-            let Some((live, ordinal)) = self.segment_part(*part) else {
+            let Some((live, ordinal)) = self.unmasked_part(*part)? else {
                 self.read_part(*part, readable, Segment::read, &mut merged)?;
                 continue;
             };

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::tests::small;
 use super::*;
-use crate::error::Refusal;
+use crate::error::{DeleteError, Refusal};
 use crate::io::fake::Failure;
 
 const HISTORIES: &str = "STREAMGAUGE_HISTORIES";
@@ -20,6 +20,10 @@ enum Action {
     Flush,
     Compact,
     EnforceRetention,
+    Delete(&'static str, TimeRange),
+    /// Shows again what the last delete hid.
+    Undo,
+    Purge,
     /// The clock goes on by so many milliseconds.
     Wait(i64),
     /// Keep a snapshot, and look at it again later.
@@ -102,6 +106,12 @@ fn writes() -> impl Strategy<Value = Action> {
     prop::collection::vec((0_usize..6, time(), value()), 1..12).prop_map(Action::Write)
 }
 
+fn delete() -> impl Strategy<Value = Action> {
+    let range = (time(), time(), any::<bool>())
+        .prop_map(|(a, b, all)| if all { TimeRange::ALL } else { TimeRange { start_ms: a.min(b), end_ms: a.max(b) } });
+    (prop::sample::select(vec!["", "yes"]), range).prop_map(|(odd, range)| Action::Delete(odd, range))
+}
+
 /// On a disk that works.
 fn calm() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
@@ -109,6 +119,9 @@ fn calm() -> impl Strategy<Value = Vec<Action>> {
         2 => Just(Action::Flush),
         1 => Just(Action::Compact),
         1 => Just(Action::EnforceRetention),
+        2 => delete(),
+        1 => Just(Action::Undo),
+        1 => Just(Action::Purge),
         1 => (0..40 * HOUR_MS).prop_map(Action::Wait),
         1 => Just(Action::Snapshot),
         1 => Just(Action::Look),
@@ -125,6 +138,8 @@ fn rough() -> impl Strategy<Value = Vec<Action>> {
         2 => Just(Action::Flush),
         1 => Just(Action::Compact),
         1 => Just(Action::EnforceRetention),
+        1 => delete(),
+        1 => Just(Action::Purge),
         1 => Just(Action::Snapshot),
         1 => Just(Action::Look),
         1 => Just(Action::Kill),
@@ -144,13 +159,15 @@ struct History {
     db: Option<Db>,
     ledger: Ledger,
     held: Vec<(Snapshot, Content)>,
+    /// The last delete, until something else has changed the content: its number, and what it hid.
+    undo: Option<(u64, Content)>,
 }
 
 impl History {
     fn new(setting: Setting) -> Self {
         let (disk, clock) = (FakeDisk::default(), TestClock::new());
         let db = Some(setting.open(&disk, &clock));
-        History { setting, clock, disk, db, ledger: Ledger::default(), held: Vec::new() }
+        History { setting, clock, disk, db, ledger: Ledger::default(), held: Vec::new(), undo: None }
     }
 
     fn db(&self) -> &Db {
@@ -200,6 +217,25 @@ impl History {
         }
     }
 
+    fn delete(&mut self, odd: &'static str, range: TimeRange) {
+        let before = content(self.db.as_ref().unwrap());
+        self.undo = self.ledger.delete(self.db.as_ref().unwrap(), odd, range).map(|id| (id, before));
+    }
+
+    /// Only on a disk that works: of what failed it is open whether it counts.
+    fn undo_delete(&mut self) {
+        let Some((id, mut before)) = self.undo.take() else { return };
+        match self.db().undo_delete(id) {
+            Ok(()) => {
+                let (now_ms, setting) = (self.clock.now_ms(), &self.setting);
+                before.retain(|key, _| key.1 >= setting.oldest_ms(&key.0, now_ms));
+                before.extend(self.ledger.visible());
+                (self.ledger.settled, self.ledger.since) = (before, Vec::new());
+            }
+            Err(error) => assert!(matches!(error, DeleteError::Unknown(_) | DeleteError::Final(_)), "{error}"),
+        }
+    }
+
     fn act(&mut self, action: Action) {
         match action {
             Action::Write(samples) => self.write(&samples),
@@ -207,6 +243,10 @@ impl History {
             Action::Flush => drop(self.db().flush()),
             Action::Compact => drop(self.db().compact()),
             Action::EnforceRetention => drop(self.db().enforce_retention()),
+            Action::Delete(..) if self.ledger.open_batches() >= OPEN_MAX - 2 => {}
+            Action::Delete(odd, range) => self.delete(odd, range),
+            Action::Undo => self.undo_delete(),
+            Action::Purge => drop(self.db().purge_deleted()),
             Action::Wait(ms) => self.clock.advance(ms),
             Action::Snapshot => {
                 let snapshot = self.db().snapshot();

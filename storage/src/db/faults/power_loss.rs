@@ -74,8 +74,19 @@ impl Life {
             11..=12 => self.commit_together(db),
             13..=15 => drop(db.flush()),
             16..=17 => drop(db.compact()),
-            18 => drop(db.flush().and_then(|_| db.compact())),
+            18 => self.delete(db),
             _ => assert_eq!(content(db), self.ledger.visible()),
+        }
+    }
+
+    /// One in two is purged at once.
+    fn delete(&mut self, db: &Db) {
+        let odd = ["", "yes"][self.dice(2)];
+        let start_ms = NOW_MS - self.dice(3) as i64 * DAY_MS;
+        let range = [TimeRange::ALL, TimeRange { start_ms, end_ms: start_ms + DAY_MS / 2 }][self.dice(2)];
+        self.ledger.delete(db, odd, range);
+        if self.dice(2) == 0 {
+            drop(db.purge_deleted());
         }
     }
 
