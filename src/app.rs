@@ -215,6 +215,7 @@ fn db_options(config: &Config) -> DbOptions {
         deletes_max: config.storage_max_deletes,
         delete_undo: config.storage_delete_undo.std(),
         free_bytes_min: config.storage_min_free_bytes.0,
+        compaction_rate: Some(config.storage_compaction_rate.0).filter(|rate| *rate > 0),
         ..DbOptions::new(&config.data)
     }
 }

@@ -11,7 +11,7 @@ mod rules;
 mod schema;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -46,6 +46,7 @@ pub struct CatalogOptions {
 
 /// Components and rules of one data directory. Share it behind an `Arc`.
 pub struct Catalog {
+    path: PathBuf,
     options: CatalogOptions,
     writer: Writer,
     mirror: Arc<RwLock<Mirror>>,
@@ -70,12 +71,23 @@ impl Catalog {
         };
         let connection = opened?;
         let mirror = Arc::new(RwLock::new(Mirror::load(&connection)?));
-        Ok(Catalog { options, writer: Writer::start(connection)?, mirror })
+        Ok(Catalog { path, options, writer: Writer::start(connection)?, mirror })
     }
 
     /// The options.
     pub fn options(&self) -> CatalogOptions {
         self.options
+    }
+
+    /// Writes a copy of what is committed now into another directory, whole and synced.
+    ///
+    /// # Errors
+    /// I/O errors; also if there is such a file.
+    pub fn copy_to(&self, dir: &Path) -> Result<(), CatalogError> {
+        let copy = dir.join(FILE_NAME);
+        schema::copy(&self.path, &copy)?;
+        let synced = |path: &Path| std::fs::File::open(path).and_then(|opened| opened.sync_all());
+        synced(&copy).and_then(|()| synced(dir)).map_err(|e| CatalogError::io(&copy, e))
     }
 
     /// Ends the writer when all changes so far are committed; later changes fail with [`CatalogError::Closed`].

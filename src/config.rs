@@ -90,6 +90,7 @@ options! {
     "storage.max_open_partitions" storage_max_open_partitions: usize = "64", "Most days that one flush writes segments for; samples of older days share one segment.";
     "storage.max_deletes" storage_max_deletes: usize = "1000", "Most deletes that are not purged yet; more are refused.";
     "storage.delete_undo" storage_delete_undo: Duration = "24h", "How long a delete can be undone; then what it hides is purged.";
+    "storage.compaction_rate" storage_compaction_rate: ByteSize = "16MiB", "Bytes of segments that compaction in the background reads in a second; while queries run it works a fifth of the time at most. 0 is no bound, and no regard for queries.";
     "storage.min_free_bytes" storage_min_free_bytes: ByteSize = "256MiB", "Free space on the file system below which the store turns read-only.";
     "ingest.max_series" ingest_max_series: u64 = "20000000", "Most active series; new ones above are refused.";
     "ingest.max_future" ingest_max_future: Duration = "1d", "How far in the future a sample may lie.";

@@ -11,6 +11,7 @@ mod operations;
 pub mod prometheus;
 mod remote_write;
 mod server;
+mod snapshots;
 mod welcome;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(prometheus::routes())
         .merge(host::routes())
         .merge(remote_write::routes())
+        .merge(snapshots::routes())
         .merge(welcome::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)

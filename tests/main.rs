@@ -11,4 +11,5 @@ mod noetl;
 mod prometheus_api;
 mod remote_write;
 mod scrape;
+mod snapshots;
 mod support;

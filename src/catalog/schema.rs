@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::CatalogError;
 
@@ -63,6 +63,16 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
         synced.map_err(|e| CatalogError::io(parent, e))?;
     }
     Ok(connection)
+}
+
+/// Writes what is committed in a file into a new one. Others may write to the first meanwhile.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), CatalogError> {
+    let connection = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let not_text = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8");
+    let name = to.to_str().ok_or_else(|| CatalogError::io(to, not_text()))?;
+    connection.execute("VACUUM INTO ?1", (name,))?;
+    Ok(())
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {

@@ -245,3 +245,17 @@ fn write_fixture() {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::copy(dir.path().join(FILE_NAME), format!("{folder}/catalog.db")).unwrap();
 }
+
+#[test]
+fn a_copy_has_all_that_is_committed_and_is_a_catalog() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let catalog = open(&dir);
+    catalog.register(new("a", "broker"), Source::Report, 1000).unwrap();
+    catalog.copy_to(other.path()).unwrap();
+    catalog.register(new("b", "broker"), Source::Report, 1000).unwrap();
+    assert!(catalog.copy_to(other.path()).is_err(), "nothing is overwritten");
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1, "the copy is one file");
+    let copy = open(&other);
+    let names: Vec<String> = copy.components().iter().map(|c| c.name.clone()).collect();
+    assert_eq!(names, ["a"]);
+}

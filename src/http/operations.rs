@@ -1,4 +1,4 @@
-//! What operators call: health, readiness, reload, flush and compaction now.
+//! What operators call: health, readiness, reload, flush and compaction now, and how far compaction is.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Peer;
 use super::error::{Dialect, Fault, json_response};
+use super::prometheus::rfc3339;
 use crate::app::App;
 use crate::auth;
 
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/-/reload", post(reload).put(reload))
         .route("/api/v1/admin/storage/flush", post(flush))
         .route("/api/v1/admin/storage/compact", post(compact))
+        .route("/api/streamgauge/v1/compaction", get(compaction))
 }
 
 /// The process answers.
@@ -60,29 +62,70 @@ async fn flush(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, he
 async fn compact(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
     administer(&app, peer, &headers, |db| {
         db.compact().map(|r| {
-            let data = json!({"segmentsBefore": r.segments_before, "segmentsAfter": r.segments_after});
+            let data = json!({
+                "segmentsBefore": r.segments_before,
+                "segmentsAfter": r.segments_after,
+                "segmentsSetAside": r.set_aside,
+            });
             json!({"status": "success", "data": data})
         })
     })
     .await
 }
 
-/// Runs work on the database for a caller that may administer.
+/// `GET /api/streamgauge/v1/compaction`: what compaction does now, what it left alone, and what waits.
+async fn compaction(State(app): State<Arc<App>>) -> Response {
+    let db = Arc::clone(&app.db);
+    match app.workers.query(None, move |_| db.compaction()).await {
+        Ok(status) => json_response(StatusCode::OK, &compaction_body(&status)),
+        Err(error) => Fault::from(error).response(Dialect::Plain),
+    }
+}
+
+fn compaction_body(status: &storage::CompactionStatus) -> serde_json::Value {
+    let running = status.running.as_ref().map(|job| {
+        json!({
+            "kind": job.kind,
+            "day": job.day,
+            "segments": job.inputs,
+            "bytes": job.bytes,
+            "doneBytes": job.done_bytes,
+            "startTime": rfc3339(job.started_ms),
+        })
+    });
+    let set_aside = status
+        .set_aside
+        .iter()
+        .map(|one| json!({"segment": one.segment, "error": one.error, "until": rfc3339(one.until_ms)}));
+    json!({
+        "running": running,
+        "waiting": {"jobs": status.waiting_jobs, "bytes": status.waiting_bytes},
+        "setAside": set_aside.collect::<Vec<_>>(),
+    })
+}
+
+/// Runs work on the database for a caller that may administer, and answers with what it gives.
 async fn administer(
     app: &Arc<App>,
     peer: Peer,
     headers: &HeaderMap,
     work: impl FnOnce(&storage::Db) -> Result<serde_json::Value, storage::StorageError> + Send + 'static,
 ) -> Response {
-    if let Err(denied) = auth::may_administer(app.token.as_ref(), peer.0.ip(), headers) {
-        return Fault::from(denied).response(Dialect::Prometheus);
+    match on_database(app, peer, headers, work).await {
+        Ok(body) => json_response(StatusCode::OK, &body),
+        Err(fault) => fault.response(Dialect::Prometheus),
     }
+}
+
+/// Runs work on the database for a caller that may administer.
+pub(super) async fn on_database<T: Send + 'static>(
+    app: &Arc<App>,
+    peer: Peer,
+    headers: &HeaderMap,
+    work: impl FnOnce(&storage::Db) -> Result<T, storage::StorageError> + Send + 'static,
+) -> Result<T, Fault> {
+    auth::may_administer(app.token.as_ref(), peer.0.ip(), headers)?;
     let db = Arc::clone(&app.db);
-    match app.workers.write(move || work(&db)).await {
-        Ok(Ok(body)) => json_response(StatusCode::OK, &body),
-        Ok(Err(error)) => {
-            Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).response(Dialect::Prometheus)
-        }
-        Err(error) => Fault::from(error).response(Dialect::Prometheus),
-    }
+    let done = app.workers.write(move || work(&db)).await?;
+    done.map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }

@@ -14,6 +14,7 @@ mod metadata;
 mod open;
 pub(crate) mod prepared;
 mod recent;
+mod saved;
 mod store_file;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::batch::{Batch, Exemplar, SeriesRef};
 use crate::compaction::plan::Effort;
+use crate::compaction::progress::CompactionStatus;
 use crate::deletes::Delete;
 use crate::error::{DeleteError, StorageError};
 use crate::head::newest::NewestSample;
@@ -34,6 +36,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::DbStats;
 use committer::Committer;
 use engine::Engine;
+pub use saved::SavedSnapshot;
 
 /// What a flush did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct CompactReport {
     pub segments_before: u64,
     /// Segments written.
     pub segments_after: u64,
+    /// Segments left out because they could not be read.
+    pub set_aside: u64,
 }
 
 /// What retention dropped.
@@ -166,10 +171,10 @@ impl Db {
         self.engine.flush()
     }
 
-    /// Does all compaction that is due now.
+    /// Does all compaction that is possible now, as fast as it goes. Segments that cannot be read are left out.
     ///
     /// # Errors
-    /// I/O errors; what was there stays.
+    /// I/O errors of writing; what was there stays.
     pub fn compact(&self) -> Result<CompactReport, StorageError> {
         self.engine.compact(Effort::Everything, &|| false)
     }
@@ -206,6 +211,46 @@ impl Db {
     pub fn purge_deleted(&self) -> Result<CompactReport, StorageError> {
         self.engine.end_undo()?;
         self.engine.purge_now()
+    }
+
+    /// What compaction does now, what it left alone, and what waits.
+    pub fn compaction(&self) -> CompactionStatus {
+        self.engine.compaction_status()
+    }
+
+    /// Saves what is committed now as a complete data directory, `snapshots/<name>` of this one, made of hard links;
+    /// without what is in the head if `skip_head`. `add` puts the files of others into the directory before it counts
+    /// as whole. Exemplars are not saved.
+    ///
+    /// # Errors
+    /// I/O errors, those of `add`, and [`StorageError::Io`] if the name is taken or none for a directory; nothing is
+    /// left then that counts.
+    pub fn save_snapshot(
+        &self,
+        name: &str,
+        skip_head: bool,
+        add: &dyn Fn(&std::path::Path) -> Result<(), StorageError>,
+    ) -> Result<SavedSnapshot, StorageError> {
+        if !skip_head {
+            self.engine.flush()?;
+        }
+        self.engine.save_snapshot(name, add)
+    }
+
+    /// The saved snapshots that are whole, by name.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn saved_snapshots(&self) -> Result<Vec<SavedSnapshot>, StorageError> {
+        self.engine.saved_snapshots()
+    }
+
+    /// Removes a saved snapshot; false if there is none of this name.
+    ///
+    /// # Errors
+    /// I/O errors; it does not count as whole any more then.
+    pub fn remove_saved_snapshot(&self, name: &str) -> Result<bool, StorageError> {
+        self.engine.remove_saved_snapshot(name)
     }
 
     /// Applies retention by age and size now.
@@ -335,6 +380,7 @@ impl Engine {
         };
         let entries = || segments.iter().map(|live| &live.entry);
         let raw_keys = self.head.raw_keys.size();
+        let compacting = self.compaction.running();
         let quarantine = self.disk.list(&self.layout.quarantine_dir()).unwrap_or_default();
         DbStats {
             series: self.head.registry.series_count(),
@@ -381,10 +427,14 @@ impl Engine {
             compactions: counters.compactions.get(),
             compaction_failures: counters.compaction_failures.get(),
             compacted_samples: counters.compacted_samples.get(),
+            compaction_bytes: compacting.as_ref().map_or(0, |job| job.bytes),
+            compaction_done_bytes: compacting.as_ref().map_or(0, |job| job.done_bytes),
+            compaction_set_aside: self.compaction.aside(self.clock.now_ms()).len() as u64,
             retention_dropped_bytes: counters.retention_dropped_bytes.get(),
             quarantined: counters.quarantined.get(),
             quarantine_files: quarantine.len() as u64,
             open_snapshots: self.snapshots.count(),
+            saved_snapshots: self.saved_names().map_or(0, |names| names.len() as u64),
             free_bytes: counters.free_bytes.get(),
             read_only: self.queue.read_only(),
         }

@@ -87,6 +87,14 @@ pub enum StorageError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A snapshot, a backup or a restore into the directory was not finished.
+    #[error(
+        "{path} is not whole: a snapshot, backup or restore into it was cut off (file {path}/INCOMPLETE); do it again"
+    )]
+    Incomplete {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// The directory was written by a newer version.
     #[error("{path} has format {found}, this version reads up to {known}")]
     NewerFormat {
@@ -124,6 +132,7 @@ impl StorageError {
     pub(crate) fn again(&self) -> Self {
         match self {
             StorageError::Locked { path } => StorageError::Locked { path: path.clone() },
+            StorageError::Incomplete { path } => StorageError::Incomplete { path: path.clone() },
             StorageError::NewerFormat { path, found, known } => {
                 StorageError::NewerFormat { path: path.clone(), found: *found, known: *known }
             }

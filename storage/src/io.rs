@@ -59,6 +59,18 @@ pub trait Disk: Send + Sync + Debug {
     /// [`StorageError::Io`].
     fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError>;
 
+    /// The names of the directories in a directory, sorted.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn list_dirs(&self, dir: &Path) -> Result<Vec<String>, StorageError>;
+
+    /// Removes an empty directory; one that is not there counts as removed.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn remove_dir(&self, dir: &Path) -> Result<(), StorageError>;
+
     /// Creates a directory and the ones above it, if they are not there, durably.
     ///
     /// # Errors

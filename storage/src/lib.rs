@@ -34,10 +34,12 @@ mod stats;
 mod wal;
 
 pub use batch::{Batch, Committed, Exemplar, HeldSeries, RawKey, Resolved, SeriesRef};
-pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport};
+pub use compaction::progress::{CompactionJob, CompactionStatus, SetAside};
+pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, SavedSnapshot};
 pub use deletes::Delete;
 pub use error::{CommitError, DeleteError, Refusal, StorageError};
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
+pub use names::INCOMPLETE;
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
 #[doc(hidden)]
 pub use options::{Probe, Step};

@@ -116,6 +116,13 @@ impl Manifest {
         decode_content(rest).map_err(|error| error.in_file(path, 0))
     }
 
+    /// The sealed files that this version needs, relative to the data directory: never written again, of any kind.
+    /// Snapshots, backups and `verify` go by this list.
+    pub(crate) fn sealed_files(&self) -> Vec<PathBuf> {
+        let root = Layout::new("");
+        self.segments.iter().map(|entry| root.segment(entry.id)).collect()
+    }
+
     /// The entry of a segment.
     pub(crate) fn segment(&self, id: u64) -> Option<&SegmentEntry> {
         self.segments.iter().find(|entry| entry.id == id)

@@ -9,6 +9,8 @@
 //! | `segments/<id>.seg` | segment files (`segment/layout.rs`) |
 //! | `quarantine/` | files that were found corrupt, moved out of the way |
 //! | `tmp/` | files that are being written; emptied at start |
+//! | `snapshots/<name>/` | saved snapshots: data directories of their own (`db/saved.rs`) |
+//! | `INCOMPLETE` | this directory is still being made by a snapshot, a backup or a restore, or that was cut off |
 //!
 //! Numbers are written with twenty digits, so that names sort as their numbers do.
 
@@ -17,6 +19,9 @@ use std::path::{Path, PathBuf};
 const MANIFEST_PREFIX: &str = "MANIFEST-";
 const WAL_SUFFIX: &str = ".wal";
 const SEGMENT_SUFFIX: &str = ".seg";
+
+/// Name of the file that says that a directory is not whole yet.
+pub const INCOMPLETE: &str = "INCOMPLETE";
 
 /// The paths inside one data directory.
 #[derive(Debug, Clone)]
@@ -63,6 +68,16 @@ impl Layout {
     /// The directory of files that are being written.
     pub(crate) fn tmp_dir(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// The directory of saved snapshots.
+    pub(crate) fn snapshots_dir(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// The file that says that the directory is not whole yet.
+    pub(crate) fn incomplete(&self) -> PathBuf {
+        self.root.join(INCOMPLETE)
     }
 
     /// A WAL file.

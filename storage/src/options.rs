@@ -109,6 +109,9 @@ pub struct DbOptions {
     pub pending_bytes_max: u64,
     /// Most time partitions that are written at once by a flush (`storage.max_open_partitions`).
     pub open_partitions_max: usize,
+    /// Bytes of segments that compaction in the background reads a second (`storage.compaction_rate`), unless queries
+    /// slow it down; none for no bound and no regard for queries.
+    pub compaction_rate: Option<u64>,
     /// Free space on the file system below which the store turns read-only (`storage.min_free_bytes`).
     pub free_bytes_min: u64,
     /// Most deletes that are not purged yet (`storage.max_deletes`); more are refused with
@@ -146,6 +149,7 @@ impl DbOptions {
             series_max: 20_000_000,
             pending_bytes_max: 256 << 20,
             open_partitions_max: 64,
+            compaction_rate: Some(16 << 20),
             free_bytes_min: 256 << 20,
             deletes_max: 1000,
             delete_undo: Duration::from_secs(24 * 3600),

@@ -168,6 +168,12 @@ pub struct DbStats {
     pub compaction_failures: u64,
     /// Samples that went through compactions.
     pub compacted_samples: u64,
+    /// Bytes that the compaction that runs now reads; 0 if none does.
+    pub compaction_bytes: u64,
+    /// Bytes of these that are done.
+    pub compaction_done_bytes: u64,
+    /// Segments that compaction leaves alone for some minutes because it failed on them.
+    pub compaction_set_aside: u64,
     /// Bytes that retention dropped.
     pub retention_dropped_bytes: u64,
     /// Files that were found corrupt and moved away, since the start.
@@ -176,6 +182,8 @@ pub struct DbStats {
     pub quarantine_files: u64,
     /// Snapshots that are open.
     pub open_snapshots: u64,
+    /// Saved snapshots, as [`crate::Db::save_snapshot`] makes them.
+    pub saved_snapshots: u64,
     /// Bytes free on the file system, when last looked at.
     pub free_bytes: u64,
     /// Why the store is read-only, if it is.

@@ -93,6 +93,16 @@ const ROWS: &[Row] = &[
     ("streamgauge_compacted_samples_total", Counter, "Samples that went through compactions.", |s| {
         s.compacted_samples as f64
     }),
+    ("streamgauge_compaction_bytes", Gauge, "Bytes that the compaction that runs now reads.", |s| {
+        s.compaction_bytes as f64
+    }),
+    ("streamgauge_compaction_done_bytes", Gauge, "Bytes of these that are done.", |s| s.compaction_done_bytes as f64),
+    (
+        "streamgauge_compaction_set_aside_segments",
+        Gauge,
+        "Segments that compaction leaves alone for ten minutes because it failed on them.",
+        |s| s.compaction_set_aside as f64,
+    ),
     ("streamgauge_retention_dropped_bytes_total", Counter, "Bytes that retention dropped.", |s| {
         s.retention_dropped_bytes as f64
     }),
@@ -101,6 +111,12 @@ const ROWS: &[Row] = &[
     }),
     ("streamgauge_quarantine_files", Gauge, "Files in the quarantine.", |s| s.quarantine_files as f64),
     ("streamgauge_snapshots", Gauge, "Views of the store that queries hold.", |s| s.open_snapshots as f64),
+    (
+        "streamgauge_saved_snapshots",
+        Gauge,
+        "Saved snapshots; their files stay on the disk until they are removed.",
+        |s| s.saved_snapshots as f64,
+    ),
     ("streamgauge_free_bytes", Gauge, "Free space on the store's file system when last looked at.", |s| {
         s.free_bytes as f64
     }),

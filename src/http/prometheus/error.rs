@@ -20,7 +20,7 @@ pub struct ApiError {
 
 impl ApiError {
     /// 400 for a parameter's value.
-    pub(super) fn parameter(name: &str, message: impl std::fmt::Display) -> ApiError {
+    pub(in crate::http) fn parameter(name: &str, message: impl std::fmt::Display) -> ApiError {
         ApiError::bad_data(format!("invalid parameter {name:?}: {message}"))
     }
 

@@ -64,6 +64,11 @@ impl MergedSeries {
         Ok(MergedSeries { inputs, retention, now_ms })
     }
 
+    /// Series of the inputs that were read so far; one that several inputs have counts in each.
+    pub(super) fn series_read(&self) -> u64 {
+        self.inputs.iter().map(|input| u64::from(input.ordinal)).sum()
+    }
+
     /// The next series, with its samples in `out`, which may be none.
     ///
     /// # Errors

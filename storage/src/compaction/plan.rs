@@ -1,6 +1,6 @@
 //! What to compact next: a pure function of the live set and the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::TimeRange;
 
@@ -57,10 +57,10 @@ impl Job {
     }
 }
 
-/// The next piece of work, if there is any.
-pub(crate) fn plan(manifest: &Manifest, now_ms: i64, effort: Effort) -> Option<Job> {
+/// The next piece of work, if there is any. Segments `set_aside` are left as they are, and nothing jumps over them.
+pub(crate) fn plan(manifest: &Manifest, set_aside: &BTreeSet<u64>, now_ms: i64, effort: Effort) -> Option<Job> {
     let mut partitions: BTreeMap<Option<i64>, Vec<&SegmentEntry>> = BTreeMap::new();
-    for entry in &manifest.segments {
+    for entry in manifest.segments.iter().filter(|entry| !set_aside.contains(&entry.id)) {
         partitions.entry(entry.day).or_default().push(entry);
     }
     // Newest days first: they are asked for most.
@@ -72,7 +72,8 @@ pub(crate) fn plan(manifest: &Manifest, now_ms: i64, effort: Effort) -> Option<J
             }
         }
     }
-    let large = |entry: &&SegmentEntry| entry.day.is_none() && entry.bytes >= SPLIT_BYTES;
+    let large =
+        |entry: &&SegmentEntry| entry.day.is_none() && entry.bytes >= SPLIT_BYTES && !set_aside.contains(&entry.id);
     manifest.segments.iter().find(large).map(|entry| Job::Split { input: entry.id })
 }
 
@@ -160,7 +161,12 @@ mod tests {
     }
 
     fn next(segments: &[SegmentEntry], now_ms: i64, effort: Effort) -> Option<Job> {
-        plan(&Manifest { segments: segments.to_vec(), ..Manifest::default() }, now_ms, effort)
+        next_beside(segments, &[], now_ms, effort)
+    }
+
+    fn next_beside(segments: &[SegmentEntry], aside: &[u64], now_ms: i64, effort: Effort) -> Option<Job> {
+        let manifest = Manifest { segments: segments.to_vec(), ..Manifest::default() };
+        plan(&manifest, &aside.iter().copied().collect(), now_ms, effort)
     }
 
     fn merge(inputs: &[u64], day: Option<i64>) -> Option<Job> {
@@ -202,6 +208,17 @@ mod tests {
         ];
         assert_eq!(next(&all, 0, Effort::Everything), merge(&[3, 4], Some(1)));
         assert_eq!(next(&all[..3], 0, Effort::Everything), None);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_left_and_not_jumped_over() {
+        let all: Vec<_> = (1..=6).map(|id| entry(id, Some(id as i64 / 6), (id, id), 10)).collect();
+        assert_eq!(next_beside(&all, &[], 0, Effort::Everything), merge(&[1, 2, 3, 4, 5], Some(0)));
+        assert_eq!(next_beside(&all, &[3], 0, Effort::Everything), merge(&[1, 2], Some(0)));
+        assert_eq!(next_beside(&all, &[1, 3], 0, Effort::Everything), merge(&[4, 5], Some(0)));
+        assert_eq!(next_beside(&all, &[2, 4], 0, Effort::Everything), None);
+        let run = entry(1, None, (1, 1), SPLIT_BYTES);
+        assert_eq!(next_beside(&[run], &[1], 0, Effort::Due), None);
     }
 
     #[test]

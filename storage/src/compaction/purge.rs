@@ -1,5 +1,6 @@
 //! Segments that hold what deletes hide, or much of what retention rules let go: they are written anew without it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::plan::{Effort, Job};
@@ -12,18 +13,25 @@ use crate::error::StorageError;
 const PURGE_PART: u64 = 10;
 
 impl Engine {
-    /// The segments that are to be written anew because of retention rules.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub(super) fn purgeable(&self, effort: Effort) -> Result<Vec<Arc<LiveSegment>>, StorageError> {
+    /// The segments that are to be written anew because of retention rules. One that cannot be read joins those that
+    /// are set aside.
+    pub(super) fn purgeable(&self, effort: Effort, aside: &mut BTreeSet<u64>) -> Vec<Arc<LiveSegment>> {
         if !self.retention.read().has_rules() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let segments = self.view.read().segments.clone();
         let mut found = Vec::new();
         for live in segments.iter() {
-            let gone = self.expired_samples(live)?;
+            if aside.contains(&live.entry.id) {
+                continue;
+            }
+            let gone = match self.expired_samples(live) {
+                Ok(gone) => gone,
+                Err(error) => {
+                    aside.extend(self.set_aside(vec![live.entry.id], &error));
+                    continue;
+                }
+            };
             let is_due = match effort {
                 Effort::Due => gone.saturating_mul(PURGE_PART) >= live.entry.samples,
                 Effort::Everything => true,
@@ -32,7 +40,7 @@ impl Engine {
                 found.push(live.clone());
             }
         }
-        Ok(found)
+        found
     }
 
     /// The deletes that a merge applies, of which the newest batch has the sequence: those that cannot be undone any
@@ -50,16 +58,17 @@ impl Engine {
     pub(crate) fn purge_now(&self) -> Result<CompactReport, StorageError> {
         let _one = self.compacting.lock();
         let mut report = CompactReport::default();
-        self.purge_deletes(&|| false, &mut report)?;
+        self.purge_deletes(Effort::Everything, &|| false, &mut report)?;
         Ok(report)
     }
 
     /// Gives up what deletes hide that cannot be undone any more, and forgets those deletes.
     ///
     /// # Errors
-    /// I/O errors and corrupt segments; what was there stays hidden.
+    /// I/O errors of writing; what was there stays hidden.
     pub(super) fn purge_deletes(
         &self,
+        effort: Effort,
         stop: &dyn Fn() -> bool,
         report: &mut CompactReport,
     ) -> Result<(), StorageError> {
@@ -72,16 +81,15 @@ impl Engine {
         if ended.is_empty() {
             return Ok(());
         }
+        let mut is_whole = true;
         for live in segments.iter() {
             if stop() {
                 return Ok(());
             }
-            let hides_metadata = live.metadata(&ended)?.len() < live.segment.metadata()?.len();
-            if hides_metadata || live.mask_of(&ended)?.is_some() {
-                self.run_counted(&Job::of_one(&live.entry), std::slice::from_ref(live), stop, report)?;
-            }
+            is_whole &= self.purge_segment(live, &ended, effort, stop, report)?;
         }
-        if stop() {
+        // What was set aside still has to be hidden.
+        if stop() || !is_whole {
             return Ok(());
         }
         if ended.iter().any(|delete| !delete.families.is_empty()) {
@@ -91,6 +99,31 @@ impl Engine {
         let is_gone = |delete: &Delete| ended.iter().any(|ended| ended.id == delete.id);
         self.install(&[], &[], |manifest| manifest.deletes.retain(|delete| !is_gone(delete)), |_| ())?;
         Ok(())
+    }
+
+    /// Writes a segment anew if deletes hide something of it; false if it could not be read and was set aside.
+    fn purge_segment(
+        &self,
+        live: &Arc<LiveSegment>,
+        ended: &[Delete],
+        effort: Effort,
+        stop: &dyn Fn() -> bool,
+        report: &mut CompactReport,
+    ) -> Result<bool, StorageError> {
+        let hides = || -> Result<bool, StorageError> {
+            Ok(live.metadata(ended)?.len() < live.segment.metadata()?.len() || live.mask_of(ended)?.is_some())
+        };
+        match hides() {
+            Ok(false) => Ok(true),
+            Ok(true) => {
+                let job = Job::of_one(&live.entry);
+                Ok(self.run_counted(&job, std::slice::from_ref(live), effort, stop, report)?.is_empty())
+            }
+            Err(error) => {
+                report.set_aside += self.set_aside(vec![live.entry.id], &error).len() as u64;
+                Ok(false)
+            }
+        }
     }
 
     /// Samples of a segment that may go; of a series that is in part too old an estimate, at least one.

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use model::{Metadata, SampleColumns, TimeRange};
 
 use super::merge::MergedSeries;
+use super::pace::{Pace, Surroundings};
 use super::plan::{Effort, Job, plan};
 use crate::db::CompactReport;
 use crate::db::engine::{Engine, LiveSegment};
@@ -14,66 +16,85 @@ use crate::deletes::Delete;
 use crate::error::StorageError;
 use crate::segment::SegmentWriter;
 
-/// Series that are merged between two looks at the flag.
+/// Series that are merged between two looks at the pace.
 const CHECK_EVERY: u64 = 256;
 
 impl Engine {
-    /// Does what is to be done, piece by piece, until `stop` says so.
+    /// Does what is to be done, piece by piece, until `stop` says so. A piece whose segments cannot be read is left out.
     ///
     /// # Errors
-    /// I/O errors and corrupt segments; what was there stays.
+    /// I/O errors of writing, which the next piece would meet as well; what was there stays.
     pub(crate) fn compact(&self, effort: Effort, stop: &dyn Fn() -> bool) -> Result<CompactReport, StorageError> {
         let _one = self.compacting.lock();
         let mut report = CompactReport::default();
+        // Who asks for everything wants what failed before to be tried again.
+        let mut aside = match effort {
+            Effort::Due => self.compaction.aside(self.clock.now_ms()),
+            Effort::Everything => BTreeSet::new(),
+        };
         while !stop() {
             let manifest = self.manifest.lock().current().clone();
-            let Some(job) = plan(&manifest, self.clock.now_ms(), effort) else { break };
+            let Some(job) = plan(&manifest, &aside, self.clock.now_ms(), effort) else { break };
             let segments = self.view.read().segments.clone();
             let live: Vec<Arc<LiveSegment>> =
                 segments.iter().filter(|live| job.inputs().contains(&live.entry.id)).cloned().collect();
             // Else retention was faster.
             if live.len() == job.inputs().len() {
-                self.run_counted(&job, &live, stop, &mut report)?;
+                aside.extend(self.run_counted(&job, &live, effort, stop, &mut report)?);
             }
         }
-        for live in self.purgeable(effort)? {
+        for live in self.purgeable(effort, &mut aside) {
             if !stop() {
-                self.run_counted(&Job::of_one(&live.entry), &[live], stop, &mut report)?;
+                aside.extend(self.run_counted(&Job::of_one(&live.entry), &[live], effort, stop, &mut report)?);
             }
         }
-        self.purge_deletes(stop, &mut report)?;
+        report.set_aside = aside.len() as u64;
+        self.purge_deletes(effort, stop, &mut report)?;
         Ok(report)
     }
 
+    /// Does a piece of work; gives the segments that are set aside because of it.
     pub(super) fn run_counted(
         &self,
         job: &Job,
         live: &[Arc<LiveSegment>],
+        effort: Effort,
         stop: &dyn Fn() -> bool,
         report: &mut CompactReport,
-    ) -> Result<(), StorageError> {
-        match self.run(job, live, stop) {
+    ) -> Result<Vec<u64>, StorageError> {
+        match self.run(job, live, effort, stop) {
             Ok(Some(written)) => {
                 self.counters.compactions.add(1);
                 report.segments_before += live.len() as u64;
                 report.segments_after += written;
-                Ok(())
+                Ok(Vec::new())
             }
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(Vec::new()),
             Err(error) => {
                 self.counters.compaction_failures.add(1);
-                live.iter().for_each(|live| self.suspect_in(live, &error));
-                Err(error)
+                let blamed = self.blamed(live, &error);
+                if blamed.is_empty() { Err(error) } else { Ok(self.set_aside(blamed, &error)) }
             }
         }
     }
 
-    fn suspect_in(&self, live: &LiveSegment, error: &StorageError) {
-        if let StorageError::Corrupt { path, .. } = error
-            && *path == self.layout.segment(live.entry.id)
-        {
-            self.suspect(live.entry.id, error);
+    /// The segments because of which the work failed: the one that the error names, or all if something was corrupt that
+    /// is none of their files. None if writing failed.
+    fn blamed(&self, live: &[Arc<LiveSegment>], error: &StorageError) -> Vec<u64> {
+        let ids = || live.iter().map(|live| live.entry.id);
+        let (StorageError::Corrupt { path, .. } | StorageError::Io { path, .. }) = error else { return Vec::new() };
+        match ids().find(|id| *path == self.layout.segment(*id)) {
+            Some(id) => vec![id],
+            None if matches!(error, StorageError::Corrupt { .. }) => ids().collect(),
+            None => Vec::new(),
         }
+    }
+
+    /// Leaves segments alone for a while; those that are corrupt are looked at in the background.
+    pub(super) fn set_aside(&self, ids: Vec<u64>, error: &StorageError) -> Vec<u64> {
+        ids.iter().for_each(|id| self.suspect(*id, error));
+        self.compaction.set_aside(&ids, error, self.clock.now_ms());
+        ids
     }
 
     /// Replaces the segments by what the job makes of them; the number of new ones, or none if it was stopped or one of
@@ -82,10 +103,13 @@ impl Engine {
         &self,
         job: &Job,
         live: &[Arc<LiveSegment>],
+        effort: Effort,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<u64>, StorageError> {
         let mut prepared = Prepared::default();
-        let written = self.write_merged(job, live, stop, &mut prepared);
+        let world = World { engine: self, began: Instant::now(), stop };
+        let rate = self.options.compaction_rate.filter(|_| effort == Effort::Due);
+        let written = self.write_merged(job, live, Pace::new(rate, &world), &world, &mut prepared);
         match written.and_then(|whole| prepared.make_durable(self).map(|()| whole)) {
             Ok(true) => {}
             Ok(false) => {
@@ -112,10 +136,13 @@ impl Engine {
         &self,
         job: &Job,
         live: &[Arc<LiveSegment>],
-        stop: &dyn Fn() -> bool,
+        mut pace: Pace,
+        world: &World<'_>,
         prepared: &mut Prepared,
     ) -> Result<bool, StorageError> {
         let now_ms = self.clock.now_ms();
+        let entries: Vec<_> = live.iter().map(|live| &live.entry).collect();
+        let meter = self.compaction.begin(job, &entries, now_ms);
         let partitions = match job {
             Job::Merge { day, .. } => {
                 vec![day.map_or(Partition { day: None, times: TimeRange::ALL }, Partition::of_day)]
@@ -138,7 +165,7 @@ impl Engine {
         let (mut samples, mut count) = (SampleColumns::default(), 0_u64);
         while let Some(labels) = series.next(&mut samples)? {
             count += 1;
-            if count.is_multiple_of(CHECK_EVERY) && stop() {
+            if count.is_multiple_of(CHECK_EVERY) && !pace.step(meter.set_series(series.series_read()), world) {
                 return Ok(false);
             }
             self.counters.compacted_samples.add(samples.len() as u64);
@@ -158,6 +185,31 @@ impl Engine {
             prepared.live.extend(open.finish(writer)?);
         }
         Ok(true)
+    }
+}
+
+/// What the pace of a piece of work looks at.
+struct World<'a> {
+    engine: &'a Engine,
+    began: Instant,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl Surroundings for World<'_> {
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn has_queries(&self) -> bool {
+        self.engine.snapshots.count() > 0
+    }
+
+    fn is_stopped(&self) -> bool {
+        (self.stop)()
     }
 }
 

@@ -13,6 +13,7 @@ use super::metadata::MetadataMap;
 use super::prepared::Prepared;
 use super::recent::Recent;
 use crate::batch::Committed;
+use crate::compaction::progress::Progress;
 use crate::deletes::{Delete, Mask, leave_families};
 use crate::error::{CommitError, StorageError};
 use crate::head::Head;
@@ -52,6 +53,7 @@ pub(crate) struct Engine {
     pub(crate) next_segment: AtomicU64,
     /// Held by the one flush that runs; what a flush wrote whose install failed.
     pub(crate) flushing: Mutex<Option<Prepared>>,
+    pub(crate) compaction: Progress,
     /// Held by the one compaction that runs.
     pub(crate) compacting: Mutex<()>,
     /// Held by the one change of the deletes that goes on.
@@ -64,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) retention: RwLock<Arc<RetentionRules>>,
     pub(crate) recent: Recent,
     pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
+    /// Held while a snapshot is saved or removed.
+    pub(crate) saving: Mutex<()>,
 }
 
 /// A segment that counts.

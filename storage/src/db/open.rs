@@ -14,6 +14,7 @@ use super::metadata::MetadataMap;
 use super::recent::Recent;
 use super::store_file;
 use crate::batch::{Exemplar, SeriesRef};
+use crate::compaction::progress::Progress;
 use crate::deletes::{Delete, leave_families};
 use crate::error::StorageError;
 use crate::head::Head;
@@ -49,6 +50,7 @@ pub(crate) fn open(
         disk.create_dir(&dir)?;
     }
     let lock = disk.lock(&layout.lock())?;
+    refuse_incomplete(&*disk, &layout)?;
     let counters = Counters::default();
     for name in disk.list(&layout.tmp_dir())? {
         disk.remove(&layout.tmp_dir().join(name))?;
@@ -124,6 +126,7 @@ pub(crate) fn open(
         manifest: parking_lot::Mutex::new(manifests),
         next_segment: next_segment.into(),
         flushing: parking_lot::Mutex::default(),
+        compaction: Progress::default(),
         compacting: parking_lot::Mutex::default(),
         deleting: parking_lot::Mutex::default(),
         suspects: parking_lot::Mutex::default(),
@@ -131,6 +134,7 @@ pub(crate) fn open(
         compact_signal: Signal::default(),
         flush_requested: must_flush.into(),
         lock: parking_lot::Mutex::new(Some(lock)),
+        saving: parking_lot::Mutex::default(),
         options,
     };
     Ok((Arc::new(engine), log))
@@ -138,6 +142,16 @@ pub(crate) fn open(
 
 fn micros(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A directory that a snapshot, a backup or a restore was making when it was cut off is not a store: opened, it would
+/// lose the files that its manifest, written last, would name.
+fn refuse_incomplete(disk: &dyn Disk, layout: &Layout) -> Result<(), StorageError> {
+    let path = layout.incomplete();
+    match disk.len(&path)? {
+        None => Ok(()),
+        Some(_) => Err(StorageError::Incomplete { path: layout.root().to_owned() }),
+    }
 }
 
 /// Removes what a crash left: segments, manifests and WAL files that do not count. If a newer manifest is lost, the

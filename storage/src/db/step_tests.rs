@@ -155,7 +155,7 @@ fn a_run_of_several_days_is_split_into_days() {
     let expected = read_all(&db.snapshot());
     for left in [1, 1, 0] {
         let mixed = db.engine.view.read().segments.iter().find(|live| live.entry.day.is_none()).cloned().unwrap();
-        db.engine.run(&Job::Split { input: mixed.entry.id }, &[mixed], &|| false).unwrap();
+        db.engine.run(&Job::Split { input: mixed.entry.id }, &[mixed], Effort::Everything, &|| false).unwrap();
         assert_eq!(days().iter().filter(|day| day.is_none()).count(), left);
         assert_eq!(read_all(&db.snapshot()), expected);
     }

@@ -425,6 +425,29 @@ impl Disk for FakeDisk {
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
+    fn list_dirs(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        let mut state = self.0.lock();
+        state.look("list", &dir.join("_"))?;
+        if !state.dirs.contains(dir) {
+            return Err(io_error("list", dir, ErrorKind::NotFound.into()));
+        }
+        let inside = state.dirs.iter().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        let mut state = self.0.lock();
+        if matches!(state.step("remove directory", dir), Verdict::Fail) {
+            return Err(failed("remove directory", dir));
+        }
+        let is_inside = |path: &PathBuf| path.parent() == Some(dir);
+        if state.names.keys().any(is_inside) || state.dirs.iter().any(is_inside) {
+            return Err(io_error("remove directory", dir, ErrorKind::DirectoryNotEmpty.into()));
+        }
+        state.dirs.remove(dir);
+        Ok(())
+    }
+
     fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
         let mut state = self.0.lock();
         if matches!(state.step("create directory", dir), Verdict::Fail) {

@@ -68,16 +68,18 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
-        let failed = |source| io_error("list", dir, source);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_type().map_err(failed)?.is_file() {
-                names.extend(entry.file_name().into_string());
-            }
+        list_where(dir, fs::FileType::is_file)
+    }
+
+    fn list_dirs(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        list_where(dir, fs::FileType::is_dir)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove directory", dir, error)),
+            _ => Ok(()),
         }
-        names.sort_unstable();
-        Ok(names)
     }
 
     fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
@@ -122,6 +124,20 @@ impl Disk for RealDisk {
             Err(error) => Err(io_error("lock", path, error.into())),
         }
     }
+}
+
+/// The names of what is of a type in a directory, sorted.
+fn list_where(dir: &Path, is_wanted: fn(&fs::FileType) -> bool) -> Result<Vec<String>, StorageError> {
+    let failed = |source| io_error("list", dir, source);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if is_wanted(&entry.file_type().map_err(failed)?) {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 #[derive(Debug)]
@@ -225,6 +241,13 @@ mod tests {
             assert!(disk.open(&one).unwrap().is_empty());
             disk.remove(&one).unwrap();
             disk.sync_dir(&sub).unwrap();
+            assert_eq!(disk.list_dirs(dir.path()).unwrap(), ["a"]);
+            assert!(disk.list(dir.path()).unwrap().is_empty() && disk.list_dirs(&sub).unwrap().is_empty());
+            let inner = sub.join("c");
+            disk.create_dir(&inner).unwrap();
+            assert!(disk.remove_dir(&sub).is_err(), "it is not empty");
+            disk.remove_dir(&inner).unwrap();
+            disk.remove_dir(&inner).unwrap();
             let space = disk.space(&sub).unwrap();
             assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
         }

@@ -1,0 +1,117 @@
+//! Saved snapshots: Prometheus's `admin/tsdb/snapshot`, and how to list and remove what it leaves.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use ::http::{HeaderMap, StatusCode};
+use axum::Router;
+use axum::extract::{Extension, Path, State};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use serde_json::{Value, json};
+use storage::{Db, StorageError};
+
+use super::Peer;
+use super::error::{Fault, json_response};
+use super::operations::on_database;
+use super::prometheus::{ApiError, Parameters};
+use crate::app::App;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/admin/tsdb/snapshot", post(save).put(save))
+        .route("/prometheus/api/v1/admin/tsdb/snapshot", post(save).put(save))
+        .route("/api/v1/admin/storage/snapshots", get(list))
+        .route("/api/v1/admin/storage/snapshots/{name}", delete(remove))
+}
+
+/// `POST /api/v1/admin/tsdb/snapshot?skip_head=`
+async fn save(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let skip_head = parameters.get("skip_head").map(parse_bool).transpose();
+    let skip_head = skip_head.map_err(|e| ApiError::parameter("skip_head", e))?.unwrap_or(false);
+    let name = snapshot_name(app.clock.now_ms());
+    let with_catalog = Arc::clone(&app);
+    let saved = on_database(&app, peer, &headers, move |db| {
+        let add = |dir: &std::path::Path| {
+            with_catalog.catalog.copy_to(dir).map_err(|error| StorageError::Io {
+                operation: "copy the catalog to",
+                path: dir.to_owned(),
+                source: std::io::Error::other(error.to_string()),
+            })
+        };
+        db.save_snapshot(&name, skip_head, &add)
+    });
+    let data = json!({"name": saved.await?.name});
+    Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": data})))
+}
+
+/// `GET /api/v1/admin/storage/snapshots`
+async fn list(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let data = on_database(&app, peer, &headers, listed).await?;
+    Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": data})))
+}
+
+fn listed(db: &Db) -> Result<Vec<Value>, StorageError> {
+    let saved = db.saved_snapshots()?;
+    let shown = saved.into_iter().map(|one| {
+        // Who reads it need not stand where the server does.
+        let path = std::path::absolute(&one.path).unwrap_or(one.path);
+        json!({"name": one.name, "path": path.display().to_string(), "bytes": one.bytes, "samples": one.samples})
+    });
+    Ok(shown.collect())
+}
+
+/// `DELETE /api/v1/admin/storage/snapshots/{name}`
+async fn remove(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let known = name.clone();
+    let removed = on_database(&app, peer, &headers, move |db| {
+        // A name that cannot be one is just not there.
+        Ok(db.saved_snapshots()?.iter().any(|saved| saved.name == known) && db.remove_saved_snapshot(&known)?)
+    });
+    if !removed.await? {
+        return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no snapshot {name:?}")).into());
+    }
+    Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": {"name": name}})))
+}
+
+/// As Prometheus names them: `20171210T211224Z-2be650b6d019eb54`.
+fn snapshot_name(now_ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    let number = RandomState::new().hash_one(now_ms);
+    format!("{}-{number:016x}", time.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+/// As Go reads it (`strconv.ParseBool`).
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_their_time_and_differ() {
+        let name = snapshot_name(1_512_940_344_000);
+        assert!(name.starts_with("20171210T211224Z-") && name.len() == 33, "{name}");
+        assert_ne!(name, snapshot_name(1_512_940_344_000));
+    }
+}
