@@ -21,6 +21,7 @@
 
 mod budget;
 mod histogram;
+mod kahan;
 mod labels;
 mod matcher;
 mod metadata;
@@ -30,7 +31,11 @@ mod summary;
 mod time;
 
 pub use budget::{Budget, BudgetError};
-pub use histogram::{Buckets, Histogram, ResetHint, Span};
+pub use histogram::{
+    Bucket, Buckets, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramMean, HistogramSum, Incompatible, InvalidHistogram,
+    Joined, QuantileNote, ResetHint, SCHEMA_MAX, SCHEMA_MIN, Span, StatisticNote,
+};
+pub use kahan::KahanSum;
 pub use labels::{LABEL_TEXT_MAX_BYTES, Labels, LabelsBuilder, LabelsError, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError, anchored_regex};
 pub use metadata::{Metadata, MetricType};

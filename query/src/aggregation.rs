@@ -2,6 +2,7 @@
 
 mod count_values;
 mod fold;
+mod histograms;
 mod quantile;
 mod select;
 
@@ -85,16 +86,15 @@ impl<'q> Evaluator<'q> {
         sink: &mut Sink<'_, 'q>,
     ) -> Result<(), QueryError> {
         let key = Key::new(aggregation.grouping.as_ref());
-        let expr = strip(&aggregation.expr);
         match aggregation.op {
-            AggregationOp::Sum => self.fold::<fold::Sum>(expr, key, grid, sink),
-            AggregationOp::Avg => self.fold::<fold::Avg>(expr, key, grid, sink),
-            AggregationOp::Count => self.fold::<fold::Count>(expr, key, grid, sink),
-            AggregationOp::Min => self.fold::<fold::Min>(expr, key, grid, sink),
-            AggregationOp::Max => self.fold::<fold::Max>(expr, key, grid, sink),
-            AggregationOp::Group => self.fold::<fold::One>(expr, key, grid, sink),
-            AggregationOp::Stdvar => self.fold::<fold::Variance>(expr, key, grid, sink),
-            AggregationOp::Stddev => self.fold::<fold::Variance>(expr, key, grid, &mut |mut series| {
+            AggregationOp::Sum => self.fold::<fold::Sum>(aggregation, key, grid, sink),
+            AggregationOp::Avg => self.fold::<fold::Avg>(aggregation, key, grid, sink),
+            AggregationOp::Count => self.fold::<fold::Count>(aggregation, key, grid, sink),
+            AggregationOp::Min => self.fold::<fold::Min>(aggregation, key, grid, sink),
+            AggregationOp::Max => self.fold::<fold::Max>(aggregation, key, grid, sink),
+            AggregationOp::Group => self.fold::<fold::One>(aggregation, key, grid, sink),
+            AggregationOp::Stdvar => self.fold::<fold::Variance>(aggregation, key, grid, sink),
+            AggregationOp::Stddev => self.fold::<fold::Variance>(aggregation, key, grid, &mut |mut series| {
                 series.column.map(f64::sqrt);
                 sink(series)
             }),

@@ -258,6 +258,8 @@ pub enum BinaryOp {
     GreaterEqual,
     Less,
     LessEqual,
+    TrimUpper,
+    TrimLower,
     And,
     Or,
     Unless,
@@ -296,6 +298,8 @@ impl BinaryOp {
             BinaryOp::GreaterEqual => ">=",
             BinaryOp::Less => "<",
             BinaryOp::LessEqual => "<=",
+            BinaryOp::TrimUpper => "</",
+            BinaryOp::TrimLower => ">/",
             BinaryOp::And => "and",
             BinaryOp::Or => "or",
             BinaryOp::Unless => "unless",
@@ -308,6 +312,11 @@ impl BinaryOp {
         matches!(self, Equal | NotEqual | Greater | GreaterEqual | Less | LessEqual)
     }
 
+    /// True for `</`, `>/`.
+    pub fn is_trim(self) -> bool {
+        matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+    }
+
     /// True for `and`, `or`, `unless`.
     pub fn is_set(self) -> bool {
         matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
@@ -318,7 +327,7 @@ impl BinaryOp {
         match self {
             BinaryOp::Or => 1,
             BinaryOp::And | BinaryOp::Unless => 2,
-            op if op.is_comparison() => 3,
+            op if op.is_comparison() || op.is_trim() => 3,
             BinaryOp::Add | BinaryOp::Sub => 4,
             BinaryOp::Pow => BinaryOp::PRECEDENCE_MAX,
             _ => 5,

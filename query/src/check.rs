@@ -126,6 +126,9 @@ fn check_binary(binary: &mut Binary, span: Span, text: &str) -> Checked<ValueTyp
     if op.is_comparison() && !binary.returns_bool && scalars {
         return at_op("comparisons between scalars must use BOOL modifier".to_owned());
     }
+    if op.is_trim() && scalars {
+        return at_op(format!("operator {} not allowed for scalar operations", Quoted(op.as_str())));
+    }
     if let Some(label) = binary.matching.as_ref().and_then(label_in_both) {
         return at_op(format!("label {} must not occur in ON and GROUP clause at once", Quoted(label)));
     }

@@ -19,6 +19,8 @@ mod subquery;
 pub(crate) mod window;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use model::{Budget, Labels, METRIC_NAME, Scope, SeriesSource, Steps};
 
@@ -99,7 +101,15 @@ pub fn run_instant(
 ) -> Result<Answer, QueryError> {
     let expr = crate::parse(expression, options)?;
     let times = QueryTimes { steps: Steps::at(time_ms), is_range: false };
-    let evaluator = Evaluator { source, scope, budget, options, times, notes: Notes::new(expression) };
+    let evaluator = Evaluator {
+        source,
+        scope,
+        budget,
+        options,
+        times,
+        notes: Notes::new(expression),
+        finds_resets: AtomicBool::new(false),
+    };
     let value = evaluator.instant(&expr)?;
     Ok(Answer { value, annotations: evaluator.notes.finish() })
 }
@@ -133,7 +143,15 @@ pub fn run_range(
         return Err(QueryError { kind: ErrorKind::Parse, message, span: Some(expr.span) });
     }
     let times = QueryTimes { steps, is_range: true };
-    let evaluator = Evaluator { source, scope, budget, options, times, notes: Notes::new(expression) };
+    let evaluator = Evaluator {
+        source,
+        scope,
+        budget,
+        options,
+        times,
+        notes: Notes::new(expression),
+        finds_resets: AtomicBool::new(false),
+    };
     let value = Value::Matrix(evaluator.range(&expr)?);
     Ok(Answer { value, annotations: evaluator.notes.finish() })
 }
@@ -146,6 +164,9 @@ pub(crate) struct Evaluator<'q> {
     pub(crate) options: &'q EngineOptions,
     times: QueryTimes,
     pub(crate) notes: Notes<'q>,
+    /// True while what is evaluated is asked for counts and sums of histograms only; then selectors find out about
+    /// counter resets, as Prometheus does there.
+    finds_resets: AtomicBool,
 }
 
 impl<'q> Evaluator<'q> {
@@ -167,7 +188,9 @@ impl<'q> Evaluator<'q> {
                     series.sort_by(|a, b| a.labels.cmp(&b.labels));
                 }
                 let element = |s: Series<'_>| {
-                    Some(VectorElement { value: SampleValue::Float(s.column.get(0)?), labels: s.labels })
+                    let histogram = || s.column.histogram(0).cloned().map(SampleValue::Histogram);
+                    let value = s.column.get(0).map(SampleValue::Float).or_else(histogram)?;
+                    Some(VectorElement { value, labels: s.labels })
                 };
                 Ok(Value::Vector(series.into_iter().filter_map(element).collect()))
             }
@@ -225,6 +248,10 @@ impl<'q> Evaluator<'q> {
             Node::Unary { negative: false, expr } => self.stream(expr, grid, sink),
             Node::Unary { negative: true, expr } => self.stream(expr, grid, &mut |mut series| {
                 series.column.map(|value| -value);
+                series.column.filter_map_histograms(|_, mut histogram| {
+                    Arc::make_mut(&mut histogram).multiply(-1.0);
+                    Some(histogram)
+                });
                 self.drop_name(&mut series);
                 sink(series)
             }),
@@ -334,11 +361,11 @@ pub(crate) fn merged(series: Vec<Series<'_>>) -> Result<Vec<Series<'_>>, QueryEr
             merged.push(one);
             continue;
         };
-        for (i, value) in one.column.present() {
-            if first.column.get(i).is_some() {
+        for i in one.column.occupied() {
+            if first.column.has(i) {
                 return Err(failed("vector cannot contain metrics with the same labelset"));
             }
-            first.column.set(i, value);
+            first.column.copy_from(i, &one.column, i)?;
         }
     }
     Ok(merged)

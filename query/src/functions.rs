@@ -2,6 +2,7 @@
 //!
 //! The parser, the type check and the evaluator read it; what a function computes is in the modules below.
 
+pub(crate) mod histograms;
 pub(crate) mod label;
 pub(crate) mod math;
 pub(crate) mod over_time;

@@ -1,9 +1,10 @@
-//! Classic histograms: series with the label `le` that count the observations up to a bound.
+//! Quantiles and fractions of classic histograms (series with the label `le` that count the observations up to a bound)
+//! and of native ones.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use model::{Labels, LabelsBuilder, METRIC_NAME};
+use model::{Histogram, Labels, LabelsBuilder, METRIC_NAME, StatisticNote};
 
 use crate::ast::Expr;
 use crate::error::QueryError;
@@ -11,6 +12,7 @@ use crate::eval::column::{Column, Scalars, Series};
 use crate::eval::{Evaluator, Grid, Sink, failed, merged};
 use crate::numeric::open_metrics;
 use crate::plan::strip;
+use crate::span::Span;
 
 /// The label with a bucket's upper bound.
 const BUCKET_LABEL: &str = "le";
@@ -25,10 +27,12 @@ pub(crate) struct Bucket {
     count: f64,
 }
 
-/// The series of one histogram, sorted by bound.
+/// The series of one histogram, sorted by bound; or one with native histograms; or, by mistake, both.
 struct Family<'q> {
+    name: String,
     labels: Labels,
     buckets: Vec<(f64, Column<'q>)>,
+    native: Option<Column<'q>>,
 }
 
 impl Family<'_> {
@@ -52,7 +56,7 @@ impl<'q> Evaluator<'q> {
         self.note_phi(self.arg(args, 0)?, &phi, grid);
         let arg = strip(self.arg(args, 1)?);
         let families = self.families(arg, grid)?;
-        let results = self.quantiles(&families, &phi, arg, grid)?;
+        let results = self.quantiles(&families, &phi, arg, self.arg(args, 0)?.span, grid)?;
         merged(results)?.into_iter().try_for_each(sink)
     }
 
@@ -70,7 +74,7 @@ impl<'q> Evaluator<'q> {
         for phi_arg in args.get(2..).unwrap_or_default() {
             let phi = self.scalar(phi_arg, grid)?;
             self.note_phi(phi_arg, &phi, grid);
-            for series in self.quantiles(&families, &phi, arg, grid)? {
+            for series in self.quantiles(&families, &phi, arg, arg.span, grid)? {
                 if series.labels.get(label).is_some() {
                     return Err(failed(&format!("label {label:?} of histogram_quantiles is there already")));
                 }
@@ -90,7 +94,15 @@ impl<'q> Evaluator<'q> {
         let lower = self.scalar(self.arg(args, 0)?, grid)?;
         let upper = self.scalar(self.arg(args, 1)?, grid)?;
         let families = self.families(strip(self.arg(args, 2)?), grid)?;
-        let results = self.each_family(&families, grid, |i, buckets| fraction(lower.get(i), upper.get(i), buckets))?;
+        let native = |i, name: &str, histogram: &Histogram| {
+            let (value, note) = histogram.fraction(lower.get(i), upper.get(i));
+            if let (Some(StatisticNote), Some(first)) = (note, args.first()) {
+                self.notes.nan_in_fraction(first.span, name);
+            }
+            value
+        };
+        let classic = |i, buckets: &mut Vec<Bucket>| fraction(lower.get(i), upper.get(i), buckets);
+        let results = self.each_family(&families, strip(self.arg(args, 2)?), grid, classic, native)?;
         merged(results)?.into_iter().try_for_each(sink)
     }
 
@@ -102,35 +114,56 @@ impl<'q> Evaluator<'q> {
     fn families(&self, arg: &Expr, grid: Grid) -> Result<Vec<Family<'q>>, QueryError> {
         let mut places: HashMap<Labels, usize> = HashMap::new();
         let mut families: Vec<Family<'q>> = Vec::new();
-        self.stream(arg, grid, &mut |series| {
+        let mut add = |mut series: Series<'q>| {
+            let mut place_of = |families: &mut Vec<Family<'q>>, key: Labels| {
+                *places.entry(key).or_insert_with_key(|key| {
+                    let labels = key.filtered(|name| name != METRIC_NAME);
+                    let name = key.metric_name().to_owned();
+                    families.push(Family { name, labels, buckets: Vec::new(), native: None });
+                    families.len() - 1
+                })
+            };
+            if series.column.has_histograms() {
+                let mut native = Column::absent(grid.len, self.budget)?;
+                for (i, histogram) in series.column.histograms() {
+                    native.set_histogram(i, histogram.clone())?;
+                }
+                let place = place_of(&mut families, series.labels.clone());
+                if let Some(family) = families.get_mut(place) {
+                    family.native = Some(native);
+                }
+                if series.column.has_no_floats() {
+                    return Ok(());
+                }
+                series.column.clear_histograms();
+            }
             let bound = series.labels.get(BUCKET_LABEL).unwrap_or_default();
             let Ok(upper) = bound.parse::<f64>() else {
                 self.notes.bad_bucket_label(arg.span, series.labels.metric_name(), bound);
                 return Ok(());
             };
             let key = series.labels.filtered(|name| name != BUCKET_LABEL);
-            let place = *places.entry(key).or_insert_with_key(|key| {
-                let labels = key.filtered(|name| name != METRIC_NAME);
-                families.push(Family { labels, buckets: Vec::new() });
-                families.len() - 1
-            });
+            let place = place_of(&mut families, key);
             if let Some(family) = families.get_mut(place) {
                 family.buckets.push((upper, series.column));
             }
             Ok(())
-        })?;
+        };
+        self.finding_resets(false, || self.stream(arg, grid, &mut add))?;
         for family in &mut families {
             family.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
         Ok(families)
     }
 
-    /// A function of each histogram's buckets at each step.
+    /// A function of each histogram at each step: of the buckets of a classic one, or of a native one.
     fn each_family(
         &self,
         families: &[Family<'q>],
+        arg: &Expr,
         grid: Grid,
-        mut value: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
+        mut classic: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
+        native: impl Fn(usize, &str, &Histogram) -> f64,
     ) -> Result<Vec<Series<'q>>, QueryError> {
         let mut results = Vec::with_capacity(families.len());
         let mut buckets = Vec::new();
@@ -139,8 +172,11 @@ impl<'q> Evaluator<'q> {
             let mut column = Column::absent(grid.len, self.budget)?;
             for i in 0..grid.len {
                 family.at(i, &mut buckets);
-                if !buckets.is_empty() {
-                    column.set(i, value(i, &mut buckets));
+                match family.native.as_ref().and_then(|column| column.histogram(i)) {
+                    Some(_) if !buckets.is_empty() => self.notes.mixed_classic_native(arg.span, &family.name),
+                    Some(histogram) => column.set(i, native(i, &family.name, histogram)),
+                    None if !buckets.is_empty() => column.set(i, classic(i, &mut buckets)),
+                    None => {}
                 }
             }
             let mut series = Series::new(family.labels.clone(), column)?;
@@ -155,14 +191,23 @@ impl<'q> Evaluator<'q> {
         families: &[Family<'q>],
         phi: &Scalars<'_>,
         arg: &Expr,
+        note_span: Span,
         grid: Grid,
     ) -> Result<Vec<Series<'q>>, QueryError> {
         let mut forced = false;
-        let results = self.each_family(families, grid, |i, buckets| {
+        let classic = |i, buckets: &mut Vec<Bucket>| {
             let (value, was_forced) = quantile(phi.get(i), buckets);
             forced |= was_forced;
             value
-        })?;
+        };
+        let native = |i, name: &str, histogram: &Histogram| {
+            let (value, note) = histogram.quantile(phi.get(i));
+            if let Some(note) = note {
+                self.notes.nan_in_quantile(note_span, name, note);
+            }
+            value
+        };
+        let results = self.each_family(families, arg, grid, classic, native)?;
         if forced {
             self.notes.forced_monotonicity(arg.span);
         }

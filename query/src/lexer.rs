@@ -197,6 +197,8 @@ fn common(text: &str, c: char, state: &mut State) -> (Kind, usize) {
         '-' => one(Kind::Operator(BinaryOp::Sub)),
         '^' => one(Kind::Operator(BinaryOp::Pow)),
         '@' => one(Kind::At),
+        '<' if second == Some('/') => (Kind::Operator(BinaryOp::TrimUpper), at + 2),
+        '>' if second == Some('/') => (Kind::Operator(BinaryOp::TrimLower), at + 2),
         '<' => or_equal(BinaryOp::Less, BinaryOp::LessEqual),
         '>' => or_equal(BinaryOp::Greater, BinaryOp::GreaterEqual),
         '=' => match second {

@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Write};
 
+use model::Histogram;
+
 /// A text in double quotes; what cannot be printed is escaped. Reading it as a PromQL string gives the text back.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
@@ -55,6 +57,22 @@ impl fmt::Display for Number {
             }
             _ => write!(f, "{value}"),
         }
+    }
+}
+
+/// A histogram as labels show it: its count, its sum and the buckets that are not empty.
+pub(crate) struct ShownHistogram<'h>(pub(crate) &'h Histogram);
+
+impl fmt::Display for ShownHistogram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{count:{}, sum:{}", Number(self.0.count), Number(self.0.sum))?;
+        for bucket in self.0.all_buckets().iter().filter(|bucket| bucket.count != 0.0) {
+            let open = if bucket.has_lower { '[' } else { '(' };
+            let close = if bucket.has_upper { ']' } else { ')' };
+            let (lower, upper) = (Number(bucket.lower), Number(bucket.upper));
+            write!(f, ", {open}{lower},{upper}{close}:{}", Number(bucket.count))?;
+        }
+        f.write_char('}')
     }
 }
 

@@ -6,6 +6,7 @@
 
 extern crate streamgauge_query as query;
 
+mod histogram_text;
 mod limits;
 mod memory;
 mod promql;

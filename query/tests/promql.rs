@@ -41,3 +41,8 @@ fn aggregations() {
 fn functions() {
     check("functions", include_str!("promql/functions.test"), 28);
 }
+
+#[test]
+fn native_histograms() {
+    check("native_histograms", include_str!("promql/native_histograms.test"), 56);
+}

@@ -1,14 +1,14 @@
 //! Runs test scripts in the language of Prometheus's `promqltest`: `load`, `clear`, `eval instant`, `eval range` and
-//! `expect`. Native histograms (`{{…}}`) can be loaded; a result that has one cannot be stated.
+//! `expect`, with native histograms as `{{schema:0 sum:5 count:4 buckets:[1 2 1]}}`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use model::{Budget, Histogram, Labels, Scope, Steps, stale_nan};
+use model::{Budget, Labels, SampleColumns, Scope, Steps, stale_nan};
 use query::ast::Node;
 use query::{Annotations, Answer, EngineOptions, QueryError, SampleValue, Value, run_instant, run_range};
 use regex::Regex;
 
+use crate::histogram_text;
 use crate::memory::{Memory, Stored};
 
 /// What became of one `eval`.
@@ -36,7 +36,7 @@ struct Expected {
     scalar: Option<f64>,
     /// Start and step where the result is raw samples.
     raw: Option<(i64, i64)>,
-    series: Vec<(Labels, Vec<Option<f64>>)>,
+    series: Vec<(Labels, Vec<Option<Stored>>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -144,14 +144,13 @@ fn values(text: &str) -> Vec<Option<Stored>> {
     const NUMBER: &str = r"(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|(?i:inf|nan))";
     let item = Regex::new(&format!(r"^(stale|[+-]?{NUMBER})([+-]{NUMBER})?(?:x([0-9]+))?$")).unwrap();
     let blank = Regex::new(r"^_(?:x([0-9]+))?$").unwrap();
-    let histogram = Regex::new(r"^\{\{[^}]*\}\}(?:[+-]\{\{[^}]*\}\})?(?:x([0-9]+))?").unwrap();
     let mut rest = text.trim();
     let mut out = Vec::new();
     while !rest.is_empty() {
-        if let Some(found) = histogram.captures(rest) {
-            let count = found.get(1).map_or(1, |n| n.as_str().parse::<usize>().unwrap() + 1);
-            out.extend(std::iter::repeat_n(Some(Stored::Histogram(Arc::new(Histogram::default()))), count));
-            rest = rest[found[0].len()..].trim_start();
+        if rest.starts_with("{{") {
+            let (histograms, after) = histogram_text::sequence(rest);
+            out.extend(histograms.into_iter().map(|histogram| Some(Stored::Histogram(histogram))));
+            rest = after.trim_start();
             continue;
         }
         let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -236,12 +235,7 @@ fn expectation(line: &str, expected: &mut Expected) {
         expected.scalar = Some(number);
     } else {
         let (labels, rest) = metric(line);
-        let of = |stored| match stored {
-            Some(Stored::Float(value)) => Some(value),
-            Some(Stored::Histogram(_)) => panic!("a histogram cannot be expected: {line}"),
-            None => None,
-        };
-        expected.series.push((labels, values(rest).into_iter().map(of).collect()));
+        expected.series.push((labels, values(rest)));
     }
 }
 
@@ -288,6 +282,27 @@ fn close(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() / (a.abs() + b.abs()) < 1e-6
 }
 
+fn same(found: &Stored, want: &Stored) -> bool {
+    match (found, want) {
+        (Stored::Float(found), Stored::Float(want)) => close(*found, *want),
+        (Stored::Histogram(found), Stored::Histogram(want)) => histogram_text::same(found, want, close),
+        _ => false,
+    }
+}
+
+fn stored(value: &SampleValue) -> Stored {
+    match value {
+        SampleValue::Float(value) => Stored::Float(*value),
+        SampleValue::Histogram(histogram) => Stored::Histogram(histogram.clone()),
+    }
+}
+
+/// Floats and histograms by time.
+fn by_time(points: &SampleColumns) -> BTreeMap<i64, Stored> {
+    let floats = points.floats().map(|p| (p.timestamp_ms, Stored::Float(p.value)));
+    floats.chain(points.histograms.iter().map(|(time, h)| (*time, Stored::Histogram(h.clone())))).collect()
+}
+
 fn check_instant(value: &Value, time: i64, expected: &Expected) -> Option<String> {
     let elements = match value {
         Value::String(text) => return (Some(text) != expected.string.as_ref()).then(|| format!("text {text:?}")),
@@ -301,21 +316,15 @@ fn check_instant(value: &Value, time: i64, expected: &Expected) -> Option<String
         }
         Value::Vector(elements) => elements,
     };
-    let floats: Vec<(&Labels, f64)> = elements
-        .iter()
-        .map(|e| match &e.value {
-            SampleValue::Float(value) => (&e.labels, *value),
-            SampleValue::Histogram(_) => panic!("a histogram cannot be checked"),
-        })
-        .collect();
+    let floats: Vec<(&Labels, Stored)> = elements.iter().map(|e| (&e.labels, stored(&e.value))).collect();
     if floats.len() != expected.series.len() || expected.scalar.is_some() || expected.string.is_some() {
         return Some(format!("elements {floats:?}"));
     }
     for (i, (labels, want)) in expected.series.iter().enumerate() {
         let found = if expected.ordered { floats.get(i) } else { floats.iter().find(|(l, _)| *l == labels) };
         let Some((found_labels, value)) = found else { return Some(format!("{labels} is missing: {floats:?}")) };
-        if *found_labels != labels || !want[0].is_some_and(|want| close(*value, want)) {
-            return Some(format!("{found_labels} {value}, expected {labels} {want:?}"));
+        if *found_labels != labels || !want[0].as_ref().is_some_and(|want| same(value, want)) {
+            return Some(format!("{found_labels} {value:?}, expected {labels} {want:?}"));
         }
     }
     None
@@ -323,18 +332,19 @@ fn check_instant(value: &Value, time: i64, expected: &Expected) -> Option<String
 
 fn check_matrix(value: &Value, start: i64, step: i64, expected: &Expected) -> Option<String> {
     let Value::Matrix(matrix) = value else { return Some(format!("no matrix: {value:?}")) };
-    let found: BTreeMap<&Labels, BTreeMap<i64, f64>> =
-        matrix.iter().map(|s| (&s.labels, s.points.floats().map(|p| (p.timestamp_ms, p.value)).collect())).collect();
+    let found: BTreeMap<&Labels, BTreeMap<i64, Stored>> =
+        matrix.iter().map(|s| (&s.labels, by_time(&s.points))).collect();
     if found.len() != matrix.len() || found.len() != expected.series.len() {
         return Some(format!("series {found:?}"));
     }
     for (labels, want) in &expected.series {
         let Some(points) = found.get(labels) else { return Some(format!("{labels} is missing: {found:?}")) };
         let at = |i: usize| start + step * i as i64;
-        let want: BTreeMap<i64, f64> = want.iter().enumerate().filter_map(|(i, v)| Some((at(i), (*v)?))).collect();
-        let same = want.len() == points.len()
-            && want.iter().all(|(time, value)| points.get(time).is_some_and(|found| close(*found, *value)));
-        if !same {
+        let want: BTreeMap<i64, &Stored> =
+            want.iter().enumerate().filter_map(|(i, v)| Some((at(i), v.as_ref()?))).collect();
+        let all_same = want.len() == points.len()
+            && want.iter().all(|(time, value)| points.get(time).is_some_and(|found| same(found, value)));
+        if !all_same {
             return Some(format!("{labels} {points:?}, expected {want:?}"));
         }
     }
@@ -344,16 +354,10 @@ fn check_matrix(value: &Value, start: i64, step: i64, expected: &Expected) -> Op
 /// An instant query gives what a range query gives at the same time.
 fn check_as_range(memory: &Memory, query: &str, time: i64, value: &Value, options: &EngineOptions) -> Option<String> {
     let sees_range = Regex::new(r"(?i)\b(start|end|step|range)\s*\(").unwrap().is_match(query);
-    let want: BTreeMap<Labels, f64> = match value {
+    let want: BTreeMap<Labels, Stored> = match value {
         _ if sees_range => return None,
-        Value::Scalar(number) => [(Labels::empty(), *number)].into(),
-        Value::Vector(elements) => elements
-            .iter()
-            .filter_map(|e| match e.value {
-                SampleValue::Float(value) => Some((e.labels.clone(), value)),
-                SampleValue::Histogram(_) => None,
-            })
-            .collect(),
+        Value::Scalar(number) => [(Labels::empty(), Stored::Float(*number))].into(),
+        Value::Vector(elements) => elements.iter().map(|e| (e.labels.clone(), stored(&e.value))).collect(),
         Value::String(_) | Value::Matrix(_) => return None,
     };
     let steps = Steps { start_ms: time - 45_000, end_ms: time + 30_000, step_ms: 15_000 };
@@ -363,9 +367,9 @@ fn check_as_range(memory: &Memory, query: &str, time: i64, value: &Value, option
         Err(_) => return None,
     };
     let Value::Matrix(matrix) = answer.value else { return Some("no matrix as a range query".into()) };
-    let at = |s: &query::SeriesPoints| s.points.floats().find(|p| p.timestamp_ms == time).map(|p| p.value);
-    let found: BTreeMap<Labels, f64> = matrix.iter().filter_map(|s| Some((s.labels.clone(), at(s)?))).collect();
-    let same = found.len() == want.len()
-        && want.iter().all(|(labels, value)| found.get(labels).is_some_and(|f| close(*f, *value)));
-    (!same).then(|| format!("as a range query {found:?}, as an instant query {want:?}"))
+    let at = |s: &query::SeriesPoints| by_time(&s.points).remove(&time);
+    let found: BTreeMap<Labels, Stored> = matrix.iter().filter_map(|s| Some((s.labels.clone(), at(s)?))).collect();
+    let all_same = found.len() == want.len()
+        && want.iter().all(|(labels, value)| found.get(labels).is_some_and(|f| same(f, value)));
+    (!all_same).then(|| format!("as a range query {found:?}, as an instant query {want:?}"))
 }

@@ -10,7 +10,7 @@ use crate::error::QueryError;
 use crate::eval::column::{Column, Series};
 use crate::eval::{Evaluator, Grid, Sink, failed};
 use crate::plan::strip;
-use crate::quote::plain;
+use crate::quote::{ShownHistogram as Shown, plain};
 
 impl<'q> Evaluator<'q> {
     /// `count_values("label", vector)`.
@@ -36,36 +36,55 @@ impl<'q> Evaluator<'q> {
                 let place = match seen.get(&value.to_bits()) {
                     Some(place) => *place,
                     None => {
-                        let labels = value_labels(&series.labels, key, label, value)?;
-                        let place = match places.get(&labels) {
-                            Some(place) => *place,
-                            None => {
-                                let column = Column::absent(grid.len, self.budget)?;
-                                counts.push(Series::new(labels.clone(), column)?);
-                                places.insert(labels, counts.len() - 1);
-                                counts.len() - 1
-                            }
-                        };
+                        let labels = value_labels(&series.labels, key, label, &plain(value))?;
+                        let place = self.place_of(&mut places, &mut counts, labels, grid)?;
                         seen.insert(value.to_bits(), place);
                         place
                     }
                 };
-                if let Some(series) = counts.get_mut(place) {
-                    let before = series.column.get(i).unwrap_or(0.0);
-                    series.column.set(i, before + 1.0);
-                }
+                count(&mut counts, place, i);
+            }
+            for (i, histogram) in series.column.histograms() {
+                let labels = value_labels(&series.labels, key, label, &Shown(histogram).to_string())?;
+                let place = self.place_of(&mut places, &mut counts, labels, grid)?;
+                count(&mut counts, place, i);
             }
             Ok(())
         })?;
         counts.into_iter().try_for_each(sink)
     }
+
+    /// The place of the series with these labels, made if there is none.
+    fn place_of(
+        &self,
+        places: &mut HashMap<Labels, usize>,
+        counts: &mut Vec<Series<'q>>,
+        labels: Labels,
+        grid: Grid,
+    ) -> Result<usize, QueryError> {
+        if let Some(place) = places.get(&labels) {
+            return Ok(*place);
+        }
+        let column = Column::absent(grid.len, self.budget)?;
+        counts.push(Series::new(labels.clone(), column)?);
+        places.insert(labels, counts.len() - 1);
+        Ok(counts.len() - 1)
+    }
+}
+
+/// Counts one more at step `i`.
+fn count(counts: &mut [Series<'_>], place: usize, i: usize) {
+    if let Some(series) = counts.get_mut(place) {
+        let before = series.column.get(i).unwrap_or(0.0);
+        series.column.set(i, before + 1.0);
+    }
 }
 
 /// The labels of the group with the value in its label; `without` may take that label away again.
-fn value_labels(labels: &Labels, key: Key<'_>, label: &str, value: f64) -> Result<Labels, QueryError> {
+fn value_labels(labels: &Labels, key: Key<'_>, label: &str, value: &str) -> Result<Labels, QueryError> {
     let mut builder = LabelsBuilder::from_labels(&key.of(labels));
     if !key.without || key.keeps(label) {
-        builder.set(label, &plain(value));
+        builder.set(label, value);
     }
     builder.build().map_err(|error| failed(&error.to_string()))
 }

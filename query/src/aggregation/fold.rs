@@ -3,8 +3,11 @@
 
 use model::{Labels, METRIC_NAME, SeriesGroups};
 
+use std::sync::Arc;
+
+use crate::aggregation::histograms::{HistogramFolds, OnHistograms};
 use crate::aggregation::{Groups, Key};
-use crate::ast::{Expr, Node};
+use crate::ast::{Aggregation, Expr, Node};
 use crate::error::QueryError;
 use crate::eval::column::{Charge, Column, Series};
 use crate::eval::parallel::Scan;
@@ -13,12 +16,14 @@ use crate::eval::selector::Aspect;
 use crate::eval::{Evaluator, Grid, Sink};
 use crate::functions::rollup::{self, Rollup};
 use crate::numeric::{KahanSum, Mean, zero_or_nan};
-use crate::plan::is_step_invariant;
+use crate::plan::{is_step_invariant, strip};
 
 /// What is kept of the values of one group at one step.
 pub(super) trait Fold: Copy {
     /// False if only that there are values counts.
     const NEEDS_VALUES: bool = true;
+    /// What becomes of histograms.
+    const HISTOGRAMS: OnHistograms = OnHistograms::Ignore;
 
     /// After the first value.
     fn first(value: f64) -> Self;
@@ -34,6 +39,8 @@ pub(super) trait Fold: Copy {
 pub(super) struct Sum(KahanSum);
 
 impl Fold for Sum {
+    const HISTOGRAMS: OnHistograms = OnHistograms::Sum;
+
     fn first(value: f64) -> Self {
         Sum(KahanSum::of(value))
     }
@@ -52,6 +59,8 @@ impl Fold for Sum {
 pub(super) struct Avg(Mean);
 
 impl Fold for Avg {
+    const HISTOGRAMS: OnHistograms = OnHistograms::Mean;
+
     fn first(value: f64) -> Self {
         Avg(Mean::of(value))
     }
@@ -71,6 +80,7 @@ pub(super) struct Count(u64);
 
 impl Fold for Count {
     const NEEDS_VALUES: bool = false;
+    const HISTOGRAMS: OnHistograms = OnHistograms::Count;
 
     fn first(_: f64) -> Self {
         Count(1)
@@ -132,6 +142,7 @@ pub(super) struct One;
 
 impl Fold for One {
     const NEEDS_VALUES: bool = false;
+    const HISTOGRAMS: OnHistograms = OnHistograms::Count;
 
     fn first(_: f64) -> Self {
         One
@@ -177,34 +188,64 @@ impl Fold for Variance {
 /// The states of one group, a place for each step; empty as long as no series of the group had a value.
 struct Folded<F> {
     states: Vec<Option<F>>,
+    histograms: HistogramFolds,
     drop_name: bool,
+}
+
+/// What came of adding a series to a group.
+#[derive(Debug, Clone, Copy, Default)]
+struct Added {
+    /// It had a value that counts.
+    has_value: bool,
+    /// It had histograms that do not count.
+    ignored: bool,
+    /// Its histograms do not fit the others of the group.
+    misfits: bool,
 }
 
 impl<F: Fold> Folded<F> {
     fn new(steps: usize) -> Self {
-        Folded { states: vec![None; steps], drop_name: false }
+        Folded { states: vec![None; steps], histograms: HistogramFolds::default(), drop_name: false }
     }
 
-    /// Adds a series; true if it had a value.
-    fn add(&mut self, column: &Column<'_>) -> bool {
-        let mut has_value = false;
+    /// Adds a series.
+    fn add(&mut self, column: &Column<'_>, charge: &mut Charge<'_>) -> Result<Added, QueryError> {
+        let mut added = Added::default();
         for (i, value) in column.present() {
-            has_value = true;
-            match self.states.get_mut(i) {
-                Some(Some(state)) => state.push(value),
-                Some(empty) => *empty = Some(F::first(value)),
-                None => {}
+            added.has_value = true;
+            self.push(i, value);
+        }
+        if column.has_histograms() {
+            match F::HISTOGRAMS {
+                OnHistograms::Ignore => added.ignored = true,
+                OnHistograms::Count => {
+                    added.has_value = true;
+                    column.histograms().for_each(|(i, _)| self.push(i, 1.0));
+                }
+                kind => {
+                    added.has_value = true;
+                    added.misfits = !self.histograms.add(column, kind, charge)?;
+                }
             }
         }
-        has_value
+        Ok(added)
     }
 
-    /// Adds what was folded from the series after these.
-    fn join(&mut self, later: Self) {
+    fn push(&mut self, i: usize, value: f64) {
+        match self.states.get_mut(i) {
+            Some(Some(state)) => state.push(value),
+            Some(empty) => *empty = Some(F::first(value)),
+            None => {}
+        }
+    }
+
+    /// Adds what was folded from the series after these; false if histograms do not fit together.
+    fn join(&mut self, later: Self) -> bool {
         self.drop_name |= later.drop_name;
+        let fits = self.histograms.join(later.histograms);
         if self.states.is_empty() {
             self.states = later.states;
-            return;
+            return fits;
         }
         for (state, later) in self.states.iter_mut().zip(later.states) {
             match (state, later) {
@@ -213,6 +254,7 @@ impl<F: Fold> Folded<F> {
                 (_, None) => {}
             }
         }
+        fits
     }
 }
 
@@ -236,22 +278,24 @@ impl<'q> Evaluator<'q> {
     /// Folds all series of an expression into groups and gives the groups' results.
     pub(super) fn fold<F: Fold + Send>(
         &self,
-        expr: &Expr,
+        aggregation: &Aggregation,
         key: Key<'_>,
         grid: Grid,
         sink: &mut Sink<'_, 'q>,
     ) -> Result<(), QueryError> {
+        let expr = strip(&aggregation.expr);
         let is_pinned = grid.len > 1 && is_step_invariant(expr);
         let groups = match &expr.node {
             _ if is_pinned || grid.len == 0 || !self.options.delayed_name_removal => None,
             Node::VectorSelector(selector) => {
-                let fold = |scan: &Scan<'_, 'q>| self.fold_scan::<F>(scan, key, grid, None);
+                let fold = |scan: &Scan<'_, 'q>| self.fold_scan::<F>(aggregation, scan, key, grid, None);
                 let aspect = if F::NEEDS_VALUES { Aspect::Value } else { Aspect::Presence };
                 Some(self.scan_selector(selector, aspect, grid, fold)?)
             }
             Node::Call { function, args } => match rollup::find(function).filter(|r| is_selected(r, args)) {
                 Some(rollup) => {
-                    let fold = |scan: &Scan<'_, 'q>| self.fold_scan::<F>(scan, key, grid, Some((rollup, args)));
+                    let fold =
+                        |scan: &Scan<'_, 'q>| self.fold_scan::<F>(aggregation, scan, key, grid, Some((rollup, args)));
                     Some(self.scan_rollup(rollup, args, grid, fold)?)
                 }
                 None => None,
@@ -260,7 +304,7 @@ impl<'q> Evaluator<'q> {
         };
         let (groups, _charge) = match groups {
             Some(groups) => groups,
-            None => self.fold_stream::<F>(expr, key, grid)?,
+            None => self.fold_stream::<F>(aggregation, key, grid)?,
         };
         for (labels, folded) in groups {
             let mut column = Column::absent(grid.len, self.budget)?;
@@ -269,6 +313,7 @@ impl<'q> Evaluator<'q> {
                     column.set(i, state.value());
                 }
             }
+            self.give_histograms(aggregation, &folded, &mut column)?;
             if !column.is_vacant() {
                 let mut series = Series::new(labels, column)?;
                 series.drop_name = folded.drop_name;
@@ -278,8 +323,57 @@ impl<'q> Evaluator<'q> {
         Ok(())
     }
 
+    /// Puts the histograms of a group into its column. Beside floats they make no value.
+    fn give_histograms<F: Fold>(
+        &self,
+        aggregation: &Aggregation,
+        folded: &Folded<F>,
+        column: &mut Column<'q>,
+    ) -> Result<(), QueryError> {
+        let span = aggregation.expr.span;
+        for (i, fold) in folded.histograms.iter() {
+            if column.has(i) {
+                column.clear(i);
+                self.notes.mixed_aggregation(span);
+                continue;
+            }
+            if fold.noted.reset && fold.noted.no_reset {
+                self.notes.resets_collide(span, "aggregation");
+            }
+            if fold.noted.reconciled {
+                self.notes.bounds_reconciled(span, "aggregation");
+            }
+            if let Some(histogram) = fold.finish() {
+                column.set_histogram(i, Arc::new(histogram))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what there is to say of a series that was added; `name` is that of its metric.
+    fn note_added(
+        &self,
+        aggregation: &Aggregation,
+        added: Added,
+        name: impl FnOnce() -> Result<Labels, QueryError>,
+    ) -> Result<(), QueryError> {
+        if added.ignored {
+            self.notes.ignored_in_aggregation(aggregation.expr.span, aggregation.op.as_str());
+        }
+        if added.misfits {
+            self.notes.mixed_schemas(aggregation.expr.span, name()?.metric_name());
+        }
+        Ok(())
+    }
+
     /// Folds series as they are given by any expression.
-    fn fold_stream<F: Fold>(&self, expr: &Expr, key: Key<'_>, grid: Grid) -> Result<FoldedGroups<'q, F>, QueryError> {
+    fn fold_stream<F: Fold>(
+        &self,
+        aggregation: &Aggregation,
+        key: Key<'_>,
+        grid: Grid,
+    ) -> Result<FoldedGroups<'q, F>, QueryError> {
+        let expr = strip(&aggregation.expr);
         let mut charge = Charge::take(self.budget, 0)?;
         let mut groups: Groups<Folded<F>> = Groups::new();
         self.stream(expr, grid, &mut |series| {
@@ -287,9 +381,9 @@ impl<'q> Evaluator<'q> {
                 charge.add(grid.len.saturating_mul(size_of::<Option<F>>()) + series.labels.heap_bytes())?;
                 Ok(Folded::new(grid.len))
             })?;
-            let has_value = group.state.add(&series.column);
-            group.state.drop_name |= has_value && series.drop_name;
-            Ok(())
+            let added = group.state.add(&series.column, &mut charge)?;
+            group.state.drop_name |= added.has_value && series.drop_name;
+            self.note_added(aggregation, added, || Ok(series.labels.clone()))
         })?;
         Ok((groups.list.into_iter().map(|group| (group.labels, group.state)).collect(), charge))
     }
@@ -297,6 +391,7 @@ impl<'q> Evaluator<'q> {
     /// Folds the series of a selection where they are read, without putting their labels together.
     fn fold_scan<F: Fold + Send>(
         &self,
+        aggregation: &Aggregation,
         scan: &Scan<'_, 'q>,
         key: Key<'_>,
         grid: Grid,
@@ -316,7 +411,7 @@ impl<'q> Evaluator<'q> {
         let runs = self.threads_for(scan.set.len()) * per_thread;
         let make = || {
             let bytes = groups.labels.len() * size_of::<Folded<F>>();
-            let empty = || Folded { states: Vec::new(), drop_name: false };
+            let empty = || Folded::new(0);
             Ok(Run {
                 groups: std::iter::repeat_with(empty).take(groups.labels.len()).collect(),
                 names_met: vec![false; names.labels.len()],
@@ -330,7 +425,9 @@ impl<'q> Evaluator<'q> {
                 run.charge.add(grid.len.saturating_mul(size_of::<Option<F>>()))?;
                 folded.states = vec![None; grid.len];
             }
-            if folded.add(column) {
+            let added = folded.add(column, &mut run.charge)?;
+            self.note_added(aggregation, added, || Ok(scan.set.labels(i)?))?;
+            if added.has_value {
                 folded.drop_name |= drop_name;
                 if let Some(met) = names.group_of.get(i).and_then(|name| run.names_met.get_mut(*name as usize)) {
                     *met = true;
@@ -341,7 +438,11 @@ impl<'q> Evaluator<'q> {
         let mut done = self.fold_series(scan, runs, make, fold)?.into_iter();
         let Some(mut all) = done.next() else { return Ok((Vec::new(), charge)) };
         for later in done {
-            all.groups.iter_mut().zip(later.groups).for_each(|(group, later)| group.join(later));
+            for ((group, later), labels) in all.groups.iter_mut().zip(later.groups).zip(&groups.labels) {
+                if !group.join(later) {
+                    self.notes.mixed_schemas(aggregation.expr.span, labels.metric_name());
+                }
+            }
             all.names_met.iter_mut().zip(later.names_met).for_each(|(met, later)| *met |= later);
         }
         let states: usize = all.groups.iter().map(|group| group.states.len() * size_of::<Option<F>>()).sum();

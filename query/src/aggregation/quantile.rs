@@ -25,8 +25,14 @@ impl<'q> Evaluator<'q> {
 
         let mut groups: Groups<Vec<Column<'q>>> = Groups::new();
         self.stream(strip(&aggregation.expr), grid, &mut |series| {
+            if series.column.has_histograms() {
+                self.notes.ignored_in_aggregation(aggregation.expr.span, aggregation.op.as_str());
+            }
+            if series.column.has_no_floats() {
+                return Ok(());
+            }
             let group = groups.enter(key.of(&series.labels), || Ok(Vec::new()))?;
-            group.drop_name |= series.drop_name && !series.column.is_vacant();
+            group.drop_name |= series.drop_name;
             group.state.push(series.column);
             Ok(())
         })?;

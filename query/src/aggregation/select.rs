@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use model::Labels;
+use std::sync::Arc;
+
+use model::{Histogram, Labels};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::aggregation::{Group, Groups, Key, extremes};
@@ -104,6 +106,8 @@ struct Selection<'s, 'q> {
     groups: Groups<Vec<Heap>>,
     /// Labels of the series that had an element kept at some time, and whether their name is to be dropped.
     series: Vec<(Labels, bool)>,
+    /// The elements that are histograms, by step and place of the series.
+    histograms: HashMap<(usize, usize), Arc<Histogram>>,
     charge: Charge<'q>,
 }
 
@@ -113,6 +117,7 @@ impl<'q> Selection<'_, 'q> {
         &mut self,
         series: &Series<'q>,
         key: Key<'_>,
+        takes_histograms: bool,
         mut keep: impl FnMut(usize, Kept, &mut Heap) -> bool,
     ) -> Result<(), QueryError> {
         let (charge, len) = (&mut self.charge, self.grid.len);
@@ -128,6 +133,17 @@ impl<'q> Selection<'_, 'q> {
                 kept |= keep(i, Kept { value, series: place }, heap);
                 grown += heap.0.len() - before;
             }
+        }
+        for (i, histogram) in series.column.histograms() {
+            let element = Kept { value: f64::NAN, series: place };
+            let Some(heap) = group.state.get_mut(i).filter(|_| takes_histograms) else { continue };
+            let before = heap.0.len();
+            if keep(i, element, heap) {
+                kept = true;
+                charge.add(size_of::<((usize, usize), Histogram)>() + histogram.heap_bytes())?;
+                self.histograms.insert((i, place), histogram.clone());
+            }
+            grown += heap.0.len() - before;
         }
         charge.add(grown * size_of::<Kept>())?;
         if kept {
@@ -145,7 +161,10 @@ impl<'q> Selection<'_, 'q> {
                 sort(&mut kept);
                 for element in kept {
                     let Some((labels, drop_name)) = self.series.get(element.series) else { continue };
-                    let column = Column::constant(1, element.value, self.evaluator.budget)?;
+                    let mut column = Column::constant(1, element.value, self.evaluator.budget)?;
+                    if let Some(histogram) = self.histograms.get(&(0, element.series)) {
+                        column.set_histogram(0, histogram.clone())?;
+                    }
                     let mut series = Series::new(labels.clone(), column)?;
                     series.drop_name = *drop_name;
                     sink(series)?;
@@ -162,7 +181,10 @@ impl<'q> Selection<'_, 'q> {
                     entry.insert(Column::absent(self.grid.len, self.evaluator.budget)?)
                 }
             };
-            column.set(i, element.value);
+            match self.histograms.get(&(i, element.series)) {
+                Some(histogram) => column.set_histogram(i, histogram.clone())?,
+                None => column.set(i, element.value),
+            }
         }
         for (place, (labels, drop_name)) in self.series.into_iter().enumerate() {
             if let Some(column) = columns.remove(&place) {
@@ -178,7 +200,14 @@ impl<'q> Selection<'_, 'q> {
 impl<'q> Evaluator<'q> {
     fn selection(&self, grid: Grid) -> Result<Selection<'_, 'q>, QueryError> {
         let charge = Charge::take(self.budget, 0)?;
-        Ok(Selection { evaluator: self, grid, groups: Groups::new(), series: Vec::new(), charge })
+        Ok(Selection {
+            evaluator: self,
+            grid,
+            groups: Groups::new(),
+            series: Vec::new(),
+            histograms: HashMap::new(),
+            charge,
+        })
     }
 
     /// `topk`, `bottomk` and `limitk`.
@@ -207,7 +236,10 @@ impl<'q> Evaluator<'q> {
         let ranks = aggregation.op != AggregationOp::LimitK;
         let mut selection = self.selection(grid)?;
         self.stream(strip(&aggregation.expr), grid, &mut |series| {
-            selection.offer(&series, key, |i, element, heap| {
+            if ranks && series.column.has_histograms() {
+                self.notes.ignored_in_aggregation(aggregation.expr.span, aggregation.op.as_str());
+            }
+            selection.offer(&series, key, !ranks, |i, element, heap| {
                 // A float below 1 becomes 0; the largest possible k is far above any number of series.
                 let k = k.get(i).max(0.0) as usize;
                 if ranks {
@@ -257,7 +289,7 @@ impl<'q> Evaluator<'q> {
         let mut selection = self.selection(grid)?;
         self.stream(strip(&aggregation.expr), grid, &mut |series| {
             let offset = sample_offset(&series.labels);
-            selection.offer(&series, key, |i, element, heap| {
+            selection.offer(&series, key, true, |i, element, heap| {
                 let ratio = ratio.get(i).clamp(-1.0, 1.0);
                 let keep = (ratio > 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio);
                 if keep {

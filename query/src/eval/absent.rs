@@ -49,7 +49,7 @@ impl<'q> Evaluator<'q> {
 
 /// Takes away the places at which the series has a value.
 fn cut(column: &mut Column<'_>, series: &Series<'_>) {
-    for (i, _) in series.column.present() {
+    for i in series.column.occupied() {
         column.clear(i);
     }
 }

@@ -1,5 +1,9 @@
 //! Binary operators: the arithmetic itself, and operations with a scalar. Two vectors meet in `matching` and `sets`.
 
+use std::sync::Arc;
+
+use model::{Histogram, ResetHint};
+
 use crate::ast::{Binary, BinaryOp, ValueType};
 use crate::error::QueryError;
 use crate::eval::column::{Column, Scalars};
@@ -16,7 +20,7 @@ pub(crate) enum Outcome {
     Holds(bool),
 }
 
-/// Applies an operator; set operators have no outcome on floats and count as a comparison that never holds.
+/// Applies an operator; set operators and cuts have no outcome on floats and count as a comparison that never holds.
 pub(crate) fn apply(op: BinaryOp, left: f64, right: f64) -> Outcome {
     match op {
         BinaryOp::Add => Outcome::Value(left + right),
@@ -32,8 +36,44 @@ pub(crate) fn apply(op: BinaryOp, left: f64, right: f64) -> Outcome {
         BinaryOp::GreaterEqual => Outcome::Holds(left >= right),
         BinaryOp::Less => Outcome::Holds(left < right),
         BinaryOp::LessEqual => Outcome::Holds(left <= right),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => Outcome::Holds(false),
+        BinaryOp::TrimUpper | BinaryOp::TrimLower | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
+            Outcome::Holds(false)
+        }
     }
+}
+
+/// One side of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Operand<'o> {
+    /// A float.
+    Float(f64),
+    /// A histogram.
+    Histogram(&'o Arc<Histogram>),
+}
+
+impl<'o> Operand<'o> {
+    /// The value of a column at place `i`.
+    pub(crate) fn at(column: &'o Column<'_>, i: usize) -> Option<Self> {
+        column.get(i).map(Operand::Float).or_else(|| column.histogram(i).map(Operand::Histogram))
+    }
+
+    /// True for a histogram.
+    pub(crate) fn is_histogram(self) -> bool {
+        matches!(self, Operand::Histogram(_))
+    }
+
+    fn kind(self) -> &'static str {
+        if self.is_histogram() { "histogram" } else { "float" }
+    }
+}
+
+/// What an operator makes of two operands one of which is a histogram at least.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum HistogramOutcome {
+    /// A histogram.
+    Value(Histogram),
+    /// A comparison that holds or not.
+    Holds(bool),
 }
 
 /// 1 for true, 0 for false.
@@ -59,21 +99,24 @@ impl<'q> Evaluator<'q> {
         match (type_of(&binary.left), type_of(&binary.right)) {
             (ValueType::Vector, ValueType::Vector) => match binary.op {
                 BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => self.set_operation(binary, grid, sink),
-                _ => self.match_vectors(binary, grid, sink),
+                _ => self.match_vectors(binary, span, grid, sink),
             },
             (ValueType::Vector, ValueType::Scalar) | (ValueType::Scalar, ValueType::Vector) => {
-                self.with_scalar(binary, grid, sink)
+                self.with_scalar(binary, span, grid, sink)
             }
             _ => Err(QueryError { span: Some(span), ..self.broken("operands of a binary operation") }),
         }
     }
 
     /// A vector and a scalar: element by element, so series just flow through.
-    fn with_scalar(&self, binary: &Binary, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
+    fn with_scalar(&self, binary: &Binary, span: Span, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
         let scalar_left = type_of(&binary.left) == ValueType::Scalar;
         let (vector, scalar) = if scalar_left { (&binary.right, &binary.left) } else { (&binary.left, &binary.right) };
         let scalars = self.scalar(scalar, grid)?;
         self.stream(vector, grid, &mut |mut series| {
+            if binary.op.is_trim() && !series.column.has_no_floats() {
+                self.notes.incompatible_types(span, "float", binary.op.as_str(), "float");
+            }
             series.column.filter_map(|i, value| {
                 let (left, right) = if scalar_left { (scalars.get(i), value) } else { (value, scalars.get(i)) };
                 match apply(binary.op, left, right) {
@@ -82,11 +125,87 @@ impl<'q> Evaluator<'q> {
                     Outcome::Holds(holds) => holds.then_some(value),
                 }
             });
+            series.column.filter_map_histograms(|i, histogram| {
+                let (scalar, own) = (Operand::Float(scalars.get(i)), Operand::Histogram(&histogram));
+                let (left, right) = if scalar_left { (scalar, own) } else { (own, scalar) };
+                match self.apply_to_histograms(binary.op, left, right, span) {
+                    Some(HistogramOutcome::Value(value)) => Some(Arc::new(value)),
+                    // Scalars and histograms are never compared.
+                    Some(HistogramOutcome::Holds(_)) | None => None,
+                }
+            });
             if is_arithmetic(binary.op) || binary.returns_bool {
                 self.drop_name(&mut series);
             }
             sink(series)
         })
+    }
+
+    /// Applies an operator to operands one of which is a histogram at least; none if that has no meaning, which is then
+    /// noted.
+    pub(crate) fn apply_to_histograms(
+        &self,
+        op: BinaryOp,
+        left: Operand<'_>,
+        right: Operand<'_>,
+        span: Span,
+    ) -> Option<HistogramOutcome> {
+        let mut value = match (op, left, right) {
+            (BinaryOp::TrimUpper, Operand::Histogram(histogram), Operand::Float(bound)) => histogram.below(bound),
+            (BinaryOp::TrimLower, Operand::Histogram(histogram), Operand::Float(bound)) => histogram.above(bound),
+            (BinaryOp::Mul, Operand::Histogram(histogram), Operand::Float(factor))
+            | (BinaryOp::Mul, Operand::Float(factor), Operand::Histogram(histogram)) => {
+                let mut product = Histogram::clone(histogram);
+                product.multiply(factor);
+                product
+            }
+            (BinaryOp::Div, Operand::Histogram(histogram), Operand::Float(divisor)) => {
+                let mut quotient = Histogram::clone(histogram);
+                quotient.divide(divisor);
+                quotient
+            }
+            (BinaryOp::Add | BinaryOp::Sub, Operand::Histogram(left), Operand::Histogram(right)) => {
+                return self.add_histograms(op, left, right, span);
+            }
+            (BinaryOp::Equal, Operand::Histogram(left), Operand::Histogram(right)) => {
+                return Some(HistogramOutcome::Holds(left.same_as(right)));
+            }
+            (BinaryOp::NotEqual, Operand::Histogram(left), Operand::Histogram(right)) => {
+                return Some(HistogramOutcome::Holds(!left.same_as(right)));
+            }
+            _ => {
+                self.notes.incompatible_types(span, left.kind(), op.as_str(), right.kind());
+                return None;
+            }
+        };
+        value.compact();
+        Some(HistogramOutcome::Value(value))
+    }
+
+    fn add_histograms(
+        &self,
+        op: BinaryOp,
+        left: &Histogram,
+        right: &Histogram,
+        span: Span,
+    ) -> Option<HistogramOutcome> {
+        let is_sum = op == BinaryOp::Add;
+        let combined = if is_sum { left.plus(right) } else { left.minus(right) };
+        let Ok((mut value, joined)) = combined else {
+            self.notes.incompatible_buckets(span, op.as_str());
+            return None;
+        };
+        let work = if is_sum { "addition" } else { "subtraction" };
+        if joined.resets_collide {
+            self.notes.resets_collide(span, work);
+        }
+        if joined.bounds_reconciled {
+            self.notes.bounds_reconciled(span, work);
+        }
+        if !is_sum {
+            value.reset_hint = ResetHint::Gauge;
+        }
+        Some(HistogramOutcome::Value(value))
     }
 
     /// Two scalars.

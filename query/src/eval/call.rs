@@ -1,5 +1,9 @@
 //! Function calls: finds out which family a function belongs to and evaluates its arguments.
 
+use std::sync::atomic::Ordering;
+
+use model::Histogram;
+
 use crate::ast::{Expr, Node};
 use crate::error::QueryError;
 use crate::eval::column::{Column, Scalars, Series};
@@ -56,10 +60,11 @@ impl<'q> Evaluator<'q> {
             "histogram_quantile" => self.histogram_quantile(args, grid, sink),
             "histogram_quantiles" => self.histogram_quantiles(args, grid, sink),
             "histogram_fraction" => self.histogram_fraction(args, grid, sink),
-            // They look at native histograms only, which columns do not hold yet: nothing of the operand counts.
-            "histogram_count" | "histogram_sum" | "histogram_avg" | "histogram_stddev" | "histogram_stdvar" => {
-                self.stream(self.arg(args, 0)?, grid, &mut |_| Ok(()))
-            }
+            "histogram_count" => self.of_histograms(args, true, grid, sink, |h| h.count),
+            "histogram_sum" => self.of_histograms(args, true, grid, sink, |h| h.sum),
+            "histogram_avg" => self.of_histograms(args, true, grid, sink, Histogram::mean),
+            "histogram_stddev" => self.of_histograms(args, false, grid, sink, |h| h.variance().sqrt()),
+            "histogram_stdvar" => self.of_histograms(args, false, grid, sink, Histogram::variance),
             "info" => self.info(args, grid, sink),
             _ => Err(self.broken(&format!("function {function}"))),
         }
@@ -112,7 +117,7 @@ impl<'q> Evaluator<'q> {
         Ok(Scalars::Column(column))
     }
 
-    /// A function of each value and its step; values for which it gives none go.
+    /// A function of each float and its step; values for which it gives none go, and so do histograms.
     fn elementwise(
         &self,
         arg: &Expr,
@@ -122,9 +127,41 @@ impl<'q> Evaluator<'q> {
     ) -> Result<(), QueryError> {
         self.stream(arg, grid, &mut |mut series| {
             series.column.filter_map(&change);
+            series.column.clear_histograms();
             self.drop_name(&mut series);
             sink(series)
         })
+    }
+
+    /// A function of each histogram; floats go. `of_totals` if it looks at count and sum only.
+    fn of_histograms(
+        &self,
+        args: &[Expr],
+        of_totals: bool,
+        grid: Grid,
+        sink: &mut Sink<'_, 'q>,
+        value: impl Fn(&Histogram) -> f64,
+    ) -> Result<(), QueryError> {
+        let arg = self.arg(args, 0)?;
+        let mut give = |series: Series<'q>| {
+            if !series.column.has_histograms() {
+                return Ok(());
+            }
+            let mut column = Column::absent(grid.len, self.budget)?;
+            series.column.histograms().for_each(|(i, histogram)| column.set(i, value(histogram)));
+            let mut series = series.with_column(column)?;
+            self.drop_name(&mut series);
+            sink(series)
+        };
+        self.finding_resets(of_totals, || self.stream(arg, grid, &mut give))
+    }
+
+    /// Runs `then` with or without selectors that find out about counter resets.
+    pub(crate) fn finding_resets<R>(&self, finds: bool, then: impl FnOnce() -> R) -> R {
+        let before = self.finds_resets.swap(finds, Ordering::Relaxed);
+        let result = then();
+        self.finds_resets.store(before, Ordering::Relaxed);
+        result
     }
 
     fn clamp(&self, function: &str, args: &[Expr], grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
@@ -145,7 +182,14 @@ impl<'q> Evaluator<'q> {
                 sink(series)
             });
         }
-        self.elementwise(arg, grid, sink, |i, _| Some(grid.steps.time_ms(i) as f64 / 1000.0))
+        let seconds = |i| grid.steps.time_ms(i) as f64 / 1000.0;
+        self.stream(arg, grid, &mut |mut series| {
+            let places: Vec<usize> = series.column.histograms().map(|(i, _)| i).collect();
+            series.column.filter_map(|i, _| Some(seconds(i)));
+            places.into_iter().for_each(|i| series.column.set(i, seconds(i)));
+            self.drop_name(&mut series);
+            sink(series)
+        })
     }
 
     /// The value of the only element; NaN where there is none or more than one.
@@ -211,11 +255,23 @@ impl<'q> Evaluator<'q> {
         sink: &mut Sink<'_, 'q>,
     ) -> Result<(), QueryError> {
         let names = (1..args.len()).map(|i| self.text(args, i)).collect::<Result<Vec<_>, _>>()?;
+        let by_value = matches!(function, "sort" | "sort_desc");
+        let mut all = Vec::new();
+        self.stream(self.arg(args, 0)?, grid, &mut |mut series| {
+            if by_value {
+                series.column.clear_histograms();
+            }
+            match self.times.is_range {
+                true => sink(series)?,
+                false if series.column.is_vacant() => {}
+                false => all.push(series),
+            }
+            Ok(())
+        })?;
         if self.times.is_range {
             self.notes.sort_in_range_query(span);
-            return self.stream(self.arg(args, 0)?, grid, sink);
+            return Ok(());
         }
-        let mut all = self.collect(self.arg(args, 0)?, grid)?;
         let value = |series: &Series<'_>| series.column.get(0).unwrap_or(f64::NAN);
         all.sort_by(|a, b| match function {
             "sort" => sort::rising(value(a), value(b)),

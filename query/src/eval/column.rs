@@ -3,7 +3,9 @@
 //! Memory of columns is taken from the query's budget when they are made and given back when they are dropped, so the
 //! account always shows what the evaluation really holds.
 
-use model::{Budget, Labels, STALE_NAN_BITS};
+use std::sync::Arc;
+
+use model::{Budget, Histogram, Labels, STALE_NAN_BITS};
 
 use crate::error::{ErrorKind, QueryError};
 
@@ -54,11 +56,12 @@ impl Drop for Charge<'_> {
 /// One place per evaluation time, each with a value or without.
 ///
 /// The staleness marker's bits say "no value": a marker never survives selection, so the bits are free. Values are
-/// floats; native histograms will stand in a second, sparse list beside `values`, which is why nobody but this file
-/// looks inside.
+/// floats, and most columns have nothing else; native histograms stand in a sparse list beside them, by rising place. A
+/// place has one or the other.
 #[derive(Debug)]
 pub(crate) struct Column<'q> {
     values: Vec<f64>,
+    histograms: Vec<(usize, Arc<Histogram>)>,
     charge: Charge<'q>,
 }
 
@@ -93,7 +96,7 @@ impl<'q> Column<'q> {
             span: None,
         })?;
         values.resize(len, raw);
-        Ok(Column { values, charge })
+        Ok(Column { values, histograms: Vec::new(), charge })
     }
 
     /// Number of places.
@@ -101,15 +104,16 @@ impl<'q> Column<'q> {
         self.values.len()
     }
 
-    /// The value at place `i`, if there is one.
+    /// The float at place `i`, if there is one.
     pub(crate) fn get(&self, i: usize) -> Option<f64> {
         self.values.get(i).copied().and_then(as_value)
     }
 
-    /// Puts a value at place `i`.
+    /// Puts a float at place `i`.
     pub(crate) fn set(&mut self, i: usize, value: f64) {
         if let Some(place) = self.values.get_mut(i) {
             *place = storable(value);
+            self.take_histogram(i);
         }
     }
 
@@ -117,25 +121,115 @@ impl<'q> Column<'q> {
     pub(crate) fn clear(&mut self, i: usize) {
         if let Some(place) = self.values.get_mut(i) {
             *place = ABSENT;
+            self.take_histogram(i);
         }
     }
 
-    /// True if no place has a value.
+    fn take_histogram(&mut self, i: usize) {
+        if !self.histograms.is_empty()
+            && let Ok(at) = self.histograms.binary_search_by_key(&i, |(place, _)| *place)
+        {
+            self.histograms.remove(at);
+        }
+    }
+
+    /// The histogram at place `i`, if there is one.
+    pub(crate) fn histogram(&self, i: usize) -> Option<&Arc<Histogram>> {
+        let at = self.histograms.binary_search_by_key(&i, |(place, _)| *place).ok()?;
+        self.histograms.get(at).map(|(_, histogram)| histogram)
+    }
+
+    /// Puts a histogram at place `i`.
+    pub(crate) fn set_histogram(&mut self, i: usize, histogram: Arc<Histogram>) -> Result<(), QueryError> {
+        let Some(place) = self.values.get_mut(i) else { return Ok(()) };
+        *place = ABSENT;
+        match self.histograms.binary_search_by_key(&i, |(place, _)| *place) {
+            Ok(at) => {
+                if let Some((_, held)) = self.histograms.get_mut(at) {
+                    *held = histogram;
+                }
+            }
+            Err(at) => {
+                self.charge.add(size_of::<(usize, Histogram)>() + histogram.heap_bytes())?;
+                self.histograms.insert(at, (i, histogram));
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a place has a histogram.
+    pub(crate) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// Place and histogram, for the places that have one.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (usize, &Arc<Histogram>)> + '_ {
+        self.histograms.iter().map(|(i, histogram)| (*i, histogram))
+    }
+
+    /// Replaces each histogram or takes it away; the closure is told the place.
+    pub(crate) fn filter_map_histograms(
+        &mut self,
+        mut change: impl FnMut(usize, Arc<Histogram>) -> Option<Arc<Histogram>>,
+    ) {
+        if !self.histograms.is_empty() {
+            let before = std::mem::take(&mut self.histograms);
+            self.histograms.extend(before.into_iter().filter_map(|(i, h)| Some((i, change(i, h)?))));
+        }
+    }
+
+    /// Takes all histograms away.
+    pub(crate) fn clear_histograms(&mut self) {
+        self.histograms.clear();
+    }
+
+    /// True if place `i` has a value of either kind.
+    pub(crate) fn has(&self, i: usize) -> bool {
+        self.get(i).is_some() || (self.has_histograms() && self.histogram(i).is_some())
+    }
+
+    /// The places that have a value of either kind, those with floats first.
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = usize> + '_ {
+        self.present().map(|(i, _)| i).chain(self.histograms.iter().map(|(i, _)| *i))
+    }
+
+    /// Takes away the values of either kind at the places that do not pass.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        self.filter_map(|i, value| keep(i).then_some(value));
+        self.filter_map_histograms(|i, histogram| keep(i).then_some(histogram));
+    }
+
+    /// Copies the value at place `from` of another column, of either kind, to place `to`.
+    pub(crate) fn copy_from(&mut self, to: usize, other: &Column<'_>, from: usize) -> Result<(), QueryError> {
+        if let Some(value) = other.get(from) {
+            self.set(to, value);
+        } else if let Some(histogram) = other.histogram(from) {
+            self.set_histogram(to, histogram.clone())?;
+        }
+        Ok(())
+    }
+
+    /// True if no place has a value of either kind.
     pub(crate) fn is_vacant(&self) -> bool {
+        self.histograms.is_empty() && self.has_no_floats()
+    }
+
+    /// True if no place has a float.
+    pub(crate) fn has_no_floats(&self) -> bool {
         self.values.iter().all(|raw| as_value(*raw).is_none())
     }
 
-    /// Each place in turn.
+    /// The float of each place in turn.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<f64>> + '_ {
         self.values.iter().map(|raw| as_value(*raw))
     }
 
-    /// Place and value, for the places that have one.
+    /// Place and float, for the places that have one.
     pub(crate) fn present(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.iter().enumerate().filter_map(|(i, value)| Some((i, value?)))
     }
 
-    /// Replaces each value.
+    /// Replaces each float.
     pub(crate) fn map(&mut self, mut change: impl FnMut(f64) -> f64) {
         for place in &mut self.values {
             if let Some(value) = as_value(*place) {
@@ -144,7 +238,7 @@ impl<'q> Column<'q> {
         }
     }
 
-    /// Replaces each value or takes it away; the closure is told the place.
+    /// Replaces each float or takes it away; the closure is told the place.
     pub(crate) fn filter_map(&mut self, mut change: impl FnMut(usize, f64) -> Option<f64>) {
         for (i, place) in self.values.iter_mut().enumerate() {
             if let Some(value) = as_value(*place) {
@@ -187,9 +281,17 @@ impl<'q> Series<'q> {
     /// The same value at `len` places; for what was evaluated at a single time.
     pub(crate) fn broadcast(self, len: usize) -> Result<Self, QueryError> {
         let budget = self.column.budget();
-        let column = match self.column.get(0) {
-            Some(value) => Column::constant(len, value, budget)?,
-            None => Column::absent(len, budget)?,
+        let column = match (self.column.get(0), self.column.histogram(0)) {
+            (Some(value), _) => Column::constant(len, value, budget)?,
+            (None, histogram) => {
+                let mut column = Column::absent(len, budget)?;
+                if let Some(histogram) = histogram {
+                    for i in 0..len {
+                        column.set_histogram(i, histogram.clone())?;
+                    }
+                }
+                column
+            }
         };
         self.with_column(column)
     }
@@ -248,6 +350,24 @@ mod tests {
         column.clear(1);
         assert_eq!(column.get(1), None);
         assert_eq!(column.present().count(), 1);
+    }
+
+    #[test]
+    fn a_place_has_a_float_or_a_histogram() {
+        let budget = Budget::unlimited();
+        let histogram = |count| Arc::new(Histogram { count, ..Histogram::default() });
+        let mut column = Column::constant(3, 1.0, &budget).unwrap();
+        column.set_histogram(2, histogram(2.0)).unwrap();
+        column.set_histogram(0, histogram(1.0)).unwrap();
+        assert_eq!(column.iter().collect::<Vec<_>>(), [None, Some(1.0), None]);
+        assert_eq!(column.histograms().map(|(i, h)| (i, h.count)).collect::<Vec<_>>(), [(0, 1.0), (2, 2.0)]);
+        assert_eq!(column.occupied().collect::<Vec<_>>(), [1, 0, 2]);
+        column.set(0, 5.0);
+        assert!(column.histogram(0).is_none() && column.has(0));
+        column.retain(|i| i == 2);
+        assert!(column.has_no_floats() && !column.is_vacant());
+        column.clear(2);
+        assert!(column.is_vacant());
     }
 
     #[test]

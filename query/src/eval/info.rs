@@ -139,7 +139,7 @@ impl<'q> Evaluator<'q> {
             }
         }
         let mut parts: BTreeMap<Vec<Option<usize>>, Option<Series<'q>>> = BTreeMap::new();
-        for (i, value) in series.column.present() {
+        for i in series.column.occupied() {
             let chosen = candidates.iter().map(|list| newest(list, i)).collect::<Result<Vec<_>, _>>()?;
             if !parts.contains_key(&chosen) {
                 let matched = candidates.iter().zip(&chosen).filter_map(|(list, at)| list.get((*at)?));
@@ -154,7 +154,7 @@ impl<'q> Evaluator<'q> {
                 parts.insert(chosen.clone(), part);
             }
             if let Some(Some(part)) = parts.get_mut(&chosen) {
-                part.column.set(i, value);
+                part.column.copy_from(i, &series.column, i)?;
             }
         }
         Ok(parts.into_values().flatten().collect())

@@ -9,7 +9,10 @@ use model::{Labels, LabelsBuilder};
 
 use crate::ast::{Binary, Cardinality, VectorMatching};
 use crate::error::QueryError;
-use crate::eval::binary::{Outcome, apply, is_arithmetic, truth};
+use crate::span::Span;
+use std::sync::Arc;
+
+use crate::eval::binary::{HistogramOutcome, Operand, Outcome, apply, is_arithmetic, truth};
 use crate::eval::column::{Column, Series};
 use crate::eval::{Evaluator, Grid, KIND_LABELS, Sink, failed, merged};
 
@@ -56,6 +59,7 @@ struct Failure {
 struct Join<'j, 'q> {
     evaluator: &'j Evaluator<'q>,
     binary: &'j Binary,
+    span: Span,
     cardinality: Cardinality,
     include: &'j [String],
     signature: Signature<'j>,
@@ -75,7 +79,13 @@ struct Results<'q> {
 
 impl<'q> Evaluator<'q> {
     /// Evaluates arithmetic or a comparison of two vectors.
-    pub(crate) fn match_vectors(&self, binary: &Binary, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
+    pub(crate) fn match_vectors(
+        &self,
+        binary: &Binary,
+        span: Span,
+        grid: Grid,
+        sink: &mut Sink<'_, 'q>,
+    ) -> Result<(), QueryError> {
         let matching = binary.matching.as_ref();
         let left = self.collect(&binary.left, grid)?;
         let right = self.collect(&binary.right, grid)?;
@@ -87,6 +97,7 @@ impl<'q> Evaluator<'q> {
         let join = Join {
             evaluator: self,
             binary,
+            span,
             cardinality,
             include: matching.map_or(&[], |m| &m.include),
             signature: Signature::new(matching),
@@ -121,7 +132,7 @@ impl<'q> Join<'_, 'q> {
     fn active_steps(&self) -> Vec<bool> {
         let present = |side: &[Series<'_>]| {
             let mut steps = vec![false; self.grid.len];
-            for (i, _) in side.iter().flat_map(|series| series.column.present()) {
+            for i in side.iter().flat_map(|series| series.column.occupied()) {
                 if let Some(step) = steps.get_mut(i) {
                     *step = true;
                 }
@@ -163,7 +174,7 @@ impl<'q> Join<'_, 'q> {
         let mut clashes = Vec::new();
         for place in &group.one {
             let Some(series) = self.one.get(*place) else { continue };
-            for (i, _) in series.column.present() {
+            for i in series.column.occupied() {
                 let Some(partner) = partners.get_mut(i) else { continue };
                 match partner {
                     Some(before) if active.get(i) == Some(&true) => clashes.push((i, *before, *place)),
@@ -217,6 +228,7 @@ impl<'q> Join<'_, 'q> {
                 last = Some((place, result));
                 self.put(&mut results, &mut matched, (i, result), value, partner_value);
             }
+            self.join_histograms(series, (&one, partners, active), &signature, &mut results, &mut matched)?;
         }
         if let Some(fill) = self.fill_many {
             for (i, place) in partners.iter().enumerate().filter(|(i, _)| active.get(*i) == Some(&true)) {
@@ -224,13 +236,71 @@ impl<'q> Join<'_, 'q> {
                 if matched.get(i) == Some(&true) {
                     continue;
                 }
-                let Some(value) = partner.column.get(i) else { continue };
+                let Some(value) = Operand::at(&partner.column, i) else { continue };
                 let result = self.result_place(&mut results, &signature, &partner.labels, false)?;
-                self.put(&mut results, &mut matched, (i, result), fill, value);
+                match value {
+                    Operand::Float(value) => self.put(&mut results, &mut matched, (i, result), fill, value),
+                    _ => self.put_histogram(&mut results, &mut matched, (i, result), Operand::Float(fill), value)?,
+                }
             }
         }
         (self.many, self.one) = (many, one);
         Ok(results.series.into_iter().map(|(series, _)| series).filter(|s| !s.column.is_vacant()).collect())
+    }
+
+    /// Joins what has a histogram on either side.
+    fn join_histograms(
+        &mut self,
+        series: &Series<'q>,
+        (one, partners, active): (&[Series<'q>], &[Option<usize>], &[bool]),
+        signature: &Labels,
+        results: &mut Results<'q>,
+        matched: &mut [bool],
+    ) -> Result<(), QueryError> {
+        let any = series.column.has_histograms() || one.iter().any(|series| series.column.has_histograms());
+        if !any {
+            return Ok(());
+        }
+        for i in (0..self.grid.len).filter(|i| active.get(*i) == Some(&true)) {
+            let Some(value) = Operand::at(&series.column, i) else { continue };
+            let partner = partners.get(i).copied().flatten().and_then(|place| one.get(place));
+            let (partner_value, labels) = match (partner, self.fill_one) {
+                (Some(partner), _) => (Operand::at(&partner.column, i), &partner.labels),
+                (None, Some(fill)) => (Some(Operand::Float(fill)), signature),
+                (None, None) => continue,
+            };
+            let Some(partner_value) = partner_value else { continue };
+            if value.is_histogram() || partner_value.is_histogram() {
+                let place = self.result_place(results, &series.labels, labels, series.drop_name)?;
+                self.put_histogram(results, matched, (i, place), value, partner_value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Join::put`], for operands one of which is a histogram at least.
+    fn put_histogram(
+        &mut self,
+        results: &mut Results<'q>,
+        matched: &mut [bool],
+        (step, place): (usize, usize),
+        many: Operand<'_>,
+        one: Operand<'_>,
+    ) -> Result<(), QueryError> {
+        let (left, right) = if self.cardinality == Cardinality::OneToMany { (one, many) } else { (many, one) };
+        let outcome = self.evaluator.apply_to_histograms(self.binary.op, left, right, self.span);
+        let Some(outcome) = outcome else { return Ok(()) };
+        let Some((series, _)) = results.series.get_mut(place) else { return Ok(()) };
+        match (outcome, left) {
+            (HistogramOutcome::Value(value), _) => series.column.set_histogram(step, Arc::new(value))?,
+            (HistogramOutcome::Holds(holds), _) if self.binary.returns_bool => series.column.set(step, truth(holds)),
+            (HistogramOutcome::Holds(true), Operand::Histogram(left)) => {
+                series.column.set_histogram(step, left.clone())?;
+            }
+            (HistogramOutcome::Holds(_), _) => {}
+        }
+        self.check_unique(results, matched, step, place);
+        Ok(())
     }
 
     /// Where results of this pair go.
@@ -283,16 +353,26 @@ impl<'q> Join<'_, 'q> {
         many: f64,
         one: f64,
     ) {
-        let is_second = matched.get_mut(step).is_some_and(|m| std::mem::replace(m, true));
-        let Some((series, taken)) = results.series.get_mut(place) else { return };
-        let is_taken = taken.get_mut(step).is_some_and(|t| std::mem::replace(t, true));
+        let Some((series, _)) = results.series.get_mut(place) else { return };
         let (left, right) = if self.cardinality == Cardinality::OneToMany { (one, many) } else { (many, one) };
         match apply(self.binary.op, left, right) {
             Outcome::Value(value) => series.column.set(step, value),
+            Outcome::Holds(_) if self.binary.op.is_trim() => {
+                self.evaluator.notes.incompatible_types(self.span, "float", self.binary.op.as_str(), "float");
+                return;
+            }
             Outcome::Holds(holds) if self.binary.returns_bool => series.column.set(step, truth(holds)),
             Outcome::Holds(true) => series.column.set(step, left),
             Outcome::Holds(false) => {}
         }
+        self.check_unique(results, matched, step, place);
+    }
+
+    /// Notes that an element was made at step and place, and that there must be no other.
+    fn check_unique(&mut self, results: &mut Results<'q>, matched: &mut [bool], step: usize, place: usize) {
+        let is_second = matched.get_mut(step).is_some_and(|m| std::mem::replace(m, true));
+        let Some((_, taken)) = results.series.get_mut(place) else { return };
+        let is_taken = taken.get_mut(step).is_some_and(|t| std::mem::replace(t, true));
         let problem = match self.cardinality {
             Cardinality::OneToOne if is_second => "many-to-one matching must be explicit (group_left/group_right)",
             Cardinality::OneToOne => return,

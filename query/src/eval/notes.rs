@@ -3,6 +3,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use model::QuantileNote;
+
 use crate::answer::Annotations;
 use crate::quote::{Number, Quoted};
 use crate::span::Span;
@@ -80,6 +82,75 @@ impl<'q> Notes<'q> {
             span,
             &format!("ignored histograms in a range containing both floats and histograms{}", of_metric(metric)),
         );
+    }
+
+    /// A gauge where a counter is needed.
+    pub(crate) fn not_counter(&self, span: Span, metric: &str) {
+        self.warning(span, &format!("this native histogram metric is not a counter: {}", Quoted(metric)));
+    }
+
+    /// A counter where a gauge is needed.
+    pub(crate) fn not_gauge(&self, span: Span, metric: &str) {
+        self.warning(span, &format!("this native histogram metric is not a gauge: {}", Quoted(metric)));
+    }
+
+    /// Exponential buckets and custom bounds in one range or aggregation.
+    pub(crate) fn mixed_schemas(&self, span: Span, metric: &str) {
+        let message = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+        self.warning(span, &format!("{message} {}", Quoted(metric)));
+    }
+
+    /// A classic and a native histogram with the same name and labels.
+    pub(crate) fn mixed_classic_native(&self, span: Span, metric: &str) {
+        let message = "vector contains a mix of classic and native histograms";
+        self.warning(span, &format!("{message}{}", of_metric(metric)));
+    }
+
+    /// Floats and histograms in one group of an aggregation.
+    pub(crate) fn mixed_aggregation(&self, span: Span) {
+        self.warning(span, "encountered a mix of histograms and floats for aggregation");
+    }
+
+    /// Exponential buckets and custom bounds on the two sides of an operator.
+    pub(crate) fn incompatible_buckets(&self, span: Span, operator: &str) {
+        self.warning(span, &format!("incompatible bucket layout encountered for binary operator {operator}"));
+    }
+
+    /// An operator that has no meaning for these kinds of values.
+    pub(crate) fn incompatible_types(&self, span: Span, left: &str, operator: &str, right: &str) {
+        let message = "incompatible sample types encountered for binary operator";
+        self.info(span, &format!("{message} {}: {left} {operator} {right}", Quoted(operator)));
+    }
+
+    /// Histograms in an aggregation that is for floats.
+    pub(crate) fn ignored_in_aggregation(&self, span: Span, aggregation: &str) {
+        self.info(span, &format!("ignored histogram in {aggregation} aggregation"));
+    }
+
+    /// One histogram says that there was a reset, another that there was none; `work` is `aggregation`, say.
+    pub(crate) fn resets_collide(&self, span: Span, work: &str) {
+        self.warning(span, &format!("conflicting counter resets during histogram {work}"));
+    }
+
+    /// Custom bounds differ.
+    pub(crate) fn bounds_reconciled(&self, span: Span, work: &str) {
+        self.info(span, &format!("mismatched custom buckets were reconciled during {work}"));
+    }
+
+    /// What NaN observations do to a quantile.
+    pub(crate) fn nan_in_quantile(&self, span: Span, metric: &str, note: QuantileNote) {
+        let result = match note {
+            QuantileNote::IsNan => "NaN",
+            QuantileNote::IsSkewed => "skewed higher",
+        };
+        let message = "input to histogram_quantile has NaN observations, result is";
+        self.info(span, &format!("{message} {result}{}", of_metric(metric)));
+    }
+
+    /// NaN observations are in no fraction.
+    pub(crate) fn nan_in_fraction(&self, span: Span, metric: &str) {
+        let message = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+        self.info(span, &format!("{message}{}", of_metric(metric)));
     }
 
     /// `rate` or `increase` of what does not look like a counter.

@@ -1,6 +1,7 @@
 //! Range functions over selectors and subqueries: one series after the other, all its windows at once.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use model::Labels;
 
@@ -9,10 +10,11 @@ use crate::error::{ErrorKind, QueryError};
 use crate::eval::column::{Column, Scalars};
 use crate::eval::notes::Notes;
 use crate::eval::parallel::{Reading, Scan, Scratch};
+use crate::eval::selector::find_resets;
 use crate::eval::window::{RangeSamples, Windows};
 use crate::eval::{Evaluator, Grid, Sink};
 use crate::functions::partial;
-use crate::functions::rollup::{Histograms, Rolling, Rollup};
+use crate::functions::rollup::{Histograms, Met, Rolling, Rollup};
 use crate::plan::strip;
 use crate::span::Span;
 
@@ -54,12 +56,15 @@ impl<'q> Evaluator<'q> {
                 let windows = self.subquery_windows(length, modifiers, grid)?;
                 let inner = self.subquery_grid(&windows, step.as_ref())?;
                 let mut samples = RangeSamples::default();
-                self.stream(expr, inner, &mut |mut series| {
-                    self.subquery_samples(&series.column, inner, &mut samples)?;
-                    let labels = || Ok(series.labels.clone());
-                    let Some(column) = self.roll(&call, &labels, &samples, &windows)? else { return Ok(()) };
-                    series = series.with_column(column)?;
-                    finish(series)
+                // A step of a subquery can pass over samples, so their neighbours say nothing of it.
+                self.finding_resets(false, || {
+                    self.stream(expr, inner, &mut |mut series| {
+                        self.subquery_samples(&series.column, inner, &mut samples)?;
+                        let labels = || Ok(series.labels.clone());
+                        let Some(column) = self.roll(&call, &labels, &samples, &windows)? else { return Ok(()) };
+                        series = series.with_column(column)?;
+                        finish(series)
+                    })
                 })
             }
             _ => self.scan_rollup(rollup, args, grid, |scan| self.each_series(scan, &mut finish)),
@@ -83,6 +88,7 @@ impl<'q> Evaluator<'q> {
         let set = self.select(selector, &windows)?;
         let from_runs = partial::from_runs(rollup.name);
         let reading = from_runs.map_or(Reading::Samples, |f| Reading::Pieces(f.want, partial::cuts(&windows)));
+        let finds_resets = self.finds_resets.load(Ordering::Relaxed);
         let transform = |i: usize, scratch: &mut Scratch<'q>| {
             if let Some(from_runs) = from_runs.filter(|_| !scratch.read.summaries.is_empty()) {
                 let mut column = Column::absent(windows.steps.count(), self.budget)?;
@@ -90,6 +96,9 @@ impl<'q> Evaluator<'q> {
                     return Ok((!column.is_vacant()).then_some(column));
                 }
                 set.samples(i, windows.union(), self.budget, &mut scratch.read.samples)?;
+            }
+            if finds_resets {
+                find_resets(&mut scratch.read.samples.histograms);
             }
             scratch.samples.refill(&mut scratch.read.samples);
             self.roll(&call, &|| Ok(set.labels(i)?), &scratch.samples, &windows)
@@ -121,7 +130,8 @@ impl<'q> Evaluator<'q> {
         windows: &Windows,
     ) -> Result<Option<Column<'q>>, QueryError> {
         if samples.values.is_empty()
-            && (samples.histogram_times.is_empty() || call.rollup.histograms != Histograms::See)
+            && (samples.histogram_times.is_empty()
+                || (call.rollup.histograms != Histograms::See && call.rollup.of_histograms.is_none()))
         {
             return Ok(None);
         }
@@ -134,21 +144,45 @@ impl<'q> Evaluator<'q> {
         let rolling =
             Rolling { samples, bounds: &bounds, histogram_bounds: &histogram_bounds, windows, params: &call.params };
         let mut column = Column::absent(bounds.len(), self.budget)?;
-        let met = rolling.run(call.rollup, &mut column).map_err(|message| QueryError {
-            kind: ErrorKind::Execution,
-            message,
-            span: Some(call.span),
+        let met = rolling.run(call.rollup, &mut column).map_err(|error| match error.kind {
+            ErrorKind::Execution => QueryError { span: Some(call.span), ..error },
+            _ => error,
         })?;
-        if met.mixed {
-            self.notes.mixed_range(call.span, labels()?.metric_name());
-        }
-        if met.left_out {
-            self.notes.ignored_in_range(call.span, labels()?.metric_name());
+        if met != Met::default() {
+            self.note_met(met, call.span, labels()?.metric_name());
         }
         if call.rollup.name == "quantile_over_time" {
             self.note_quantiles(call, &bounds);
         }
         Ok((!column.is_vacant()).then_some(column))
+    }
+
+    fn note_met(&self, met: Met, span: Span, name: &str) {
+        let notes = &self.notes;
+        if met.mixed {
+            notes.mixed_range(span, name);
+        }
+        if met.left_out {
+            notes.ignored_in_range(span, name);
+        }
+        if met.not_counter {
+            notes.not_counter(span, name);
+        }
+        if met.not_gauge {
+            notes.not_gauge(span, name);
+        }
+        if met.mixed_schemas {
+            notes.mixed_schemas(span, name);
+        }
+        if met.resets_collide {
+            notes.resets_collide(span, "aggregation");
+        }
+        let works = [
+            (met.reconciled_in_subtraction, "subtraction"),
+            (met.reconciled_in_addition, "addition"),
+            (met.reconciled_in_aggregation, "aggregation"),
+        ];
+        works.iter().filter(|(met, _)| *met).for_each(|(_, work)| notes.bounds_reconciled(span, work));
     }
 
     fn note_quantiles(&self, call: &RollupCall<'_>, bounds: &[Range<usize>]) {

@@ -1,6 +1,9 @@
 //! Instant and range selectors: which series, which samples, and the newest sample at each step.
 
-use model::{SampleColumns, SeriesSet, Steps, is_stale};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::{Histogram, ResetHint, SampleColumns, SeriesSet, Steps, is_stale};
 
 use crate::answer::SeriesPoints;
 use crate::ast::{DurationExpr, Selector};
@@ -58,12 +61,24 @@ impl<'q> Evaluator<'q> {
     ) -> Result<R, QueryError> {
         let windows = self.windows(selector, self.options.lookback_delta_ms, grid.steps)?;
         let set = self.select(selector, &windows)?;
+        let finds_resets = self.finds_resets.load(Ordering::Relaxed);
         let newest = |_: usize, scratch: &mut Scratch<'q>| {
             let mut column = Column::absent(grid.len, self.budget)?;
-            fill_newest(&scratch.read.samples, &windows, aspect, &mut column);
+            let read = &mut scratch.read.samples;
+            if read.histograms.is_empty() {
+                fill_newest(read, &windows, aspect, &mut column);
+            } else {
+                if finds_resets {
+                    find_resets(&mut read.histograms);
+                } else {
+                    forget_resets(&mut read.histograms);
+                }
+                fill_newest_of_both(read, &windows, aspect, &mut column)?;
+            }
             Ok((!column.is_vacant()).then_some(column))
         };
         let reading = match aspect {
+            Aspect::Value if finds_resets => Reading::Samples,
             _ if grid.len == 1 => Reading::Newest(aspect == Aspect::Value),
             Aspect::Value => Reading::Samples,
             Aspect::Time | Aspect::Presence => Reading::Times,
@@ -91,10 +106,11 @@ impl<'q> Evaluator<'q> {
             for sample in read.floats().filter(|s| !is_stale(s.value)) {
                 points.push(sample.timestamp_ms, sample.value);
             }
-            points.histograms.extend(read.histograms.into_iter().filter(|(_, h)| !is_stale(h.sum)));
+            points.histograms.extend(read.histograms.into_iter().filter(|(_, histogram)| !histogram.is_stale()));
             if !points.is_empty() {
                 let labels = set.labels(i)?;
-                let histograms = points.histograms.len() * size_of::<(i64, usize)>();
+                let bytes_of = |(_, h): &(i64, Arc<Histogram>)| size_of::<(i64, Histogram)>() + h.heap_bytes();
+                let histograms: usize = points.histograms.iter().map(bytes_of).sum();
                 held.add(points.len() * size_of::<(i64, f64)>() + histograms + labels.heap_bytes())?;
                 found.push(SeriesPoints { labels, points });
             }
@@ -103,22 +119,79 @@ impl<'q> Evaluator<'q> {
     }
 }
 
-/// Puts the newest sample of each window into its place. A staleness marker ends the series; so does, for now, a
-/// native histogram: an older float would be a lie.
+/// Puts the newest float of each window into its place. A staleness marker ends the series.
 fn fill_newest(read: &SampleColumns, windows: &Windows, aspect: Aspect, column: &mut Column<'_>) {
-    let histogram_times: Vec<i64> = read.histograms.iter().map(|(time, _)| *time).collect();
-    let mut histograms = windows.slices(&histogram_times);
     for (i, slice) in windows.slices(&read.timestamps_ms).enumerate() {
-        let newest_histogram = histograms.next().filter(|h| !h.is_empty()).and_then(|h| histogram_times.get(h.end - 1));
         let Some(newest) = slice.end.checked_sub(1).filter(|at| *at >= slice.start) else { continue };
         let (Some(time), Some(value)) = (read.timestamps_ms.get(newest), read.values.get(newest)) else { continue };
-        if is_stale(*value) || newest_histogram.is_some_and(|h| h > time) {
+        if is_stale(*value) {
             continue;
         }
         match aspect {
             Aspect::Value => column.set(i, *value),
             Aspect::Time => column.set(i, *time as f64 / 1000.0),
             Aspect::Presence => column.set(i, 1.0),
+        }
+    }
+}
+
+/// As [`fill_newest`], where there are histograms: of a float and a histogram the newer one counts.
+fn fill_newest_of_both(
+    read: &SampleColumns,
+    windows: &Windows,
+    aspect: Aspect,
+    column: &mut Column<'_>,
+) -> Result<(), QueryError> {
+    let histogram_times: Vec<i64> = read.histograms.iter().map(|(time, _)| *time).collect();
+    let mut histograms = windows.slices(&histogram_times);
+    for (i, slice) in windows.slices(&read.timestamps_ms).enumerate() {
+        let last = |slice: std::ops::Range<usize>| slice.end.checked_sub(1).filter(|at| *at >= slice.start);
+        let float = last(slice).and_then(|at| Some((*read.timestamps_ms.get(at)?, *read.values.get(at)?)));
+        let histogram = histograms.next().and_then(last).and_then(|at| read.histograms.get(at));
+        let (time, is_end) = match (float, histogram) {
+            (None, None) => continue,
+            (Some((time, value)), None) => (time, is_stale(value)),
+            (Some((time, value)), Some((before, _))) if time > *before => (time, is_stale(value)),
+            (_, Some((time, histogram))) => (*time, histogram.is_stale()),
+        };
+        if is_end {
+            continue;
+        }
+        match (aspect, float, histogram) {
+            (Aspect::Value, Some((float_time, value)), _) if float_time == time => column.set(i, value),
+            (Aspect::Value, _, Some((_, histogram))) => column.set_histogram(i, histogram.clone())?,
+            (Aspect::Value, _, None) => {}
+            (Aspect::Time, ..) => column.set(i, time as f64 / 1000.0),
+            (Aspect::Presence, ..) => column.set(i, 1.0),
+        }
+    }
+    Ok(())
+}
+
+fn set_hint(histogram: &mut Arc<Histogram>, hint: ResetHint) {
+    if histogram.reset_hint != hint {
+        Arc::make_mut(histogram).reset_hint = hint;
+    }
+}
+
+/// Notes at each histogram that says nothing of it whether a counter started again since the one before.
+pub(crate) fn find_resets(histograms: &mut [(i64, Arc<Histogram>)]) {
+    let mut before: Option<Arc<Histogram>> = None;
+    for (_, histogram) in histograms.iter_mut().filter(|(_, histogram)| !histogram.is_stale()) {
+        let as_read = histogram.clone();
+        if let Some(before) = before.filter(|_| histogram.reset_hint == ResetHint::Unknown) {
+            let is_reset = histogram.is_reset_after(&before);
+            set_hint(histogram, if is_reset { ResetHint::Reset } else { ResetHint::NoReset });
+        }
+        before = Some(as_read);
+    }
+}
+
+/// What a sample says of resets is about the sample before it, which the steps of a query may pass over.
+fn forget_resets(histograms: &mut [(i64, Arc<Histogram>)]) {
+    for (_, histogram) in histograms {
+        if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NoReset) {
+            set_hint(histogram, ResetHint::Unknown);
         }
     }
 }
@@ -134,7 +207,13 @@ mod tests {
         let steps = Steps { start_ms: 0, end_ms: 60, step_ms: 10 };
         let windows = Windows { steps, pinned_ms: None, offset_ms: 0, range_ms: 20 };
         let mut column = Column::absent(steps.count(), &budget).unwrap();
-        fill_newest(read, &windows, aspect, &mut column);
+        fill_newest_of_both(read, &windows, aspect, &mut column).unwrap();
+        if read.histograms.is_empty() {
+            let both: Vec<_> = column.iter().collect();
+            let mut column = Column::absent(steps.count(), &budget).unwrap();
+            fill_newest(read, &windows, aspect, &mut column);
+            assert_eq!(column.iter().collect::<Vec<_>>(), both);
+        }
         column.iter().collect()
     }
 
@@ -159,5 +238,26 @@ mod tests {
         read.push(30, 2.0);
         read.histograms.push((10, Arc::new(Histogram::default())));
         assert_eq!(newest(&read, Aspect::Value), [Some(1.0), None, None, Some(2.0), Some(2.0), None, None]);
+        assert_eq!(newest(&read, Aspect::Presence)[1..4], [Some(1.0); 3]);
+        assert_eq!(newest(&read, Aspect::Time)[1..4], [Some(0.01), Some(0.01), Some(0.03)]);
+        // A marker among the histograms ends the series too.
+        read.histograms.push((40, Arc::new(Histogram { sum: stale_nan(), ..Histogram::default() })));
+        assert_eq!(newest(&read, Aspect::Presence)[3..], [Some(1.0), None, None, None]);
+    }
+
+    #[test]
+    fn resets_are_found_between_neighbours() {
+        let of = |count, reset_hint| Arc::new(Histogram { count, reset_hint, ..Histogram::default() });
+        let mut list = vec![
+            (0, of(3.0, ResetHint::Unknown)),
+            (1, of(4.0, ResetHint::Unknown)),
+            (2, of(1.0, ResetHint::Unknown)),
+            (3, of(0.0, ResetHint::Gauge)),
+        ];
+        find_resets(&mut list);
+        let hints: Vec<_> = list.iter().map(|(_, h)| h.reset_hint).collect();
+        assert_eq!(hints, [ResetHint::Unknown, ResetHint::NoReset, ResetHint::Reset, ResetHint::Gauge]);
+        forget_resets(&mut list);
+        assert_eq!(list[2].1.reset_hint, ResetHint::Unknown);
     }
 }

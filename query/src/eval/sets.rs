@@ -20,7 +20,7 @@ impl Presence {
         let mut groups: HashMap<Labels, Vec<bool>> = HashMap::new();
         for one in series {
             let steps = groups.entry(signature.of(&one.labels)).or_insert_with(|| vec![false; len]);
-            for (i, _) in one.column.present() {
+            for i in one.column.occupied() {
                 if let Some(step) = steps.get_mut(i) {
                     *step = true;
                 }
@@ -33,7 +33,7 @@ impl Presence {
     fn filter(&self, series: &mut Series<'_>, signature: &Signature<'_>, keep_if_present: bool) {
         let steps = self.groups.get(&signature.of(&series.labels));
         let is_present = |i: usize| steps.and_then(|s| s.get(i)).copied().unwrap_or(false);
-        series.column.filter_map(|i, value| (is_present(i) == keep_if_present).then_some(value));
+        series.column.retain(|i| is_present(i) == keep_if_present);
     }
 }
 

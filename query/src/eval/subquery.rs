@@ -52,6 +52,10 @@ impl<'q> Evaluator<'q> {
             }
             self.budget.add_samples((samples.values.len() - before) as u64)?;
         }
+        for (i, histogram) in column.histograms() {
+            samples.push_histogram(inner.steps.time_ms(i), histogram.clone());
+        }
+        self.budget.add_samples(samples.histograms.len() as u64)?;
         Ok(())
     }
 
@@ -87,6 +91,7 @@ pub(crate) fn points_of(column: &super::column::Column<'_>, steps: Steps) -> Sam
     for (i, value) in column.present() {
         points.push(steps.time_ms(i), value);
     }
+    points.histograms.extend(column.histograms().map(|(i, histogram)| (steps.time_ms(i), histogram.clone())));
     points
 }
 

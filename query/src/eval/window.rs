@@ -4,8 +4,9 @@
 //! with the grid, so two indices that only rise find all of them: O(samples + steps) per series.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use model::{SampleColumns, Steps, TimeRange, is_stale};
+use model::{Histogram, SampleColumns, Steps, TimeRange, is_stale};
 
 /// The evaluation times and what a selector looks at from each of them.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,8 @@ pub(crate) struct RangeSamples {
     pub(crate) values: Vec<f64>,
     /// Times of native histograms.
     pub(crate) histogram_times: Vec<i64>,
+    /// The native histograms.
+    pub(crate) histograms: Vec<Arc<Histogram>>,
 }
 
 impl RangeSamples {
@@ -72,6 +75,13 @@ impl RangeSamples {
         self.times.clear();
         self.values.clear();
         self.histogram_times.clear();
+        self.histograms.clear();
+    }
+
+    /// Adds a histogram; the caller keeps the times rising.
+    pub(crate) fn push_histogram(&mut self, time_ms: i64, histogram: Arc<Histogram>) {
+        self.histogram_times.push(time_ms);
+        self.histograms.push(histogram);
     }
 
     /// Takes over what was read, markers left out; leaves memory to read into.
@@ -86,13 +96,16 @@ impl RangeSamples {
             std::mem::swap(&mut self.times, &mut read.timestamps_ms);
             std::mem::swap(&mut self.values, &mut read.values);
         }
-        let histograms = read.histograms.iter().filter(|(_, h)| !is_stale(h.sum));
-        self.histogram_times.extend(histograms.map(|(time, _)| *time));
+        for (time, histogram) in read.histograms.drain(..).filter(|(_, histogram)| !histogram.is_stale()) {
+            self.push_histogram(time, histogram);
+        }
     }
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        (self.times.capacity() + self.values.capacity() + self.histogram_times.capacity()) * size_of::<f64>()
+        let words = self.times.capacity() + self.values.capacity() + self.histogram_times.capacity();
+        let histograms: usize = self.histograms.iter().map(|h| size_of::<Histogram>() + h.heap_bytes()).sum();
+        (words + self.histograms.capacity()) * size_of::<f64>() + histograms
     }
 }
 

@@ -1,14 +1,21 @@
 //! The `…_over_time` functions.
 
 use crate::eval::column::Column;
+use crate::functions::histograms;
 use crate::functions::partial::{larger, smaller};
 use crate::functions::rollup::{Histograms, Point, Rolling, Rollup, Window, slide};
 use crate::numeric::{KahanSum, Mean, nan_first, quantile_of_sorted, zero_or_nan};
 
 /// The range functions of this file.
 pub(crate) const ROLLUPS: &[Rollup] = &[
-    Rollup::new("sum_over_time", |w, _| Some(sum(w.values).total())).histograms(Histograms::Refuse).sliding(slide_sum),
-    Rollup::new("avg_over_time", |w, _| mean(w.values)).histograms(Histograms::Refuse).sliding(slide_mean),
+    Rollup::new("sum_over_time", |w, _| Some(sum(w.values).total()))
+        .histograms(Histograms::Refuse)
+        .of_histograms(histograms::sum)
+        .sliding(slide_sum),
+    Rollup::new("avg_over_time", |w, _| mean(w.values))
+        .histograms(Histograms::Refuse)
+        .of_histograms(histograms::mean)
+        .sliding(slide_mean),
     Rollup::new("min_over_time", |w, _| w.values.iter().copied().reduce(smaller)).sliding(slide_min),
     Rollup::new("max_over_time", |w, _| w.values.iter().copied().reduce(larger)).sliding(slide_max),
     Rollup::new("stddev_over_time", |w, _| Some(variance(w.values).sqrt()))
@@ -21,8 +28,14 @@ pub(crate) const ROLLUPS: &[Rollup] = &[
         .histograms(Histograms::See),
     Rollup::new("present_over_time", |_, _| Some(1.0)).histograms(Histograms::See),
     Rollup::new("absent_over_time", |_, _| Some(1.0)).histograms(Histograms::See),
-    Rollup::new("last_over_time", |w, _| last(w)).histograms(Histograms::See).keeping_name(),
-    Rollup::new("first_over_time", |w, _| first(w)).histograms(Histograms::See).keeping_name(),
+    Rollup::new("last_over_time", |w, _| last(w))
+        .histograms(Histograms::See)
+        .of_histograms(|w, _| histograms::last(w))
+        .keeping_name(),
+    Rollup::new("first_over_time", |w, _| first(w))
+        .histograms(Histograms::See)
+        .of_histograms(|w, _| histograms::first(w))
+        .keeping_name(),
     Rollup::new("ts_of_last_over_time", |w, _| w.times.last().max(w.histogram_times.last()).map(|time| seconds(*time)))
         .histograms(Histograms::See),
     Rollup::new("ts_of_first_over_time", |w, _| {
@@ -239,6 +252,7 @@ mod tests {
             times: &[1000, 2000, 3000],
             values: &[5.0, 5.0, 1.0],
             histogram_times: &[2500],
+            histograms: &[],
             start_ms: 0,
             end_ms: 3000,
             at_ms: 3000,

@@ -3,6 +3,7 @@
 use model::Sample;
 
 use crate::eval::column::Column;
+use crate::functions::histograms;
 use crate::functions::rollup::{Histograms, Point, Rolling, Rollup, Window, slide};
 use crate::numeric::KahanSum;
 
@@ -10,18 +11,28 @@ use crate::numeric::KahanSum;
 pub(crate) const ROLLUPS: &[Rollup] = &[
     Rollup::new("rate", |w, _| extrapolated(w, Kind::RATE))
         .histograms(Histograms::Refuse)
+        .of_histograms(|w, met| histograms::extrapolated(w, Kind::RATE, met))
         .sliding(slide_rate)
         .shortcut(|rolling, column| few_resets(rolling, Kind::RATE, column)),
     Rollup::new("increase", |w, _| extrapolated(w, Kind::INCREASE))
         .histograms(Histograms::Refuse)
+        .of_histograms(|w, met| histograms::extrapolated(w, Kind::INCREASE, met))
         .sliding(slide_increase)
         .shortcut(|rolling, column| few_resets(rolling, Kind::INCREASE, column)),
-    Rollup::new("delta", |w, _| extrapolated(w, Kind::DELTA)).histograms(Histograms::Refuse),
-    Rollup::new("irate", |w, _| last_two(w, true)).histograms(Histograms::RefuseNewest),
-    Rollup::new("idelta", |w, _| last_two(w, false)).histograms(Histograms::RefuseNewest),
-    Rollup::new("changes", |w, _| Some(count_pairs(w.values, is_change)))
+    Rollup::new("delta", |w, _| extrapolated(w, Kind::DELTA))
+        .histograms(Histograms::Refuse)
+        .of_histograms(|w, met| histograms::extrapolated(w, Kind::DELTA, met)),
+    Rollup::new("irate", |w, _| last_two(w, true))
+        .histograms(Histograms::RefuseNewest)
+        .of_histograms(|w, met| histograms::last_two(w, true, met)),
+    Rollup::new("idelta", |w, _| last_two(w, false))
+        .histograms(Histograms::RefuseNewest)
+        .of_histograms(|w, met| histograms::last_two(w, false, met)),
+    Rollup::new("changes", |w, _| Some(changes(w)))
+        .histograms(Histograms::See)
         .sliding(|rolling, column| slide_pairs(rolling, is_change, column)),
-    Rollup::new("resets", |w, _| Some(count_pairs(w.values, is_reset)))
+    Rollup::new("resets", |w, _| Some(resets(w)))
+        .histograms(Histograms::See)
         .sliding(|rolling, column| slide_pairs(rolling, is_reset, column)),
 ];
 
@@ -58,6 +69,20 @@ fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64)> + '_ {
 
 fn count_pairs(values: &[f64], counts: fn(f64, f64) -> bool) -> f64 {
     pairs(values).filter(|(a, b)| counts(*a, *b)).count() as f64
+}
+
+fn changes(window: &Window<'_>) -> f64 {
+    if window.histograms.is_empty() {
+        return count_pairs(window.values, is_change);
+    }
+    histograms::count_pairs(window, is_change, |before, after| !after.same_as(before))
+}
+
+fn resets(window: &Window<'_>) -> f64 {
+    if window.histograms.is_empty() {
+        return count_pairs(window.values, is_reset);
+    }
+    histograms::count_pairs(window, is_reset, |before, after| after.is_reset_after(before))
 }
 
 fn seconds(from_ms: i64, to_ms: i64) -> f64 {
@@ -98,6 +123,11 @@ impl Stretch {
     /// where a sample lies within 1.1 average gaps of them, else by half a gap; never to where a counter would be
     /// negative.
     pub(crate) fn of(&self, rise: f64, kind: Kind) -> Option<f64> {
+        Some(rise * self.factor(rise, kind)?)
+    }
+
+    /// What the rise is to be multiplied with.
+    pub(crate) fn factor(&self, rise: f64, kind: Kind) -> Option<f64> {
         let sampled = seconds(self.first.timestamp_ms, self.last.timestamp_ms);
         let gap = sampled / (self.count.checked_sub(1)?) as f64;
         let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
@@ -113,7 +143,7 @@ impl Stretch {
         if kind.per_second {
             factor /= seconds(self.start_ms, self.end_ms);
         }
-        Some(rise * factor)
+        Some(factor)
     }
 }
 
@@ -210,7 +240,8 @@ mod tests {
     use super::*;
 
     fn window<'w>(times: &'w [i64], values: &'w [f64], range: (i64, i64)) -> Window<'w> {
-        Window { times, values, histogram_times: &[], start_ms: range.0, end_ms: range.1, at_ms: range.1 }
+        let (histogram_times, histograms) = (&[], &[]);
+        Window { times, values, histogram_times, histograms, start_ms: range.0, end_ms: range.1, at_ms: range.1 }
     }
 
     #[test]

@@ -6,12 +6,17 @@
 //! O(log n) work per sample.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use model::Histogram;
+
+use crate::error::{ErrorKind, QueryError};
 use crate::eval::column::{Column, Scalars};
 use crate::eval::window::{RangeSamples, Windows};
+use crate::functions::histograms::Either;
 use crate::functions::{over_time, rate, trend};
 
-/// The float samples of one window.
+/// The samples of one window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window<'w> {
     /// Their times.
@@ -20,6 +25,8 @@ pub(crate) struct Window<'w> {
     pub(crate) values: &'w [f64],
     /// Times of native histograms in the window.
     pub(crate) histogram_times: &'w [i64],
+    /// The native histograms.
+    pub(crate) histograms: &'w [Arc<Histogram>],
     /// The time before the window's first millisecond.
     pub(crate) start_ms: i64,
     /// The window's last millisecond.
@@ -45,7 +52,19 @@ impl<'w> Window<'w> {
         Some(Point { time_ms: *self.times.last()?, value: *self.values.last()? })
     }
 
-    /// All samples.
+    /// Tells all samples in order of time.
+    pub(crate) fn in_order(&self, mut tell: impl FnMut(Either<'w>)) {
+        let mut histograms = self.histogram_times.iter().zip(self.histograms).peekable();
+        for point in self.points() {
+            while let Some((_, histogram)) = histograms.next_if(|(time, _)| **time <= point.time_ms) {
+                tell(Either::Histogram(histogram));
+            }
+            tell(Either::Float(point.value));
+        }
+        histograms.for_each(|(_, histogram)| tell(Either::Histogram(histogram)));
+    }
+
+    /// All float samples.
     pub(crate) fn points(&self) -> impl ExactSizeIterator<Item = Point> + use<'w> {
         self.times.iter().zip(self.values).map(|(&time_ms, &value)| Point { time_ms, value })
     }
@@ -67,7 +86,7 @@ pub(crate) enum Histograms {
     RefuseNewest,
     /// They are left out with an info.
     LeaveOut,
-    /// They are seen through [`Window::histogram_times`].
+    /// The function sees them beside the floats.
     See,
 }
 
@@ -76,6 +95,9 @@ pub(crate) type Slide = fn(&Rolling<'_>, &mut Column<'_>);
 
 /// As [`Slide`]; false, and the column as it was, if the samples are not of the kind it is for.
 pub(crate) type Shortcut = fn(&Rolling<'_>, &mut Column<'_>) -> bool;
+
+/// The histogram for one window.
+pub(crate) type HistogramScan = fn(&Window<'_>, &mut Met) -> Option<Histogram>;
 
 /// A range function.
 pub(crate) struct Rollup {
@@ -87,8 +109,10 @@ pub(crate) struct Rollup {
     pub(crate) slide: Option<Slide>,
     /// How to do all windows together at less cost than either, where the samples allow it; false if they do not.
     pub(crate) shortcut: Option<Shortcut>,
-    /// Native histograms.
+    /// Native histograms beside floats.
     pub(crate) histograms: Histograms,
+    /// The histogram for one window where `scan` gives no float; none if the function makes floats only.
+    pub(crate) of_histograms: Option<HistogramScan>,
     /// Values are samples of the metric, so its name stays.
     pub(crate) keeps_name: bool,
     /// Says what is wrong with scalar arguments.
@@ -103,6 +127,7 @@ impl Rollup {
             slide: None,
             shortcut: None,
             histograms: Histograms::LeaveOut,
+            of_histograms: None,
             keeps_name: false,
             check: |_| Ok(()),
         }
@@ -120,6 +145,11 @@ impl Rollup {
 
     pub(crate) const fn histograms(mut self, what: Histograms) -> Self {
         self.histograms = what;
+        self
+    }
+
+    pub(crate) const fn of_histograms(mut self, scan: HistogramScan) -> Self {
+        self.of_histograms = Some(scan);
         self
     }
 
@@ -160,6 +190,20 @@ pub(crate) struct Met {
     pub(crate) mixed: bool,
     /// Histograms were left out.
     pub(crate) left_out: bool,
+    /// A gauge where a counter is needed.
+    pub(crate) not_counter: bool,
+    /// A counter where a gauge is needed.
+    pub(crate) not_gauge: bool,
+    /// Exponential buckets and custom bounds in one window, so no value.
+    pub(crate) mixed_schemas: bool,
+    /// Samples disagree on a reset.
+    pub(crate) resets_collide: bool,
+    /// Custom bounds differed where histograms were subtracted,
+    pub(crate) reconciled_in_subtraction: bool,
+    /// were added,
+    pub(crate) reconciled_in_addition: bool,
+    /// were put together over time.
+    pub(crate) reconciled_in_aggregation: bool,
 }
 
 /// Windows of this many samples are cheaper to scan than to slide over.
@@ -173,7 +217,8 @@ impl<'r> Rolling<'r> {
         Window {
             times: self.samples.times.get(bounds.clone()).unwrap_or_default(),
             values: self.samples.values.get(bounds).unwrap_or_default(),
-            histogram_times: self.samples.histogram_times.get(histograms).unwrap_or_default(),
+            histogram_times: self.samples.histogram_times.get(histograms.clone()).unwrap_or_default(),
+            histograms: self.samples.histograms.get(histograms).unwrap_or_default(),
             start_ms: self.windows.start_ms(i),
             end_ms: self.windows.end_ms(i),
             at_ms: self.windows.steps.time_ms(i),
@@ -181,7 +226,7 @@ impl<'r> Rolling<'r> {
     }
 
     /// Runs the function over all windows.
-    pub(crate) fn run(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, String> {
+    pub(crate) fn run(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, QueryError> {
         if self.histogram_bounds.is_empty()
             && let Some(shortcut) = rollup.shortcut
             && shortcut(self, column)
@@ -206,22 +251,24 @@ impl<'r> Rolling<'r> {
             && scanned > self.samples.values.len().saturating_mul(4)
     }
 
-    fn check_params(&self, rollup: &Rollup, i: usize) -> Result<Vec<f64>, String> {
+    fn check_params(&self, rollup: &Rollup, i: usize) -> Result<Vec<f64>, QueryError> {
         let params: Vec<f64> = self.params.iter().map(|p| p.get(i)).collect();
-        (rollup.check)(&params).map(|()| params)
+        let failed = |message| QueryError { kind: ErrorKind::Execution, message, span: None };
+        (rollup.check)(&params).map(|()| params).map_err(failed)
     }
 
     /// Scans each window for itself.
-    pub(crate) fn scan_all(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, String> {
+    pub(crate) fn scan_all(&self, rollup: &Rollup, column: &mut Column<'_>) -> Result<Met, QueryError> {
         let mut met = Met::default();
         let constant = self.params.iter().all(|p| matches!(p, Scalars::Constant(_)));
         let mut params: Option<Vec<f64>> = None;
         for i in 0..self.bounds.len() {
             let window = self.window(i);
             let (floats, histograms) = (!window.values.is_empty(), !window.histogram_times.is_empty());
-            if !floats && (!histograms || rollup.histograms != Histograms::See) {
+            if !floats && (!histograms || (rollup.histograms != Histograms::See && rollup.of_histograms.is_none())) {
                 continue;
             }
+            let mut scans_floats = floats || rollup.histograms == Histograms::See;
             if floats && histograms {
                 match rollup.histograms {
                     Histograms::Refuse => {
@@ -230,7 +277,7 @@ impl<'r> Rolling<'r> {
                     }
                     Histograms::RefuseNewest => match newest_kinds(&window) {
                         (true, true) => {}
-                        (false, false) => continue,
+                        (false, false) => scans_floats = false,
                         _ => {
                             met.mixed = true;
                             continue;
@@ -243,8 +290,15 @@ impl<'r> Rolling<'r> {
             if params.is_none() || !constant {
                 params = Some(self.check_params(rollup, i)?);
             }
-            if let Some(value) = (rollup.scan)(&window, params.as_deref().unwrap_or_default()) {
+            let scanned =
+                if scans_floats { (rollup.scan)(&window, params.as_deref().unwrap_or_default()) } else { None };
+            if let Some(value) = scanned {
                 column.set(i, value);
+            } else if histograms
+                && let Some(scan) = rollup.of_histograms
+                && let Some(histogram) = scan(&window, &mut met)
+            {
+                column.set_histogram(i, Arc::new(histogram))?;
             }
         }
         Ok(met)
@@ -369,7 +423,9 @@ pub(crate) mod tests {
     fn kinds_of_the_newest_samples() {
         let kinds = |times: &[i64], histogram_times: &[i64]| {
             let values = vec![0.0; times.len()];
-            newest_kinds(&Window { times, values: &values, histogram_times, start_ms: 0, end_ms: 9, at_ms: 9 })
+            let window =
+                Window { times, values: &values, histogram_times, histograms: &[], start_ms: 0, end_ms: 9, at_ms: 9 };
+            newest_kinds(&window)
         };
         assert_eq!(kinds(&[1, 2, 3], &[0]), (true, true));
         assert_eq!(kinds(&[1, 3], &[2]), (true, false));

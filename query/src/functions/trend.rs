@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn window<'w>(times: &'w [i64], values: &'w [f64]) -> Window<'w> {
-        Window { times, values, histogram_times: &[], start_ms: 0, end_ms: 40_000, at_ms: 40_000 }
+        Window { times, values, histogram_times: &[], histograms: &[], start_ms: 0, end_ms: 40_000, at_ms: 40_000 }
     }
 
     #[test]
