@@ -2,13 +2,14 @@
 //!
 //! `registry` and `symbols` know the series, `raw_keys` how their senders write them, `newest` their last sample,
 //! `epoch` who may still hold a series' number, `postings` which series carry a label. They live as long as the
-//! process. Samples lie in `generation`s, one chunk per series: the active one takes writes, a frozen one is on its way
-//! into segments.
+//! process. Samples lie in `generation`s, one `chunk` per series, in `pages` that go with their generation: the active one
+//! takes writes, a frozen one is on its way into segments.
 
 pub(crate) mod chunk;
 pub(crate) mod epoch;
 pub(crate) mod generation;
 pub(crate) mod newest;
+mod pages;
 pub(crate) mod postings;
 pub(crate) mod raw_keys;
 pub(crate) mod registry;

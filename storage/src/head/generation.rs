@@ -10,18 +10,43 @@ use model::{SampleColumns, TimeRange};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::chunk::{Chunk, OpenSnapshots};
+use super::pages::Pages;
 use super::registry::SHARD_COUNT;
 use crate::batch::SeriesRef;
 
 /// One chunk per series, sharded as the registry is.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    shards: Vec<RwLock<Vec<Chunk>>>,
+    shards: Vec<RwLock<Shard>>,
     /// The sequence before the first batch that may be in here.
     base: u64,
     last_sequence: AtomicU64,
     sample_count: AtomicU64,
     oldest_arrival_ms: AtomicI64,
+}
+
+/// The chunks of a shard's series, and their samples.
+#[derive(Debug, Default)]
+struct Shard {
+    chunks: Vec<Chunk>,
+    pages: Pages,
+}
+
+impl Shard {
+    /// Adds a sample of the batch `sequence`, as chunks count them.
+    fn push(&mut self, place: usize, sequence: u32, point: (i64, f64), open: Option<OpenSnapshots>) {
+        if self.chunks.len() <= place {
+            self.chunks.resize_with(place + 1, Chunk::default);
+        }
+        if let Some(chunk) = self.chunks.get_mut(place) {
+            chunk.push(&mut self.pages, sequence, point, open);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let chunks = self.chunks.capacity() * size_of::<Chunk>();
+        chunks + self.chunks.iter().map(Chunk::heap_bytes).sum::<usize>() + self.pages.bytes()
+    }
 }
 
 impl Generation {
@@ -65,35 +90,35 @@ impl Generation {
 
     /// True if the series has samples in here that a snapshot at `sequence` sees, in the range.
     pub(crate) fn has_samples(&self, series: SeriesRef, sequence: u64, range: TimeRange) -> bool {
-        self.with(series, |chunk| chunk.has_samples(self.cap(sequence), range)).unwrap_or(false)
+        self.with(series, |chunk, pages| chunk.has_samples(pages, self.cap(sequence), range)).unwrap_or(false)
     }
 
     /// True if the series has any sample in here.
     pub(crate) fn holds(&self, series: SeriesRef) -> bool {
-        self.with(series, |chunk| !chunk.is_empty()).unwrap_or(false)
+        self.with(series, |chunk, _| !chunk.is_empty()).unwrap_or(false)
     }
 
     /// Appends to `out` the samples of a series that a snapshot at `sequence` sees, in the range.
     pub(crate) fn read(&self, series: SeriesRef, sequence: u64, range: TimeRange, out: &mut SampleColumns) {
-        self.with(series, |chunk| chunk.read(self.cap(sequence), range, out));
+        self.with(series, |chunk, pages| chunk.read(pages, self.cap(sequence), range, out));
     }
 
     /// First and last time of a series' samples in here.
     pub(crate) fn times(&self, series: SeriesRef) -> Option<TimeRange> {
-        self.with(series, Chunk::times).flatten()
+        self.with(series, |chunk, _| chunk.times()).flatten()
     }
 
     /// Adds the UTC days on which the series has samples in here.
     pub(crate) fn add_days(&self, series: SeriesRef, days: &mut BTreeSet<i64>) {
-        self.with(series, |chunk| chunk.add_days(days));
+        self.with(series, |chunk, pages| chunk.add_days(pages, days));
     }
 
     /// The series that have samples in here.
     pub(crate) fn series(&self) -> Vec<SeriesRef> {
         let mut found = Vec::new();
-        for (shard, chunks) in self.shards.iter().enumerate() {
-            let chunks = chunks.read();
-            let filled = chunks.iter().enumerate().filter(|(_, chunk)| !chunk.is_empty());
+        for (shard, content) in self.shards.iter().enumerate() {
+            let content = content.read();
+            let filled = content.chunks.iter().enumerate().filter(|(_, chunk)| !chunk.is_empty());
             found.extend(filled.map(|(place, _)| SeriesRef::at(shard, place)));
         }
         found
@@ -101,14 +126,12 @@ impl Generation {
 
     /// Bytes of all chunks.
     pub(crate) fn bytes(&self) -> u64 {
-        let of = |chunks: &Vec<Chunk>| {
-            chunks.capacity() * size_of::<Chunk>() + chunks.iter().map(Chunk::heap_bytes).sum::<usize>()
-        };
-        self.shards.iter().map(|shard| of(&shard.read()) as u64).sum()
+        self.shards.iter().map(|shard| shard.read().bytes() as u64).sum()
     }
 
-    fn with<R>(&self, series: SeriesRef, visit: impl FnOnce(&Chunk) -> R) -> Option<R> {
-        self.shards.get(series.shard())?.read().get(series.place()).map(visit)
+    fn with<R>(&self, series: SeriesRef, visit: impl FnOnce(&Chunk, &Pages) -> R) -> Option<R> {
+        let shard = self.shards.get(series.shard())?.read();
+        shard.chunks.get(series.place()).map(|chunk| visit(chunk, &shard.pages))
     }
 }
 
@@ -116,7 +139,7 @@ impl Generation {
 #[derive(Debug)]
 pub(crate) struct GenerationWriter<'a> {
     generation: &'a Generation,
-    shards: Vec<RwLockWriteGuard<'a, Vec<Chunk>>>,
+    shards: Vec<RwLockWriteGuard<'a, Shard>>,
     open: Option<OpenSnapshots>,
 }
 
@@ -125,13 +148,8 @@ impl GenerationWriter<'_> {
     pub(crate) fn apply(&mut self, sequence: u64, arrived_ms: i64, samples: &[(SeriesRef, i64, f64)]) {
         let distance = self.generation.cap(sequence);
         for (series, timestamp_ms, value) in samples {
-            let Some(chunks) = self.shards.get_mut(series.shard()) else { continue };
-            let place = series.place();
-            if chunks.len() <= place {
-                chunks.resize_with(place + 1, Chunk::default);
-            }
-            if let Some(chunk) = chunks.get_mut(place) {
-                chunk.push(distance, (*timestamp_ms, *value), self.open);
+            if let Some(shard) = self.shards.get_mut(series.shard()) {
+                shard.push(series.place(), distance, (*timestamp_ms, *value), self.open);
             }
         }
         let generation = self.generation;
