@@ -9,6 +9,8 @@
 //! The address of the unit before (4 bytes), the offsets of its samples' times (4 bytes each), their values (8 bytes
 //! each). Its capacity is known from the place of its first sample in the chunk.
 
+#![expect(clippy::disallowed_methods, reason = "these bytes never leave the process")]
+
 use memmap2::MmapMut;
 
 /// Size of a page; a multiple of the system's. One per shard is not full.
