@@ -1,6 +1,6 @@
 //! The head: series, and the samples that are not yet in segments. What is here is kept safe by the WAL.
 //!
-//! `registry` and `symbols` know the series, `raw_keys` how their senders write them, `newest` their last sample,
+//! `registry` and `symbols` know the series (`order` sorts them), `raw_keys` how their senders write them, `newest` their last sample,
 //! `epoch` who may still hold a series' number, `postings` which series carry a label. They live as long as the
 //! process. Samples lie in `generation`s, one `chunk` per series, in `pages` that go with their generation: the active one
 //! takes writes, a frozen one is on its way into segments.
@@ -9,6 +9,7 @@ pub(crate) mod chunk;
 pub(crate) mod epoch;
 pub(crate) mod generation;
 pub(crate) mod newest;
+mod order;
 mod pages;
 pub(crate) mod postings;
 pub(crate) mod raw_keys;

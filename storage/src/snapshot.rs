@@ -171,7 +171,7 @@ impl Pinned {
             }
         }
         if found.len() > SORT_TEXTS_MAX {
-            return Ok(head.registry.ordered(&found).series().collect());
+            return Ok(head.registry.ordered(&found));
         }
         let view = head.registry.view();
         found.sort_by_cached_key(|series| view.labels(*series));

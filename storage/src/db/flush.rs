@@ -9,11 +9,14 @@ use super::FlushReport;
 use super::commit::Frozen;
 use super::engine::Engine;
 use super::prepared::{OpenSegment, Prepared, newest_days};
+use crate::batch::SeriesRef;
 use crate::error::StorageError;
 use crate::head::generation::Generation;
-use crate::head::registry::OrderedSeries;
 use crate::options::{Step, reached};
 use crate::segment::SegmentWriter;
+
+/// Series whose labels are read under one set of locks.
+const LABELS_LOCKED: usize = 256;
 
 impl Engine {
     /// Asks for a flush in the background.
@@ -151,31 +154,44 @@ impl Engine {
                 // All of it with the newest day: retention drops the others first.
                 writer.set_metadata(&metadata);
             }
-            self.write_series(generation, &ordered, partition.times, &mut writer)?;
+            if partitions.len() == 1 {
+                self.write_series(generation, &ordered, partition.times, &mut writer)?;
+            } else {
+                let overlaps = |series: &&SeriesRef| {
+                    generation.times(**series).is_some_and(|have| have.overlaps(&partition.times))
+                };
+                let here: Vec<SeriesRef> = ordered.iter().filter(overlaps).copied().collect();
+                self.write_series(generation, &here, partition.times, &mut writer)?;
+            }
             prepared.live.extend(open.finish(writer)?);
         }
         Ok(())
     }
 
+    /// Writes the samples in `times` of these series.
     fn write_series(
         &self,
         generation: &Generation,
-        ordered: &OrderedSeries,
+        ordered: &[SeriesRef],
         times: TimeRange,
         writer: &mut SegmentWriter,
     ) -> Result<(), StorageError> {
         let (retention, now_ms) = (self.retention.read().clone(), self.clock.now_ms());
         let mut samples = SampleColumns::default();
-        for (i, series) in ordered.series().enumerate() {
-            if !generation.times(series).is_some_and(|have| have.overlaps(&times)) {
-                continue;
-            }
-            let labels = ordered.labels(i);
-            let start_ms = times.start_ms.max(retention.oldest_ms(&labels, now_ms));
-            samples.clear();
-            generation.read(series, u64::MAX, TimeRange { start_ms, ..times }, &mut samples);
-            if !samples.is_empty() {
-                writer.add_series(&labels, &samples)?;
+        let mut labels = Vec::with_capacity(LABELS_LOCKED);
+        for some in ordered.chunks(LABELS_LOCKED) {
+            // The head keeps the rows of series with samples in a generation.
+            labels.clear();
+            let view = self.head.registry.view();
+            labels.extend(some.iter().map(|series| view.labels(*series)));
+            drop(view);
+            for (series, labels) in some.iter().zip(&labels) {
+                let start_ms = times.start_ms.max(retention.oldest_ms(labels, now_ms));
+                samples.clear();
+                generation.read(*series, u64::MAX, TimeRange { start_ms, ..times }, &mut samples);
+                if !samples.is_empty() {
+                    writer.add_series(labels, &samples)?;
+                }
             }
         }
         Ok(())

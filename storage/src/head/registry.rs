@@ -13,7 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use model::Labels;
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::symbols::{Symbols, SymbolsRead, SymbolsSnapshot};
+use super::symbols::{Symbols, SymbolsRead};
 use crate::batch::SeriesRef;
 use crate::error::Refusal;
 
@@ -254,27 +254,9 @@ impl Registry {
         }
     }
 
-    /// Takes the labels of these series along, in the order of the labels.
-    pub(crate) fn ordered(&self, series: &[SeriesRef]) -> OrderedSeries {
-        let mut pairs = Vec::new();
-        let mut rows = Vec::with_capacity(series.len());
-        let symbols = {
-            let view = self.view();
-            for series in series {
-                let start = pairs.len();
-                pairs.extend(view.pairs(*series));
-                rows.push(OrderedRow { series: *series, start, end: pairs.len() });
-            }
-            drop(view);
-            self.symbols.snapshot()
-        };
-        let ranks = symbols.ranks(pairs.iter().flat_map(|(name, value)| [*name, *value]));
-        let rank = |symbol: u32| ranks.get(symbol as usize).copied();
-        let key = |row: &OrderedRow| {
-            pairs.get(row.start..row.end).unwrap_or_default().iter().map(|(name, value)| (rank(*name), rank(*value)))
-        };
-        rows.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-        OrderedSeries { symbols, pairs, rows }
+    /// Puts series in the order of their labels. They must be pinned, or have samples in a generation that is there.
+    pub(crate) fn ordered(&self, series: &[SeriesRef]) -> Vec<SeriesRef> {
+        super::order::ordered(self, series)
     }
 
     /// Unlinks the series that nobody touched since before `oldest_epoch` and that may go.
@@ -384,41 +366,9 @@ fn labels_of(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_sorted(pairs).unwrap_or_else(|_| Labels::empty())
 }
 
-/// Series in the order of their labels, with the labels as they were.
-#[derive(Debug)]
-pub(crate) struct OrderedSeries {
-    symbols: SymbolsSnapshot,
-    pairs: Vec<(u32, u32)>,
-    rows: Vec<OrderedRow>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct OrderedRow {
-    series: SeriesRef,
-    start: usize,
-    end: usize,
-}
-
-impl OrderedSeries {
-    /// The series, in order of their labels.
-    pub(crate) fn series(&self) -> impl ExactSizeIterator<Item = SeriesRef> + '_ {
-        self.rows.iter().map(|row| row.series)
-    }
-
-    /// The labels of the `i`-th of them.
-    pub(crate) fn labels(&self, i: usize) -> Labels {
-        let pairs = self.rows.get(i).and_then(|row| self.pairs.get(row.start..row.end)).unwrap_or_default();
-        let texts: Vec<(&str, &str)> =
-            pairs.iter().map(|(name, value)| (self.symbols.text(*name), self.symbols.text(*value))).collect();
-        labels_of(&texts)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         Labels::from_pairs(pairs.iter().copied()).unwrap()
@@ -478,27 +428,6 @@ mod tests {
         assert!(registry.bytes() < before);
         for i in (0..total).step_by(8) {
             assert_eq!(registry.labels(all[i]), one(i));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn order_is_that_of_the_labels(
-            sets in prop::collection::btree_set(prop::collection::btree_map("[ab\\x00]{1,2}", "[ab]{1,2}", 0..3), 0..20)
-        ) {
-            let registry = Registry::new();
-            let mut model: BTreeMap<Labels, SeriesRef> = BTreeMap::new();
-            for set in sets {
-                let labels = Labels::from_pairs(set.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
-                let series = registry.define(&labels, 0, 2_000_000).unwrap();
-                model.insert(labels, series);
-            }
-            let series: Vec<SeriesRef> = model.values().rev().copied().collect();
-            let ordered = registry.ordered(&series);
-            let got: Vec<(SeriesRef, Labels)> =
-                ordered.series().enumerate().map(|(i, series)| (series, ordered.labels(i))).collect();
-            let want: Vec<(SeriesRef, Labels)> = model.into_iter().map(|(labels, series)| (series, labels)).collect();
-            prop_assert_eq!(got, want);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Label names and values, each kept once.
 //!
-//! Texts lie in pages that never change once they are full, so that a flush can take them along without copying
+//! Texts lie in pages that never change once they are full, so that who sorts them can take them along without copying
 //! ([`Symbols::snapshot`]). A symbol lives as long as something refers to it; its number is used again afterwards.
 
 use std::hash::BuildHasher;
@@ -214,25 +214,18 @@ impl SymbolsSnapshot {
         self.pages.get(place.page as usize).map_or("", |page| place.of(page))
     }
 
-    /// For each symbol its rank in the order of the texts; only symbols in `used` have one.
-    pub(crate) fn ranks(&self, used: impl Iterator<Item = u32>) -> Vec<u32> {
-        let mut ranks = vec![u32::MAX; self.places.len()];
-        let mut order: Vec<u32> = Vec::new();
-        for symbol in used {
-            if let Some(rank) = ranks.get_mut(symbol as usize)
-                && *rank == u32::MAX
-            {
-                *rank = 0;
-                order.push(symbol);
-            }
-        }
+    /// Gives each symbol that is marked in `marks` (by symbol, not 0) its rank in the order of the texts, from 1 on;
+    /// returns how many there are.
+    pub(crate) fn rank(&self, marks: &mut [u32]) -> u32 {
+        let marked = (0_u32..).zip(marks.iter()).filter(|(_, mark)| **mark != 0);
+        let mut order: Vec<u32> = marked.map(|(symbol, _)| symbol).collect();
         order.sort_unstable_by_key(|symbol| self.text(*symbol));
-        for (rank, symbol) in (0..).zip(order) {
-            if let Some(to) = ranks.get_mut(symbol as usize) {
-                *to = rank;
+        for (rank, symbol) in (1..).zip(&order) {
+            if let Some(mark) = marks.get_mut(*symbol as usize) {
+                *mark = rank;
             }
         }
-        ranks
+        order.len() as u32
     }
 }
 
@@ -278,8 +271,10 @@ mod tests {
         let symbols = Symbols::default();
         let mut ids = Vec::new();
         symbols.intern(["b", "c", "a", ""].into_iter(), &mut ids);
-        let ranks = symbols.snapshot().ranks(ids.iter().copied().filter(|id| *id != ids[1]));
+        let mut ranks = vec![0; ids.len()];
+        ids.iter().filter(|id| **id != ids[1]).for_each(|id| ranks[*id as usize] = 1);
+        assert_eq!(symbols.snapshot().rank(&mut ranks), 3);
         let of = |i: usize| ranks[ids[i] as usize];
-        assert_eq!((of(3), of(2), of(0), of(1)), (0, 1, 2, u32::MAX));
+        assert_eq!((of(3), of(2), of(0), of(1)), (1, 2, 3, 0));
     }
 }

@@ -1,7 +1,8 @@
 //! The labels of the series that are being written: pairs interned, one short row per series.
 //!
 //! Labels cannot be written before all are known, since a pair's id is its place among all pairs; so this is what a
-//! segment costs in memory while it is written: about three bytes per label of each series, and each pair once.
+//! segment costs in memory while it is written: a few bytes per series, and each pair once. Series come in label order,
+//! so of each only the labels that are not those of the one before are looked up and noted.
 
 use std::hash::BuildHasher;
 
@@ -29,22 +30,41 @@ pub(super) struct LabelRows {
     pairs: Vec<Pair>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// For each series: number of labels, then its pairs, as varints.
+    /// For each series as varints: number of labels, number of those that differ from the one at the same place of the
+    /// series before, and for each of these its distance to the one that differed before, and its pair.
     rows: Vec<u8>,
     series: u32,
+    /// The labels of the last series.
+    before: Option<Labels>,
+    /// Places and pairs of the labels that differ.
+    changed: Vec<(usize, u32)>,
 }
 
 impl LabelRows {
     /// Adds a series; false if there is no ordinal left for it or for one of its labels.
     pub(super) fn push(&mut self, labels: &Labels) -> bool {
-        if self.series == u32::MAX || self.pairs.len() + labels.len() > u32::MAX as usize {
+        let count = labels.len();
+        if self.series == u32::MAX || self.pairs.len() + count > u32::MAX as usize {
             return false;
         }
-        self.rows.put_varint(labels.len() as u64);
-        for (name, value) in labels {
-            let pair = self.intern(name, value);
-            self.rows.put_varint(u64::from(pair));
+        let before = self.before.replace(labels.clone());
+        let mut before = before.iter().flatten();
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.clear();
+        for (place, (name, value)) in labels.iter().enumerate() {
+            if before.next() != Some((name, value)) {
+                changed.push((place, self.intern(name, value)));
+            }
         }
+        self.rows.put_varint(count as u64);
+        self.rows.put_varint(changed.len() as u64);
+        let mut next = 0;
+        for (place, pair) in &changed {
+            self.rows.put_varint((place - next) as u64);
+            self.rows.put_varint(u64::from(*pair));
+            next = place + 1;
+        }
+        self.changed = changed;
         self.series += 1;
         true
     }
@@ -155,13 +175,49 @@ impl SortedRows {
     pub(super) fn for_each(&self, mut each: impl FnMut(&[u32])) {
         let mut cursor = Cursor::new(&self.rows);
         let mut row = Vec::new();
-        while let Ok(count) = cursor.varint() {
-            row.clear();
-            for _ in 0..count {
-                let pair = cursor.varint().ok().and_then(|id| self.ranks.get(id as usize));
-                row.extend(pair);
+        while let (Ok(count), Ok(changed)) = (cursor.length(), cursor.length()) {
+            row.resize(count, 0);
+            let mut next = 0;
+            for _ in 0..changed {
+                let (Ok(distance), Ok(pair)) = (cursor.length(), cursor.length()) else { return };
+                next += distance;
+                if let (Some(slot), Some(rank)) = (row.get_mut(next), self.ranks.get(pair)) {
+                    *slot = *rank;
+                }
+                next += 1;
             }
             each(&row);
+        }
+    }
+
+    /// Gives up what only [`SortedRows::for_each`] needs.
+    pub(super) fn end_rows(&mut self) {
+        (self.rows, self.ranks) = (Vec::new(), Vec::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_come_back(
+            sets in prop::collection::vec(prop::collection::btree_map("[a-d]{1,2}", "[xy]{1,2}", 0..6), 0..30),
+        ) {
+            let mut rows = LabelRows::default();
+            let sets: Vec<Labels> =
+                sets.iter().map(|s| Labels::from_pairs(s.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap()).collect();
+            prop_assert!(sets.iter().all(|labels| rows.push(labels)));
+            let rows = rows.sorted();
+            let texts: Vec<(&str, &str)> =
+                rows.name_of.iter().zip(rows.values()).map(|(n, v)| (rows.names[*n as usize].as_str(), v)).collect();
+            prop_assert!(texts.is_sorted_by(|a, b| a < b));
+            let mut back = Vec::new();
+            rows.for_each(|row| back.push(Labels::from_pairs(row.iter().map(|id| texts[*id as usize])).unwrap()));
+            prop_assert_eq!(back, sets);
         }
     }
 }

@@ -61,12 +61,24 @@ pub(super) struct SetTable {
     ends: Vec<usize>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// The set that was asked for last.
+    last: Option<u32>,
     /// The sets in order, once sorted.
     order: Vec<u32>,
 }
 
 impl SetTable {
     fn intern(&mut self, set: &[u32]) -> u32 {
+        // Neighbours often have one of their two sets in common.
+        if let Some(last) = self.last.filter(|last| self.first_seen(*last) == set) {
+            return last;
+        }
+        let id = self.look_up(set);
+        self.last = Some(id);
+        id
+    }
+
+    fn look_up(&mut self, set: &[u32]) -> u32 {
         let hash = self.hasher.hash_one(set);
         if let Some(id) = self.table.find(hash, |id| self.first_seen(*id) == set) {
             return *id;

@@ -12,6 +12,10 @@ use crate::format::{FormatError, content_hash_i64};
 /// again: a cohort's series are seldom that far apart.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
+/// Short columns that are kept as they came, so that comparing needs no decoding: how many, and how short.
+const PLAIN_COLUMNS: usize = 256;
+const PLAIN_SAMPLES_MAX: usize = 1024;
+
 /// A column that was written and may come again.
 #[derive(Debug)]
 struct Kept {
@@ -28,6 +32,8 @@ pub(super) struct TimesColumns {
     kept_bytes: usize,
     /// Number of the first column that is kept.
     kept_first: u32,
+    /// By hash: number and times of a column that came last.
+    plain: Vec<(u32, Vec<i64>)>,
     count: u32,
     rows: Vec<TimesRow>,
     pages: Vec<Vec<u8>>,
@@ -37,9 +43,14 @@ impl TimesColumns {
     /// The number of a column (not empty), and its bytes if it is new and must be written at `offset` of the data.
     pub(super) fn add(&mut self, times_ms: &[i64], offset: u64) -> (u32, Option<Vec<u8>>) {
         let hash = content_hash_i64(times_ms);
+        let slot = hash as usize % PLAIN_COLUMNS;
+        if let Some((number, _)) = self.plain.get(slot).filter(|(_, plain)| plain == times_ms) {
+            return (*number, None);
+        }
         if let Some(number) = self.by_hash.get(&hash).copied()
             && self.is_equal(number, times_ms)
         {
+            self.keep_plain(slot, number, times_ms);
             return (number, None);
         }
         let bytes = encode_column(times_ms);
@@ -53,7 +64,20 @@ impl TimesColumns {
             last_ms: times_ms.last().copied().unwrap_or_default(),
         });
         self.keep(hash, times_ms.len(), bytes.clone());
+        self.keep_plain(slot, number, times_ms);
         (number, Some(bytes))
+    }
+
+    fn keep_plain(&mut self, slot: usize, number: u32, times_ms: &[i64]) {
+        if times_ms.len() > PLAIN_SAMPLES_MAX {
+            return;
+        }
+        self.plain.resize_with(PLAIN_COLUMNS, Default::default);
+        if let Some((known, plain)) = self.plain.get_mut(slot) {
+            *known = number;
+            plain.clear();
+            plain.extend_from_slice(times_ms);
+        }
     }
 
     fn is_equal(&self, number: u32, times_ms: &[i64]) -> bool {
@@ -144,9 +168,13 @@ mod tests {
         assert!(columns.add(&b, 20).1.is_some());
         assert_eq!(columns.add(&a, 30), (first, None));
         assert!(columns.add(&a[1..], 40).1.is_some());
+        let short: Vec<Vec<i64>> = (0..2000).map(|i| vec![i, i + 1 + i % 3]).collect();
+        let numbers: Vec<u32> = short.iter().map(|times| columns.add(times, 50).0).collect();
+        assert_eq!((numbers[0], numbers[1999]), (3, 2002));
+        assert!(short.iter().zip(&numbers).all(|(times, number)| columns.add(times, 60) == (*number, None)));
         let (count, pages) = columns.finish();
-        assert_eq!((count, pages.len()), (3, 1));
-        let rows = TimesPage::decode(&pages[0], 3).unwrap().rows;
+        assert_eq!((count, pages.len()), (2003, 2003_usize.div_ceil(TIMES_PER_PAGE)));
+        let rows = TimesPage::decode(&pages[0], TIMES_PER_PAGE).unwrap().rows;
         assert_eq!((rows[1].offset, rows[1].count, rows[1].first_ms, rows[1].last_ms), (20, 5000, b[0], b[4999]));
     }
 }

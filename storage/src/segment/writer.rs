@@ -204,8 +204,9 @@ impl SegmentWriter {
         if !self.page.is_empty() {
             self.end_page();
         }
-        let rows = std::mem::take(&mut self.labels).sorted();
+        let mut rows = std::mem::take(&mut self.labels).sorted();
         let split = SplitRows::new(&rows);
+        rows.end_rows();
         let mut summary = Summary {
             series: u64::from(rows.series),
             samples: self.samples,
