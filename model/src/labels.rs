@@ -66,6 +66,16 @@ impl Labels {
     /// As [`Labels::from_pairs`].
     pub fn from_sorted(pairs: &[(&str, &str)]) -> Result<Self, LabelsError> {
         let mut text = String::with_capacity(pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
+        Self::push_canonical(pairs, &mut text)?;
+        Ok(Labels(Arc::from(text)))
+    }
+
+    /// Appends the canonical form of labels that are sorted by name and have no empty values, for those who need it
+    /// without a set of their own.
+    ///
+    /// # Errors
+    /// As [`Labels::from_pairs`].
+    pub fn push_canonical(pairs: &[(&str, &str)], text: &mut String) -> Result<(), LabelsError> {
         let mut before: Option<&str> = None;
         for (name, value) in pairs {
             if name.is_empty() {
@@ -76,10 +86,10 @@ impl Labels {
             }
             debug_assert!(before.is_none_or(|b| b < *name), "labels are sorted");
             before = Some(name);
-            push_text(&mut text, name)?;
-            push_text(&mut text, value)?;
+            push_text(text, name)?;
+            push_text(text, value)?;
         }
-        Ok(Labels(Arc::from(text)))
+        Ok(())
     }
 
     /// The set whose canonical form is `text`; none if the text is not canonical.
@@ -105,7 +115,12 @@ impl Labels {
 
     /// XXH3-128, seed 0, of the canonical form: joins a series across files. Never an identity by itself.
     pub fn hash128(&self) -> u128 {
-        xxh3_128(self.0.as_bytes())
+        Self::hash128_of(&self.0)
+    }
+
+    /// As [`Labels::hash128`], of a canonical form.
+    pub fn hash128_of(canonical: &str) -> u128 {
+        xxh3_128(canonical.as_bytes())
     }
 
     /// Name and value of each label, sorted by name.

@@ -29,7 +29,7 @@ use crate::snapshot::OpenSnapshots;
 use crate::stats::Counters;
 use crate::wal::file::{ChainFile, chain};
 use crate::wal::log::{LastFile, Log, WalFiles};
-use crate::wal::record::{RecordBody, RecordHeader};
+use crate::wal::record::{Definitions, RecordBody, RecordHeader};
 use crate::wal::replay::{Damage, FileContent, find_files, last_file, read_file};
 
 /// Records that are decoded ahead of the one that is applied.
@@ -336,6 +336,30 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Brings back the series that a record defines: its texts are looked up once, its series by their symbols.
+    fn define(&mut self, generation: u32, definitions: &Definitions) {
+        let registry = &self.head.registry;
+        let mut symbols = Vec::new();
+        registry.symbols().intern(definitions.texts(), &mut symbols);
+        let numbers = self.series.entry(generation).or_default();
+        let (mut labels, mut schema) = (Vec::new(), None);
+        for (definition, texts) in definitions.series() {
+            let symbol = |text: u32| symbols.get(text as usize).copied().unwrap_or_default();
+            labels.clear();
+            labels.extend(texts.iter().map(|(name, value)| (symbol(*name), symbol(*value))));
+            let series = registry.define_interned(definition.hash, &labels, &mut schema, self.epoch.epoch());
+            let index = definition.wal_number as usize;
+            if numbers.len() <= index {
+                // Numbers are given out one after the other; one that jumps is damage that a checksum did not find.
+                numbers.resize(index.min(numbers.len() + NUMBERS_AHEAD) + 1, None);
+            }
+            if let Some(slot) = numbers.get_mut(index) {
+                *slot = series;
+            }
+        }
+        registry.symbols().release(symbols.into_iter());
+    }
+
     fn apply(&mut self, header: &RecordHeader, mut body: RecordBody) {
         self.wal_generation = self.wal_generation.max(header.generation);
         if header.sequence <= self.sequence && !body.samples.is_empty() {
@@ -343,19 +367,8 @@ impl Replay<'_> {
             return;
         }
         self.sequence = self.sequence.max(header.sequence);
+        self.define(header.generation, &body.series);
         let numbers = self.series.entry(header.generation).or_default();
-        for definition in body.series {
-            // Acknowledged samples come back whatever the limit is now.
-            let series = self.head.registry.define(&definition.labels, self.epoch.epoch(), u64::MAX);
-            let index = definition.wal_number as usize;
-            if numbers.len() <= index {
-                // Numbers are given out one after the other; one that jumps is damage that a checksum did not find.
-                numbers.resize(index.min(numbers.len() + NUMBERS_AHEAD) + 1, None);
-            }
-            if let Some(slot) = numbers.get_mut(index) {
-                *slot = series.ok();
-            }
-        }
         let find = |number: u32| numbers.get(number as usize).copied().flatten();
         let mut samples = Vec::with_capacity(body.samples.len());
         samples.extend(body.samples.iter().filter_map(|(n, ms, value)| Some((find(*n)?, *ms, *value))));

@@ -94,9 +94,9 @@ impl Rows {
 
 impl Rows {
     /// A row for a new series; `values` are its values' symbols.
-    fn insert(&mut self, hash: u64, schema: u32, values: &[u32], epoch: u32) -> usize {
+    fn insert(&mut self, hash: u64, schema: u32, values: impl Iterator<Item = u32>, epoch: u32) -> usize {
         let row = Row { hash, schema, start: self.values.len() as u32, touched: AtomicU32::new(epoch) };
-        self.values.extend_from_slice(values);
+        self.values.extend(values);
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
@@ -201,9 +201,47 @@ impl Registry {
             self.symbols.release(symbols.into_iter());
             return Ok(found);
         }
-        let place = rows.insert(hash, schema, &symbols, epoch);
+        let place = rows.insert(hash, schema, symbols.into_iter(), epoch);
         self.series_count.fetch_add(1, Ordering::Relaxed);
         Ok(SeriesRef::at(index, place))
+    }
+
+    /// As [`Registry::define`] for labels that are symbols already, whose references the caller holds, and their hash
+    /// ([`Labels::hash128`]). `schema` is that of the series before, as a guess. There is no limit: what a replay defines
+    /// was let in once.
+    pub(crate) fn define_interned(
+        &self,
+        hash: u128,
+        labels: &[(u32, u32)],
+        schema: &mut Option<u32>,
+        epoch: u32,
+    ) -> Option<SeriesRef> {
+        let (index, hash) = (hash as usize % SHARD_COUNT, (hash >> 64) as u64);
+        let mut rows = self.shards.get(index)?.write();
+        let names = || labels.iter().map(|(name, _)| *name);
+        let is_same = |guess: &u32| self.schemas.read().names(*guess).iter().copied().eq(names());
+        let schema = match schema.filter(is_same) {
+            Some(schema) => schema,
+            None => {
+                let mut list: Vec<u32> = names().collect();
+                self.symbols.hold(names());
+                *schema.insert(self.schema(&mut list))
+            }
+        };
+        let values = || labels.iter().map(|(_, value)| *value);
+        let found = rows.places.find(hash, |place| {
+            rows.rows.get(*place as usize).is_some_and(|row| {
+                let have = rows.values(row, labels.len());
+                row.hash == hash && row.schema == schema && have.iter().copied().eq(values()) && row.touch(epoch)
+            })
+        });
+        if let Some(place) = found {
+            return Some(SeriesRef::at(index, *place as usize));
+        }
+        self.symbols.hold(values());
+        let place = rows.insert(hash, schema, values(), epoch);
+        self.series_count.fetch_add(1, Ordering::Relaxed);
+        Some(SeriesRef::at(index, place))
     }
 
     /// The schema with these names; takes the list, whose references it keeps if the schema is new.
@@ -413,6 +451,32 @@ mod tests {
         assert_eq!(registry.retire(6, |_| true), [again]);
         registry.recycle(&[again]);
         assert_eq!(registry.symbols().read().find("a"), None);
+    }
+
+    /// A replay and a sender find the same series, whoever made it.
+    #[test]
+    fn series_are_the_same_by_texts_and_by_symbols() {
+        let registry = Registry::new();
+        let sets = [&[("a", "1")][..], &[("a", "1"), ("b", "2")], &[("a", "b"), ("b", "a")], &[], &[("b", "2")]];
+        let by_symbols = |set: &[(&str, &str)], schema: &mut Option<u32>| {
+            let mut symbols = Vec::new();
+            registry.symbols().intern(set.iter().flat_map(|(name, value)| [*name, *value]), &mut symbols);
+            let pairs: Vec<(u32, u32)> = symbols.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+            let series = registry.define_interned(labels(set).hash128(), &pairs, schema, 0).unwrap();
+            registry.symbols().release(symbols.into_iter());
+            series
+        };
+        let mut schema = None;
+        let first: Vec<SeriesRef> = sets.iter().map(|set| by_symbols(set, &mut schema)).collect();
+        let again: Vec<SeriesRef> = sets.iter().rev().map(|set| by_symbols(set, &mut schema)).collect();
+        let by_texts: Vec<SeriesRef> =
+            sets.iter().map(|set| registry.define(&labels(set), 0, sets.len() as u64).unwrap()).collect();
+        assert!(first == by_texts && first.iter().rev().eq(&again));
+        assert!(sets.iter().zip(&first).all(|(set, series)| registry.labels(*series) == labels(set)));
+        // Each row holds its own values, each schema its names: nothing else is left.
+        registry.recycle(&registry.retire(1, |_| true));
+        assert_eq!((registry.symbols().read().find("1"), registry.symbols().read().find("2")), (None, None));
+        assert!(registry.symbols().read().find("a").is_some());
     }
 
     #[test]

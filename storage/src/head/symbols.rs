@@ -148,6 +148,14 @@ impl Symbols {
         }
     }
 
+    /// Takes one more reference to each, of which someone has one.
+    pub(crate) fn hold(&self, symbols: impl Iterator<Item = u32>) {
+        let table = self.table.read();
+        for entry in symbols.filter_map(|symbol| table.entries.get(symbol as usize)) {
+            entry.references.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Takes back one reference to each.
     pub(crate) fn release(&self, symbols: impl Iterator<Item = u32>) {
         let mut table = self.table.write();

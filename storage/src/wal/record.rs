@@ -342,11 +342,42 @@ fn put_values(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = u64> + Cl
     }
 }
 
+/// Series as a record defines them: each text once, labels as pairs of texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Definitions {
+    text: String,
+    /// Where each text ends.
+    text_ends: Vec<usize>,
+    series: Vec<SeriesDefinition>,
+    /// Labels of all series: numbers of the texts of name and value.
+    labels: Vec<(u32, u32)>,
+}
+
 /// A series definition as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SeriesDefinition {
     pub(crate) wal_number: u32,
-    pub(crate) labels: Labels,
+    /// [`Labels::hash128`] of the labels.
+    pub(crate) hash: u128,
+    labels_end: usize,
+}
+
+impl Definitions {
+    /// The texts, by their numbers.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> + Clone {
+        let starts = std::iter::once(0).chain(self.text_ends.iter().copied());
+        starts.zip(&self.text_ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
+    }
+
+    /// The series with their labels, which are valid and in order.
+    pub(crate) fn series(&self) -> impl ExactSizeIterator<Item = (&SeriesDefinition, &[(u32, u32)])> {
+        let mut start = 0;
+        self.series.iter().map(move |series| {
+            let labels = self.labels.get(start..series.labels_end).unwrap_or_default();
+            start = series.labels_end;
+            (series, labels)
+        })
+    }
 }
 
 /// An exemplar as it was read.
@@ -361,7 +392,7 @@ pub(crate) struct ExemplarEntry {
 /// A body as it was read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct RecordBody {
-    pub(crate) series: Vec<SeriesDefinition>,
+    pub(crate) series: Definitions,
     /// WAL number, time, value.
     pub(crate) samples: Vec<(u32, i64, f64)>,
     pub(crate) metadata: Vec<(String, Metadata)>,
@@ -427,27 +458,37 @@ fn wal_number(cursor: &mut Cursor<'_>, before: &mut i64) -> Result<u32, FormatEr
     u32::try_from(*before).map_err(|_| cursor.error("a WAL number is out of range"))
 }
 
-fn decode_series(cursor: &mut Cursor<'_>, out: &mut Vec<SeriesDefinition>) -> Result<(), FormatError> {
+fn decode_series(cursor: &mut Cursor<'_>, out: &mut Definitions) -> Result<(), FormatError> {
+    *out = Definitions::default();
     let text_count = count(cursor, 1)?;
     let texts: Vec<&str> = (0..text_count).map(|_| cursor.text()).collect::<Result<_, _>>()?;
+    for text in &texts {
+        out.text.push_str(text);
+        out.text_ends.push(out.text.len());
+    }
     let series_count = count(cursor, 2)?;
-    out.reserve(series_count);
-    let (mut before, mut pairs) = (0, Vec::new());
+    out.series.reserve(series_count);
+    let (mut before, mut pairs, mut canonical) = (0, Vec::new(), String::new());
     for _ in 0..series_count {
-        let number = wal_number(cursor, &mut before)?;
+        let wal_number = wal_number(cursor, &mut before)?;
         let label_count = count(cursor, 2)?;
         pairs.clear();
         for _ in 0..label_count {
             let (name, value) = (cursor.length()?, cursor.length()?);
-            let (Some(name), Some(value)) = (texts.get(name), texts.get(value)) else {
+            let (Some(name_text), Some(value_text)) = (texts.get(name), texts.get(value)) else {
                 return Err(cursor.error("a label refers to a text that is not there"));
             };
-            pairs.push((*name, *value));
+            pairs.push((*name_text, *value_text));
+            // There are fewer texts than bytes in a body.
+            out.labels.push((name as u32, value as u32));
         }
-        let canonical = pairs.is_sorted_by(|a, b| a.0 < b.0) && pairs.iter().all(|(_, value)| !value.is_empty());
-        let labels = if canonical { Labels::from_sorted(&pairs).ok() } else { None };
-        let labels = labels.ok_or_else(|| cursor.error("a series has no valid labels"))?;
-        out.push(SeriesDefinition { wal_number: number, labels });
+        let is_valid = pairs.is_sorted_by(|a, b| a.0 < b.0) && pairs.iter().all(|(_, value)| !value.is_empty());
+        canonical.clear();
+        if !is_valid || Labels::push_canonical(&pairs, &mut canonical).is_err() {
+            return Err(cursor.error("a series has no valid labels"));
+        }
+        let (hash, labels_end) = (Labels::hash128_of(&canonical), out.labels.len());
+        out.series.push(SeriesDefinition { wal_number, hash, labels_end });
     }
     Ok(())
 }

@@ -109,8 +109,13 @@ proptest! {
         encoder.finish(STAMP, &mut out).unwrap();
         let (header, body) = read(&out).unwrap();
         prop_assert_eq!((header.generation, header.sequence, header.arrived_ms), (2, 9, 1000));
-        let want: Vec<_> = numbers.iter().map(|n| SeriesDefinition { wal_number: *n, labels: labels.clone() }).collect();
-        prop_assert_eq!(body.series, want);
+        let texts: Vec<&str> = body.series.texts().collect();
+        let text = |number: &u32| texts[*number as usize];
+        for (series, pairs) in body.series.series() {
+            let back = Labels::from_pairs(pairs.iter().map(|(name, value)| (text(name), text(value)))).unwrap();
+            prop_assert_eq!((&back, series.hash), (&labels, labels.hash128()));
+        }
+        prop_assert!(body.series.series().map(|(series, _)| series.wal_number).eq(numbers.iter().copied()));
         let bits = |list: &[(u32, i64, f64)]| list.iter().map(|(n, t, v)| (*n, *t, v.to_bits())).collect::<Vec<_>>();
         prop_assert_eq!(bits(&body.samples), bits(&samples));
     }
