@@ -96,6 +96,14 @@ impl Catalog {
     }
 }
 
+/// Says what is wrong with the file of a catalog, without changing it: nothing if it is sound.
+pub fn check(path: &Path) -> Vec<String> {
+    match schema::check(path) {
+        Ok(problems) => problems,
+        Err(error) => vec![error.to_string()],
+    }
+}
+
 /// Moves the file with SQLite's two beside it out of the way.
 fn quarantine(data_dir: &Path, now_ms: i64) -> Result<std::path::PathBuf, CatalogError> {
     let folder = data_dir.join(QUARANTINE);

@@ -1,8 +1,11 @@
 //! The command line: `streamgauge` serves; subcommands ask and check.
 
 mod check_config;
+mod inspect;
+mod offline;
 mod query;
 mod serve;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +29,8 @@ EXAMPLES
       Asks a running server and prints a table.
   streamgauge check-config --scrape-config prometheus.yml --strict
       Says what in the configuration is wrong or not supported, and exits 1 then.
+  streamgauge verify --data /var/lib/streamgauge
+      Says whether every file is sound, and which series and times a damage touches; also beside a running server.
 
 Every option can also be set in a TOML file (--config) or by a variable: --wal.sync is [wal] sync in the file and
 STREAMGAUGE_WAL_SYNC in the environment. Flags win over variables, variables over the file.";
@@ -35,7 +40,9 @@ pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("check-config", arguments)) => check_config::run(arguments),
+        Some(("inspect", arguments)) => inspect::run(arguments),
         Some(("query", arguments)) => query::run(arguments),
+        Some(("verify", arguments)) => verify::run(arguments),
         _ => config_of(&matches).map_err(|e| e.to_string()).and_then(serve::run),
     };
     match result {
@@ -50,7 +57,9 @@ pub fn main() -> ExitCode {
 fn command() -> Command {
     with_options(Command::new("streamgauge").version(env!("CARGO_PKG_VERSION")).about(ABOUT).after_help(EXAMPLES))
         .subcommand(check_config::command())
+        .subcommand(inspect::command())
         .subcommand(query::command())
+        .subcommand(verify::command())
 }
 
 /// Adds a flag for each option of the server.

@@ -8,6 +8,7 @@ mod crash;
 mod deletes;
 mod exporter;
 mod noetl;
+mod offline;
 mod prometheus_api;
 mod remote_write;
 mod scrape;

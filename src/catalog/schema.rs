@@ -65,6 +65,27 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
     Ok(connection)
 }
 
+/// What SQLite finds wrong in a file.
+pub(super) fn check(path: &Path) -> Result<Vec<String>, CatalogError> {
+    // Without a log beside it nobody has the file open: then it is read without making one.
+    let log = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().to_string_lossy()));
+    let is_alone = std::fs::metadata(log).map_or(true, |metadata| metadata.len() == 0);
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let uri = format!("file:{name}?{}", if is_alone { "immutable=1" } else { "mode=ro" });
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut statement = connection.prepare("PRAGMA integrity_check")?;
+    let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
+    let mut problems: Vec<String> = rows.collect::<Result<_, _>>()?;
+    problems.retain(|problem| problem != "ok");
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found as usize > MIGRATIONS.len() {
+        return Err(CatalogError::NewerSchema { path: path.to_owned(), found, known: MIGRATIONS.len() as u32 });
+    }
+    Ok(problems)
+}
+
 /// Writes what is committed in a file into a new one. Others may write to the first meanwhile.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<(), CatalogError> {
     let connection = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;

@@ -203,6 +203,17 @@ fn encode_with(codec: &dyn ValueCodec, column: &Column<'_>, preference: Preferen
     true
 }
 
+/// The name of the codec that a block of values was written with, for people.
+pub(crate) fn name_of(block: &[u8]) -> String {
+    let number = block.first().map(|first| first & NUMBER_MASK);
+    let codec = CODECS.iter().find(|codec| Some(codec.number() as u8) == number);
+    match (codec, number) {
+        (Some(codec), _) => format!("{:?}", codec.number()).to_lowercase(),
+        (None, Some(number)) => format!("codec {number}"),
+        (None, None) => "none".to_owned(),
+    }
+}
+
 /// Whether the bytes are a block that can be read only beside its base.
 pub(crate) fn needs_base(bytes: &[u8]) -> bool {
     const NUMBERS: [u8; 2] = [CodecNumber::Equal as u8, CodecNumber::Difference as u8];

@@ -15,7 +15,7 @@ mod open;
 pub(crate) mod prepared;
 mod recent;
 mod saved;
-mod store_file;
+pub(crate) mod store_file;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -455,4 +455,4 @@ mod pieces_tests;
 #[cfg(test)]
 mod step_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -21,16 +21,19 @@ mod format;
 pub mod fuzzing;
 mod head;
 mod index;
+mod inspect;
 mod io;
 mod manifest;
 mod names;
 mod options;
+mod repair;
 mod retention;
 #[allow(dead_code, unused_imports, reason = "block statistics are written from the first version on and read later")]
 #[expect(clippy::indexing_slicing, reason = "writers index what they have built; readers of bytes use cursors")]
 mod segment;
 mod snapshot;
 mod stats;
+mod verify;
 mod wal;
 
 pub use batch::{Batch, Committed, Exemplar, HeldSeries, RawKey, Resolved, SeriesRef};
@@ -38,6 +41,7 @@ pub use compaction::progress::{CompactionJob, CompactionStatus, SetAside};
 pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, SavedSnapshot};
 pub use deletes::Delete;
 pub use error::{CommitError, DeleteError, Refusal, StorageError};
+pub use inspect::{MetricContent, SegmentContent, StoreContent, inspect, inspect_segment};
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
 pub use names::INCOMPLETE;
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
@@ -45,3 +49,4 @@ pub use options::{Clock, DbOptions, SystemClock, WalSync};
 pub use options::{Probe, Step};
 pub use snapshot::Snapshot;
 pub use stats::DbStats;
+pub use verify::{FoundDamage, Touched, TouchedSeries, VerifyOptions, VerifyReport, verify};

@@ -5,6 +5,7 @@
 
 mod bases;
 mod damage;
+mod examine;
 mod families;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod forge;
@@ -27,7 +28,8 @@ use std::path::PathBuf;
 
 use model::TimeRange;
 
-pub(crate) use damage::{Damage, DamagedSeries};
+pub(crate) use damage::DamagedSeries;
+pub(crate) use examine::{Examined, SegmentBytes, examine};
 pub(crate) use label_cursor::{LabelCursor, SegmentGroups, push_key};
 pub(crate) use pieces::PiecesRequest;
 pub(crate) use reader::Segment;

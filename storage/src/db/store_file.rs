@@ -6,17 +6,21 @@
 //! reader 1
 //! id 0f1e…32 hexadecimal digits
 //! created_ms 1700000000000
+//! checksum 0f1e…16 hexadecimal digits
 //! ```
-//! `format` is that of the directory's layout; `reader` the lowest format a program must know to read it. Lines with
-//! other words are for later versions and skipped.
+//! `format` is that of the directory's layout; `reader` the lowest format a program must know to read it; `checksum`
+//! stands last and is of all before. Lines with other words are for later versions and skipped.
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
 use crate::error::StorageError;
+use crate::format::checksum;
 use crate::io::Disk;
 use crate::names::Layout;
 
 const TITLE: &str = "streamgauge store";
+const CHECKSUM: &str = "checksum ";
 /// The format of the layout that this version writes and knows.
 const FORMAT: u32 = 1;
 
@@ -50,12 +54,32 @@ pub(crate) fn open(disk: &dyn Disk, layout: &Layout, now_ms: i64) -> Result<Stor
 
 fn render(store: &StoreFile) -> String {
     let StoreFile { id, created_ms } = store;
-    format!("{TITLE}\nformat {FORMAT}\nreader {FORMAT}\nid {id:032x}\ncreated_ms {created_ms}\n")
+    let text = format!("{TITLE}\nformat {FORMAT}\nreader {FORMAT}\nid {id:032x}\ncreated_ms {created_ms}\n");
+    let sum = checksum(text.as_bytes());
+    format!("{text}{CHECKSUM}{sum:016x}\n")
 }
 
-fn parse(bytes: &[u8], path: &std::path::Path) -> Result<StoreFile, StorageError> {
+/// As the file is read at a start, and fails also if it has no checksum at its end: then nobody can say that it is right.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn parse_strictly(bytes: &[u8], path: &Path) -> Result<StoreFile, StorageError> {
+    let last = bytes.strip_suffix(b"\n").and_then(|bytes| bytes.rsplit(|byte| *byte == b'\n').next());
+    if !last.is_some_and(|line| line.starts_with(CHECKSUM.as_bytes())) {
+        let detail = "it has no checksum at its end".to_owned();
+        return Err(StorageError::Corrupt { path: path.to_owned(), offset: 0, detail });
+    }
+    parse(bytes, path)
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<StoreFile, StorageError> {
     let corrupt = |detail: &str| StorageError::Corrupt { path: path.to_owned(), offset: 0, detail: detail.to_owned() };
     let text = std::str::from_utf8(bytes).map_err(|_| corrupt("it is not text"))?;
+    if let Some((before, after)) = text.rsplit_once(CHECKSUM).filter(|(before, _)| before.ends_with('\n'))
+        && after.trim_end_matches('\n') != format!("{:016x}", checksum(before.as_bytes()))
+    {
+        return Err(corrupt("its checksum is wrong"));
+    }
     let mut lines = text.lines();
     if lines.next() != Some(TITLE) {
         return Err(corrupt("it does not begin with its title"));
@@ -87,7 +111,6 @@ fn random_id(now_ms: i64) -> u128 {
 mod tests {
     use super::*;
     use crate::io::fake::FakeDisk;
-    use std::path::Path;
 
     #[test]
     fn is_written_once_and_read_back() {
@@ -99,10 +122,25 @@ mod tests {
     }
 
     #[test]
+    fn no_bit_goes_unseen() {
+        let good = render(&StoreFile { id: 0xAB, created_ms: 1_700_000_000_000 });
+        let path = Path::new("/d/STORE");
+        assert!(parse_strictly(good.as_bytes(), path).is_ok());
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone().into_bytes();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse_strictly(&bad, path).is_err(), "bit {bit}");
+        }
+        for cut in 0..good.len() {
+            assert!(parse_strictly(&good.as_bytes()[..cut], path).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
     fn text_is_pinned_and_newer_ones_are_refused_by_name() {
         let store = StoreFile { id: 0xAB, created_ms: -7 };
         let text = "streamgauge store\nformat 1\nreader 1\nid 000000000000000000000000000000ab\ncreated_ms -7\n";
-        assert_eq!(render(&store), text);
+        assert_eq!(render(&store), format!("{text}checksum c6f9d1fe850ab87d\n"));
         let path = Path::new("/d/STORE");
         assert_eq!(parse(text.as_bytes(), path).unwrap(), store);
         assert_eq!(parse(text.replace("format 1", "format 9\nnew thing").as_bytes(), path).unwrap(), store);

@@ -14,21 +14,21 @@ use crate::{Batch, Committed, RawKey, Resolved};
 use model::{Budget, Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, SeriesSource, TimeRange};
 
 /// Bits of the value by series and time.
-pub(super) type Content = BTreeMap<(Labels, i64), u64>;
+pub(crate) type Content = BTreeMap<(Labels, i64), u64>;
 
-pub(super) const NOW_MS: i64 = 1_700_000_000_000;
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 const DAY: i64 = 86_400_000;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub(super) struct TestClock(AtomicI64);
+pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(TestClock(AtomicI64::new(NOW_MS)))
     }
 
-    pub(super) fn advance(&self, ms: i64) {
+    pub(crate) fn advance(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
     }
 }
@@ -39,23 +39,23 @@ impl Clock for TestClock {
     }
 }
 
-pub(super) fn options() -> DbOptions {
+pub(crate) fn options() -> DbOptions {
     DbOptions { free_bytes_min: 0, ..DbOptions::new("/data") }
 }
 
-pub(super) fn open(disk: &FakeDisk) -> Db {
+pub(crate) fn open(disk: &FakeDisk) -> Db {
     open_with(disk, options())
 }
 
-pub(super) fn open_with(disk: &FakeDisk, options: DbOptions) -> Db {
+pub(crate) fn open_with(disk: &FakeDisk, options: DbOptions) -> Db {
     Db::open_on(Arc::new(disk.clone()), options, TestClock::new()).unwrap()
 }
 
-pub(super) fn labels(i: usize) -> Labels {
+pub(crate) fn labels(i: usize) -> Labels {
     Labels::from_pairs([("__name__", "m"), ("i", i.to_string().as_str()), ("odd", ["", "yes"][i % 2])]).unwrap()
 }
 
-pub(super) fn write(db: &Db, samples: &[(usize, i64, f64)]) -> Result<Committed, CommitError> {
+pub(crate) fn write(db: &Db, samples: &[(usize, i64, f64)]) -> Result<Committed, CommitError> {
     let mut batch = db.batch();
     for (i, timestamp_ms, value) in samples {
         let series = batch.define(None, &labels(*i)).unwrap();
@@ -65,7 +65,7 @@ pub(super) fn write(db: &Db, samples: &[(usize, i64, f64)]) -> Result<Committed,
 }
 
 /// All that a source holds, and what it says in other ways about the same.
-pub(super) fn read_all(source: &Snapshot) -> Content {
+pub(crate) fn read_all(source: &Snapshot) -> Content {
     read_range(source, &[], TimeRange::ALL)
 }
 
@@ -119,7 +119,7 @@ impl Expected {
 }
 
 /// Everything is small, so that rolls and flushes happen often.
-pub(super) fn small() -> DbOptions {
+pub(crate) fn small() -> DbOptions {
     DbOptions { wal_file_bytes: 600, wal_bytes_max: 6000, head_samples_max: 60, open_partitions_max: 3, ..options() }
 }
 

@@ -90,6 +90,26 @@ pub(super) enum Kind {
     Metadata = 11,
 }
 
+impl Kind {
+    /// The name of a kind for people; none if it is not known.
+    pub(super) fn name_of(kind: u64) -> Option<&'static str> {
+        const NAMES: [(Kind, &str); 11] = [
+            (Kind::Data, "data"),
+            (Kind::Names, "label names"),
+            (Kind::Values, "label values"),
+            (Kind::OwnSets, "own label sets"),
+            (Kind::SharedSets, "shared label sets"),
+            (Kind::Series, "series"),
+            (Kind::Times, "times"),
+            (Kind::Lists, "postings"),
+            (Kind::ListPages, "postings pages"),
+            (Kind::Statistics, "statistics"),
+            (Kind::Metadata, "metadata"),
+        ];
+        NAMES.iter().find(|(known, _)| *known as u64 == kind).map(|(_, name)| *name)
+    }
+}
+
 /// Where a section is in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Section {

@@ -52,6 +52,8 @@ pub(crate) struct Segment {
     series: Paged<SeriesPage>,
     times: Paged<TimesPage>,
     pub(super) entries: Paged<EntriesPage>,
+    /// Kinds and places of all sections, unknown ones too.
+    pub(super) sections: Vec<(u64, Section)>,
     /// Tells this open segment from all others.
     number: u64,
 }
@@ -62,10 +64,25 @@ impl Segment {
     /// # Errors
     /// [`StorageError::NewerFormat`], [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StorageError> {
-        let region = disk.open(path)?;
+        Segment::open_region(disk.open(path)?, path)
+    }
+
+    /// As [`Segment::open`], of bytes that are at hand.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn open_region(region: Box<dyn Region>, path: &Path) -> Result<Self, StorageError> {
         let version = read_header(&region.read(0, HEADER_BYTES as usize)?).map_err(|e| e.in_file(path, 0))?;
         let footer = read_footer(&*region, version, path)?;
         let frames = open_frames(region, path, &footer)?;
+        Segment::assemble(frames, footer, path)
+    }
+
+    /// The segment behind frames and their footer.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(super) fn assemble(frames: FrameReader, footer: Footer, path: &Path) -> Result<Self, StorageError> {
         let known = |kind: &u64| *kind >= Kind::Data as u64 && *kind <= Kind::Metadata as u64;
         if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !known(kind)) {
             return Err(FormatError::new("a section is needed but not known").in_file(path, frames.file_bytes()));
@@ -95,6 +112,7 @@ impl Segment {
             times: Paged::new(find(Kind::Times)?, s.times, TIMES_PER_PAGE, TIMES_PAGES_KEPT),
             entries: Paged::new(find(Kind::ListPages)?, s.pairs + s.names, ENTRIES_PER_PAGE, ENTRY_PAGES_KEPT),
             summary: s,
+            sections: footer.sections.iter().map(|(kind, _, section)| (*kind, *section)).collect(),
             frames,
             number: bases::next_segment(),
         })
@@ -444,7 +462,7 @@ fn section_len(section: Section) -> usize {
     usize::try_from(section.bytes).unwrap_or(usize::MAX)
 }
 
-fn read_footer(region: &dyn Region, header: FormatVersion, path: &Path) -> Result<Footer, StorageError> {
+pub(super) fn read_footer(region: &dyn Region, header: FormatVersion, path: &Path) -> Result<Footer, StorageError> {
     let corrupt = |detail, at| FormatError::new(detail).in_file(path, at);
     let Some(trailer_at) = region.len().checked_sub(TRAILER_BYTES as u64) else {
         return Err(corrupt("the file is too short", 0));
@@ -467,7 +485,7 @@ fn read_footer(region: &dyn Region, header: FormatVersion, path: &Path) -> Resul
     if footer.frames_end > at { Err(corrupt("the frames end too late", at)) } else { Ok(footer) }
 }
 
-fn open_frames(region: Box<dyn Region>, path: &Path, footer: &Footer) -> Result<FrameReader, StorageError> {
+pub(super) fn open_frames(region: Box<dyn Region>, path: &Path, footer: &Footer) -> Result<FrameReader, StorageError> {
     let corrupt = |detail| FormatError::new(detail).in_file(path, footer.frames_end);
     let bytes = footer.frames_end.div_ceil(super::frames::FRAME_BYTES as u64).checked_mul(8);
     let bytes = bytes.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| corrupt("the file is too large"))?;

@@ -156,7 +156,7 @@ fn read_records(
 
 /// True if the last bad place of a file looks like a write that was never finished: cut, or with a sector that is not
 /// written. What is whole and wrong is damage, perhaps of a record that was acknowledged.
-fn is_torn(bytes: &[u8], at: usize) -> bool {
+pub(crate) fn is_torn(bytes: &[u8], at: usize) -> bool {
     let rest = bytes.get(at..).unwrap_or_default();
     let length = match RecordHeader::decode(rest) {
         Ok(header) => HEADER_BYTES.saturating_add(header.stored_bytes as usize),

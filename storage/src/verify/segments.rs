@@ -1,0 +1,169 @@
+//! Segments: every checksum, every block decoded, and what the manifest says of them.
+
+use super::{FoundDamage, Touched, TouchedSeries, Work, is_missing};
+use crate::error::StorageError;
+use crate::manifest::{Manifest, SegmentEntry};
+use crate::names::segment_id;
+use crate::segment::{DamagedSeries, Examined, Segment, examine};
+
+/// Text of an error with the bit that explains it.
+pub(super) fn with_bit(detail: &str, bit: Option<u64>) -> String {
+    match bit {
+        Some(bit) => format!("{detail}: bit {} of byte {} is flipped", bit % 8, bit / 8),
+        None => detail.to_owned(),
+    }
+}
+
+impl Work {
+    /// Looks at all segments that a manifest names, and says which files it does not name.
+    pub(super) fn verify_segments(&mut self, manifest: &Manifest) -> Result<(), StorageError> {
+        for entry in &manifest.segments {
+            self.verify_segment(entry, manifest)?;
+        }
+        let newest = self.newer_than(manifest);
+        let named = |id| manifest.segment(id).is_some() || newest.as_ref().is_some_and(|new| new.segment(id).is_some());
+        let names = self.list(&self.layout.segments_dir())?;
+        let strangers: Vec<String> = names.into_iter().filter(|name| !segment_id(name).is_some_and(named)).collect();
+        if !strangers.is_empty() {
+            let text = "files in segments/ that the manifest does not name; a start removes them, or keeps them in the \
+                        quarantine if a manifest is damaged";
+            self.report.notes.push(format!("{}: {text}", strangers.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn verify_segment(&mut self, entry: &SegmentEntry, manifest: &Manifest) -> Result<(), StorageError> {
+        let path = self.layout.segment(entry.id);
+        let examined = match examine(&*self.disk, &path) {
+            Ok(examined) => examined,
+            Err(error) if is_missing(&error) => {
+                // A compaction may have given it up since the manifest was read.
+                if self.newer_than(manifest).is_some_and(|new| new.segment(entry.id).is_none()) {
+                    return Ok(());
+                }
+                self.push_segment(
+                    entry,
+                    None,
+                    vec!["file".to_owned()],
+                    "the file is missing".to_owned(),
+                    Vec::new(),
+                    None,
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let bytes = self.disk.len(&path)?.unwrap_or_default();
+        self.count_file(bytes);
+        if bytes != entry.bytes {
+            let detail = format!("it has {bytes} bytes, the manifest says {}", entry.bytes);
+            self.push_segment(
+                entry,
+                None,
+                vec!["file".to_owned()],
+                detail,
+                examined.series(),
+                examined.salvaged.as_ref(),
+            );
+        }
+        if !examined.errors.is_empty() {
+            self.note_damage(entry, &examined);
+        } else if let Some(segment) = &examined.opened {
+            self.check_content(entry, segment)?;
+        }
+        Ok(())
+    }
+
+    /// One damage for a file whose checksums are wrong, however many of them.
+    fn note_damage(&mut self, entry: &SegmentEntry, examined: &Examined) {
+        let (first, detail) = examined.errors.first().cloned().unwrap_or_default();
+        let mut detail = with_bit(&detail, examined.bit);
+        if let [_, others @ ..] = &examined.errors[..]
+            && !others.is_empty()
+        {
+            let offsets: Vec<String> = others.iter().take(10).map(|(offset, _)| offset.to_string()).collect();
+            detail = format!("{detail}; {} more places, at bytes {}", others.len(), offsets.join(", "));
+        }
+        let offset = examined.bit.map_or(first, |bit| bit / 8);
+        let salvaged = examined.salvaged.as_ref().map(|segment| (segment, examined.bit.is_some()));
+        let (series, sections) = (examined.series(), examined.sections());
+        let damage = self.segment_damage(entry, Some(offset), sections, detail, series, salvaged);
+        self.report.damage.push(damage);
+    }
+
+    fn push_segment(
+        &mut self,
+        entry: &SegmentEntry,
+        offset: Option<u64>,
+        sections: Vec<String>,
+        detail: String,
+        series: Vec<DamagedSeries>,
+        known: Option<&Segment>,
+    ) {
+        let known = known.map(|segment| (segment, false));
+        let damage = self.segment_damage(entry, offset, sections, detail, series, known);
+        self.report.damage.push(damage);
+    }
+
+    /// `known` is where labels are read, and whether they are sure.
+    fn segment_damage(
+        &self,
+        entry: &SegmentEntry,
+        offset: Option<u64>,
+        sections: Vec<String>,
+        detail: String,
+        series: Vec<DamagedSeries>,
+        known: Option<(&Segment, bool)>,
+    ) -> FoundDamage {
+        let mut touched = Touched::nothing();
+        match known {
+            Some((segment, is_sure)) => {
+                for one in series {
+                    let labels = segment.labels(one.ordinal).ok();
+                    let one = TouchedSeries { labels, times: Some(one.range), is_sure };
+                    touched.add(one, self.options.series_max);
+                }
+            }
+            // Nothing of it can be read: the manifest tells how much that was.
+            None => {
+                touched = Touched { series_count: Some(entry.series), times: Some(entry.times), ..Touched::nothing() }
+            }
+        }
+        let effect = format!(
+            "a server that meets it puts the whole file aside: {} samples of {} series are not served then",
+            entry.samples, entry.series
+        );
+        FoundDamage { path: self.layout.segment(entry.id), offset, sections, detail, effect, touched }
+    }
+
+    /// Behind right checksums: what the file says of itself, and what the manifest says of it.
+    fn check_content(&mut self, entry: &SegmentEntry, segment: &Segment) -> Result<(), StorageError> {
+        let info = segment.info();
+        let says = (u64::from(info.series), info.samples, info.range, info.sequence_min, info.sequence_max);
+        let stated = (entry.series, entry.samples, entry.times, entry.sequence_min, entry.sequence_max);
+        let all = || (0..segment.len()).map(|ordinal| DamagedSeries { ordinal, range: info.range }).collect::<Vec<_>>();
+        if says != stated {
+            let detail = "series, samples, times or batches are not those that the manifest says".to_owned();
+            let damage =
+                self.segment_damage(entry, None, vec!["footer".to_owned()], detail, all(), Some((segment, true)));
+            self.report.damage.push(damage);
+        }
+        let (samples, contradictions) = segment.contradictions()?;
+        self.report.series += u64::from(info.series);
+        self.report.samples += samples;
+        for (ordinal, detail) in contradictions {
+            let series = match ordinal {
+                Some(ordinal) => {
+                    let range = segment.time_range(ordinal).unwrap_or(info.range);
+                    vec![DamagedSeries { ordinal, range }]
+                }
+                None => all(),
+            };
+            let detail = format!("its checksums are right and its content is not: {detail}");
+            let sections = vec!["content".to_owned()];
+            let damage = self.segment_damage(entry, None, sections, detail, series, Some((segment, true)));
+            self.report.damage.push(damage);
+        }
+        Ok(())
+    }
+}
