@@ -48,6 +48,9 @@ pub(crate) struct SegmentBytes {
     pub(crate) blocks: Vec<(String, u64)>,
 }
 
+/// What contradicts itself behind right checksums, and the series if it is one.
+pub(crate) type Contradiction = (Option<u32>, String);
+
 /// Looks at a file.
 ///
 /// # Errors
@@ -278,7 +281,7 @@ impl Segment {
     ///
     /// # Errors
     /// [`StorageError::Io`].
-    pub(crate) fn contradictions(&self) -> Result<(u64, Vec<(Option<u32>, String)>), StorageError> {
+    pub(crate) fn contradictions(&self) -> Result<(u64, Vec<Contradiction>), StorageError> {
         let mut found = Vec::new();
         let mut note = |ordinal, outcome: Result<Option<&'static str>, StorageError>| match outcome {
             Ok(None) => Ok(()),

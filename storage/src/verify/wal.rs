@@ -29,7 +29,6 @@ type Key = (u32, u32);
 /// What the sound records say.
 #[derive(Default)]
 struct Known {
-    records: u64,
     labels: BTreeMap<Key, Labels>,
     /// Times of samples whose series no sound record defines.
     orphans: BTreeMap<Key, TimeRange>,
@@ -46,7 +45,7 @@ struct Salvaged {
 /// What one look at the WAL found.
 #[derive(Default)]
 struct Look {
-    known: Known,
+    records: u64,
     files: Vec<u64>,
     damage: Vec<FoundDamage>,
     notes: Vec<String>,
@@ -74,7 +73,7 @@ impl Work {
             let bytes = self.disk.len(&self.layout.wal(number))?.unwrap_or_default();
             self.count_file(bytes);
         }
-        self.report.wal_records = look.known.records;
+        self.report.wal_records = look.records;
         self.report.damage.extend(look.damage);
         self.report.notes.extend(look.notes);
         Ok(())
@@ -90,11 +89,8 @@ impl Work {
         let mut look = Look { files: numbers.clone(), ..Look::default() };
         let mut places: Vec<(ChainFile, Damage)> = Vec::new();
         for file in &files {
-            // Also what the next file has again.
-            let seal = file.seal.map(|seal| Seal { repeated_from: u64::MAX, ..seal });
-            let all = ChainFile { seal, ..*file };
-            let content = read_file(disk, layout, all, &mut |header, body| look.known.add(header, &body))?;
-            look.known.records += content.records;
+            let content = read_file(disk, layout, also_repeated(*file), &mut |_, _| ())?;
+            look.records += content.records;
             places.extend(content.damage.into_iter().map(|damage| (*file, damage)));
             let length = disk.len(&layout.wal(file.number))?.unwrap_or_default();
             if file.seal.is_none() && content.sound_bytes < length {
@@ -103,13 +99,20 @@ impl Work {
                 look.notes.push(format!("{}: {torn} bytes at its end are torn or being written", path.display()));
             }
         }
+        if !places.is_empty() {
+            // Only now: the labels of all series take memory.
+            let mut known = Known::default();
+            for file in &files {
+                read_file(disk, layout, also_repeated(*file), &mut |header, body| known.add(header, &body))?;
+            }
+            self.add_record_damage(&mut look, known, places)?;
+        }
         for number in numbers.iter().chain(&bad_headers).copied().collect::<std::collections::BTreeSet<u64>>() {
             let is_found = found.iter().any(|(n, header)| *n == number && header.is_some());
             if !is_found {
                 look.damage.extend(self.file_header_damage(number, store)?);
             }
         }
-        self.add_record_damage(&mut look, places)?;
         Ok(look)
     }
 
@@ -150,7 +153,12 @@ impl Work {
     }
 
     /// Says what is lost with damaged records.
-    fn add_record_damage(&self, look: &mut Look, places: Vec<(ChainFile, Damage)>) -> Result<(), StorageError> {
+    fn add_record_damage(
+        &self,
+        look: &mut Look,
+        mut known: Known,
+        places: Vec<(ChainFile, Damage)>,
+    ) -> Result<(), StorageError> {
         let mut salvaged = Vec::new();
         for (file, damage) in places {
             let path = self.layout.wal(file.number);
@@ -162,16 +170,15 @@ impl Work {
         // Definitions of damaged records first: the samples of others need them, and are lost without.
         for (_, _, _, record) in &salvaged {
             let Some(header) = &record.header else { continue };
-            for definition in &record.body.series {
-                let key = (header.generation, definition.wal_number);
-                look.known.labels.entry(key).or_insert_with(|| definition.labels.clone());
+            for (number, labels) in definitions(&record.body) {
+                known.labels.entry((header.generation, number)).or_insert(labels);
             }
         }
         for (file, damage, path, record) in salvaged {
             let bit = record.bit.map(|bit| damage.offset * 8 + bit);
             let is_repeated = file.seal.is_some_and(|seal| damage.offset >= seal.repeated_from);
             let touched =
-                if is_repeated { Touched::nothing() } else { look.known.touched(&record, self.options.series_max) };
+                if is_repeated { Touched::nothing() } else { known.touched(&record, self.options.series_max) };
             let effect = if is_repeated { NOTHING_LOST } else { RECORD_LOST };
             let mut detail = with_bit(&damage.detail, bit);
             if let Some(header) = &record.header {
@@ -183,6 +190,12 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// The file with that part of it too which the next file has again.
+fn also_repeated(file: ChainFile) -> ChainFile {
+    let seal = file.seal.map(|seal| Seal { repeated_from: u64::MAX, ..seal });
+    ChainFile { seal, ..file }
 }
 
 fn wal_damage(
@@ -198,8 +211,8 @@ fn wal_damage(
 
 impl Known {
     fn add(&mut self, header: RecordHeader, body: &RecordBody) {
-        for definition in &body.series {
-            self.labels.insert((header.generation, definition.wal_number), definition.labels.clone());
+        for (number, labels) in definitions(body) {
+            self.labels.insert((header.generation, number), labels);
         }
         for (number, timestamp_ms) in sample_times(body) {
             let key = (header.generation, number);
@@ -214,8 +227,8 @@ impl Known {
     fn touched(&self, record: &Salvaged, series_max: usize) -> Touched {
         let Some(header) = &record.header else { return Touched::default() };
         let mut times: BTreeMap<Key, Option<TimeRange>> = BTreeMap::new();
-        for definition in &record.body.series {
-            let key = (header.generation, definition.wal_number);
+        for (number, _) in definitions(&record.body) {
+            let key = (header.generation, number);
             times.insert(key, self.orphans.get(&key).copied());
         }
         for (number, timestamp_ms) in sample_times(&record.body) {
@@ -230,6 +243,15 @@ impl Known {
         }
         touched
     }
+}
+
+/// WAL numbers and labels of the series that a record defines.
+fn definitions(body: &RecordBody) -> Vec<(u32, Labels)> {
+    let texts: Vec<&str> = body.series.texts().collect();
+    let text = |number: u32| texts.get(number as usize).copied().unwrap_or_default();
+    let labels_of =
+        |pairs: &[(u32, u32)]| Labels::from_pairs(pairs.iter().map(|(name, value)| (text(*name), text(*value))));
+    body.series.series().filter_map(|(series, pairs)| Some((series.wal_number, labels_of(pairs).ok()?))).collect()
 }
 
 /// WAL numbers and times of all samples of a record.
