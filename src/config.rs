@@ -7,7 +7,9 @@ mod layers;
 mod values;
 
 pub use layers::{ConfigError, Layer, resolve};
-pub use values::{ByteSize, Depth, Duration, Format, OptionValue, Registration, RetentionSize, Sync, Zone};
+pub use values::{
+    ByteSize, Depth, Duration, Format, LabelColumns, OptionValue, Registration, RetentionSize, Sync, Zone,
+};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -88,6 +90,9 @@ options! {
     "head.max_samples" head_max_samples: u64 = "32000000", "Samples in memory at which they are flushed into segments.";
     "head.max_age" head_max_age: Duration = "2h", "Age of the head at which it is flushed into segments.";
     "storage.max_open_partitions" storage_max_open_partitions: usize = "64", "Most days that one flush writes segments for; samples of older days share one segment.";
+    "parquet.enabled" parquet_enabled: bool = "true", "Turn old days into Parquet, which others read without this server.";
+    "parquet.after" parquet_after: Duration = "30d", "How long after its end a day becomes Parquet.";
+    "parquet.label_columns" parquet_label_columns: LabelColumns = "job,instance,component,job_id,job_name,operator_id,operator_name,task_id,task_name,subtask_index,le,quantile", "Labels that have a column of their own there, by commas; all labels are in the file of series.";
     "storage.max_deletes" storage_max_deletes: usize = "1000", "Most deletes that are not purged yet; more are refused.";
     "storage.delete_undo" storage_delete_undo: Duration = "24h", "How long a delete can be undone; then what it hides is purged.";
     "storage.compaction_rate" storage_compaction_rate: ByteSize = "16MiB", "Bytes of segments that compaction in the background reads in a second; while queries run it works a fifth of the time at most. 0 is no bound, and no regard for queries.";

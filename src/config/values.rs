@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use storage::parquet::RowColumns;
+
 /// A value that an option can have. [`OptionValue::show`] is read back by [`OptionValue::parse`] to the same value.
 pub trait OptionValue: Sized {
     /// Reads a text; the error completes the sentence "NAME: …".
@@ -28,6 +30,21 @@ impl OptionValue for Depth {
 
     fn show(&self) -> String {
         self.0.to_string()
+    }
+}
+
+/// Labels with a column of their own in Parquet files, separated by commas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelColumns(pub RowColumns);
+
+impl OptionValue for LabelColumns {
+    fn parse(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+        RowColumns::new(names.map(str::to_owned).collect()).map(LabelColumns)
+    }
+
+    fn show(&self) -> String {
+        self.0.labels().join(",")
     }
 }
 
@@ -329,6 +346,19 @@ impl OptionValue for Option<PathBuf> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn label_columns() {
+        let parse = |text| LabelColumns::parse(text).map(|columns| columns.show());
+        assert_eq!(parse(" job, le "), Ok("job,le".to_owned()));
+        assert_eq!(parse(""), Ok(String::new()));
+        let default = "job,instance,component,job_id,job_name,operator_id,operator_name,task_id,task_name,subtask_index,\
+                       le,quantile";
+        assert_eq!(LabelColumns::parse(default), Ok(LabelColumns(RowColumns::default())));
+        for bad in ["job,", "job,Job", "value", "DT", "__name__"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations() {

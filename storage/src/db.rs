@@ -30,6 +30,7 @@ use crate::deletes::Delete;
 use crate::error::{DeleteError, StorageError};
 use crate::head::newest::NewestSample;
 use crate::io::{Disk, RealDisk};
+use crate::manifest::SegmentEntry;
 use crate::options::{Clock, DbOptions};
 use crate::retention::{Keep, RetentionRules, day_text, expired};
 use crate::snapshot::Snapshot;
@@ -359,8 +360,8 @@ impl Engine {
         if ids.is_empty() || !self.install(&ids, &[], |_| (), |_| ())? {
             return Ok(RetentionReport::default());
         }
-        self.remove_segment_files(&ids);
-        let freed_bytes = gone.iter().map(|entry| entry.bytes).sum();
+        self.remove_files(&gone);
+        let freed_bytes = gone.iter().map(SegmentEntry::total_bytes).sum();
         self.counters.retention_dropped_bytes.add(freed_bytes);
         let left = self.manifest.lock().current().clone();
         let mut days: Vec<i64> = gone.iter().filter_map(|entry| entry.day).collect();
@@ -418,8 +419,10 @@ impl Engine {
             flush_failures: counters.flush_failures.get(),
             flushed_samples: counters.flushed_samples.get(),
             segments: segments.len() as u64,
-            segment_bytes: entries().map(|entry| entry.bytes).sum(),
+            segment_bytes: entries().map(SegmentEntry::total_bytes).sum(),
             segment_samples: entries().map(|entry| entry.samples).sum(),
+            parquet_days: entries().filter(|entry| entry.is_parquet()).count() as u64,
+            parquet_bytes: entries().flat_map(|entry| &entry.files).map(|file| file.bytes).sum(),
             segments_written: counters.segments_written.get(),
             segment_bytes_written: counters.segment_bytes_written.get(),
             manifest_version: self.manifest.lock().current().version,
@@ -450,6 +453,9 @@ fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
 mod deletes_tests;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+#[cfg(feature = "parquet")]
+mod parquet_tests;
 #[cfg(test)]
 mod pieces_tests;
 #[cfg(test)]

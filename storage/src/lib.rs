@@ -26,6 +26,7 @@ mod io;
 mod manifest;
 mod names;
 mod options;
+pub mod parquet;
 mod repair;
 mod retention;
 #[allow(dead_code, unused_imports, reason = "block statistics are written from the first version on and read later")]

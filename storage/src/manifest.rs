@@ -17,12 +17,13 @@
 //! Section 1, segments: count, then for each: id, partition (0 for a run of several days, else 1 and the UTC day since
 //! 1970, zigzag), first and last time (zigzag), lowest and highest sequence, series, samples, bytes, time of creation
 //! (zigzag). Section 3, if there was ever a delete: the number that the next delete gets (varint), how many there are
-//! (varint), and each as `deletes.rs` says. A section with an odd kind that is not known is an error: it says that
+//! (varint), and each as `deletes.rs` says. Section 5, if there are Parquet days: how many there are (varint), and for
+//! each the id of its index and the number of its files (varints), and each file as `parquet/files.rs` says. A section with an odd kind that is not known is an error: it says that
 //! something must not be read without it. Others are skipped.
 //!
 //! [`ManifestStore::install`] is the one way in which a segment becomes visible or is given up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::TimeRange;
@@ -33,12 +34,14 @@ use crate::format::{Cursor, FormatError, FormatVersion, Put, checksum};
 use crate::io::Disk;
 use crate::names::{Layout, manifest_name, manifest_version};
 use crate::options::{Probe, Step, reached};
+use crate::parquet::DayFile;
 
 /// `SGMANIF` and a zero byte.
 const MAGIC: &[u8; 8] = b"SGMANIF\0";
 const FORMAT: FormatVersion = FormatVersion(1);
 const SECTION_SEGMENTS: u64 = 1;
 const SECTION_DELETES: u64 = 3;
+const SECTION_PARQUET: u64 = 5;
 const SEGMENT_ENTRY_BYTES_MIN: usize = 11;
 
 /// A segment of the live set.
@@ -54,6 +57,8 @@ pub(crate) struct SegmentEntry {
     pub(crate) samples: u64,
     pub(crate) bytes: u64,
     pub(crate) created_ms: i64,
+    /// The files of which it is the index, if it is one of a Parquet day.
+    pub(crate) files: Vec<DayFile>,
 }
 
 /// A version of the live set.
@@ -84,7 +89,8 @@ impl Manifest {
         for number in [self.version, self.next_segment, self.wal_floor, self.flushed_sequence] {
             out.put_varint(number);
         }
-        out.put_varint(1 + u64::from(self.next_delete > 0));
+        let days: Vec<&SegmentEntry> = self.segments.iter().filter(|entry| entry.is_parquet()).collect();
+        out.put_varint(1 + u64::from(self.next_delete > 0) + u64::from(!days.is_empty()));
         let mut section = Vec::new();
         section.put_varint(self.segments.len() as u64);
         for entry in &self.segments {
@@ -98,6 +104,12 @@ impl Manifest {
             section.put_varint(self.deletes.len() as u64);
             self.deletes.iter().for_each(|delete| delete.encode(&mut section));
             out.put_varint(SECTION_DELETES);
+            out.put_varint(section.len() as u64);
+            out.append(&mut section);
+        }
+        if !days.is_empty() {
+            encode_parquet(&days, &mut section);
+            out.put_varint(SECTION_PARQUET);
             out.put_varint(section.len() as u64);
             out.append(&mut section);
         }
@@ -120,7 +132,11 @@ impl Manifest {
     /// Snapshots, backups and `verify` go by this list.
     pub(crate) fn sealed_files(&self) -> Vec<PathBuf> {
         let root = Layout::new("");
-        self.segments.iter().map(|entry| root.segment(entry.id)).collect()
+        let of = |entry: &SegmentEntry| {
+            let files = entry.files.iter().map(|file| file.path(&root.parquet_dir()));
+            std::iter::once(root.segment(entry.id)).chain(files).collect::<Vec<_>>()
+        };
+        self.segments.iter().flat_map(of).collect()
     }
 
     /// The entry of a segment.
@@ -139,6 +155,21 @@ impl Manifest {
 }
 
 impl SegmentEntry {
+    /// True if it is the index of a Parquet day.
+    pub(crate) fn is_parquet(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// True if a path is that of one of its files.
+    pub(crate) fn has_file(&self, path: &Path, layout: &Layout) -> bool {
+        *path == layout.segment(self.id) || self.files.iter().any(|file| *path == file.path(&layout.parquet_dir()))
+    }
+
+    /// Bytes of all its files.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.bytes + self.files.iter().map(|file| file.bytes).sum::<u64>()
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(self.id);
         match self.day {
@@ -170,7 +201,18 @@ impl SegmentEntry {
         if times.is_empty() || sequence_min > sequence_max {
             return Err(cursor.error("a segment's range ends before it begins"));
         }
-        Ok(SegmentEntry { id, day, times, sequence_min, sequence_max, series, samples, bytes, created_ms })
+        Ok(SegmentEntry {
+            id,
+            day,
+            times,
+            sequence_min,
+            sequence_max,
+            series,
+            samples,
+            bytes,
+            created_ms,
+            files: Vec::new(),
+        })
     }
 }
 
@@ -217,12 +259,38 @@ fn decode_content(mut cursor: Cursor<'_>) -> Result<Manifest, FormatError> {
             }
             manifest.deletes = (0..count).map(|_| Delete::decode(&mut section)).collect::<Result<_, FormatError>>()?;
             section.finish()?;
+        } else if kind == SECTION_PARQUET {
+            decode_parquet(&mut section, &mut manifest.segments)?;
+            section.finish()?;
         } else if kind % 2 == 1 {
             return Err(cursor.error("the manifest has a section that must be understood and is not known"));
         }
     }
     cursor.finish()?;
     Ok(manifest)
+}
+
+fn encode_parquet(days: &[&SegmentEntry], out: &mut Vec<u8>) {
+    out.put_varint(days.len() as u64);
+    for entry in days {
+        out.put_varint(entry.id);
+        out.put_varint(entry.files.len() as u64);
+        entry.files.iter().for_each(|file| file.encode(out));
+    }
+}
+
+/// Gives the files of the days to their segments, which stand before this section.
+fn decode_parquet(cursor: &mut Cursor<'_>, segments: &mut [SegmentEntry]) -> Result<(), FormatError> {
+    for _ in 0..cursor.varint()? {
+        let (id, count) = (cursor.varint()?, cursor.varint()?);
+        let Some(entry) = segments.iter_mut().find(|entry| entry.id == id) else {
+            return Err(cursor.error("a Parquet day has no index"));
+        };
+        for _ in 0..count {
+            entry.files.push(DayFile::decode(cursor)?);
+        }
+    }
+    Ok(())
 }
 
 /// Writes versions of the manifest, one after the other.

@@ -16,6 +16,7 @@ fn entry(id: u64) -> SegmentEntry {
         samples: 3,
         bytes: 300,
         created_ms: 9,
+        files: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `MANIFEST-<n>` | the live set, version n (`manifest.rs`); the highest one counts |
 //! | `wal/<n>.wal` | WAL file n (`wal/file.rs`) |
 //! | `segments/<id>.seg` | segment files (`segment/layout.rs`) |
+//! | `parquet/` | old days for everyone to read (`parquet.rs`) |
 //! | `quarantine/` | files that were found corrupt, moved out of the way |
 //! | `tmp/` | files that are being written; emptied at start |
 //! | `snapshots/<name>/` | saved snapshots: data directories of their own (`db/saved.rs`) |
@@ -58,6 +59,11 @@ impl Layout {
     /// The directory of segments.
     pub(crate) fn segments_dir(&self) -> PathBuf {
         self.root.join("segments")
+    }
+
+    /// The directory of old days as Parquet.
+    pub(crate) fn parquet_dir(&self) -> PathBuf {
+        self.root.join("parquet")
     }
 
     /// The directory of files found corrupt.

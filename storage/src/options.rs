@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::parquet::RowColumns;
+
 /// When a batch's WAL record is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalSync {
@@ -119,6 +121,10 @@ pub struct DbOptions {
     pub deletes_max: usize,
     /// How long a delete can be undone (`storage.delete_undo`).
     pub delete_undo: Duration,
+    /// How long after its end a day becomes Parquet, in milliseconds; none for never (`parquet.after`).
+    pub parquet_after_ms: Option<i64>,
+    /// Which labels have columns of their own there (`parquet.label_columns`).
+    pub parquet_columns: RowColumns,
     /// How long a series may be without samples until the head forgets it (`head.series_idle`).
     pub series_idle_max: Duration,
     /// Metric families whose type and help are kept (`ingest.max_metadata`); more are not noted.
@@ -152,6 +158,8 @@ impl DbOptions {
             compaction_rate: Some(16 << 20),
             free_bytes_min: 256 << 20,
             deletes_max: 1000,
+            parquet_after_ms: None,
+            parquet_columns: RowColumns::default(),
             delete_undo: Duration::from_secs(24 * 3600),
             series_idle_max: Duration::from_secs(20 * 60),
             metadata_max: 200_000,

@@ -68,7 +68,7 @@ pub(crate) struct Keep {
 pub(crate) fn expired(manifest: &Manifest, keep: Keep) -> Vec<SegmentEntry> {
     let too_old = |entry: &SegmentEntry| keep.oldest_ms.is_some_and(|oldest| entry.times.end_ms < oldest);
     let (mut gone, left): (Vec<_>, Vec<_>) = manifest.segments.iter().cloned().partition(too_old);
-    let mut bytes: u64 = left.iter().map(|entry| entry.bytes).sum();
+    let mut bytes: u64 = left.iter().map(SegmentEntry::total_bytes).sum();
     let mut days: BTreeMap<i64, Vec<SegmentEntry>> = BTreeMap::new();
     for entry in left {
         let day = entry.day.unwrap_or_else(|| crate::db::prepared::day_of(entry.times.end_ms));
@@ -76,7 +76,7 @@ pub(crate) fn expired(manifest: &Manifest, keep: Keep) -> Vec<SegmentEntry> {
     }
     while days.len() > 1 && keep.bytes_max.is_some_and(|max| bytes > max) {
         let Some((_, entries)) = days.pop_first() else { break };
-        bytes -= entries.iter().map(|entry| entry.bytes).sum::<u64>();
+        bytes -= entries.iter().map(SegmentEntry::total_bytes).sum::<u64>();
         gone.extend(entries);
     }
     gone.sort_by_key(|entry| (entry.times.end_ms, entry.id));
@@ -132,6 +132,7 @@ mod tests {
             samples: 1,
             bytes,
             created_ms: 0,
+            files: Vec::new(),
         }
     }
 

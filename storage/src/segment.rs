@@ -22,6 +22,7 @@ mod sections;
 mod sets;
 mod statistics;
 mod times;
+mod value_rows;
 mod writer;
 
 use std::path::PathBuf;
@@ -30,10 +31,12 @@ use model::TimeRange;
 
 pub(crate) use damage::DamagedSeries;
 pub(crate) use examine::{Examined, SegmentBytes, examine};
+pub(crate) use frames::{FRAME_BYTES, FrameReader, FrameWriter};
 pub(crate) use label_cursor::{LabelCursor, SegmentGroups, push_key};
 pub(crate) use pieces::PiecesRequest;
 pub(crate) use reader::Segment;
 pub(crate) use statistics::BlockStatistics;
+pub(crate) use value_rows::ValueRows;
 pub(crate) use writer::SegmentWriter;
 
 /// What the writer is told about a segment beside its series.

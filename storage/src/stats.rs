@@ -100,6 +100,10 @@ pub struct DbStats {
     pub metadata_families: u64,
     /// Families that were not noted because of `ingest.max_metadata`.
     pub metadata_dropped: u64,
+    /// Days that are Parquet.
+    pub parquet_days: u64,
+    /// Bytes of Parquet files.
+    pub parquet_bytes: u64,
     /// Deletes that are not purged yet.
     pub deletes: u64,
     /// Exemplars that are kept.

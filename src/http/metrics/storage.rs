@@ -35,6 +35,8 @@ const ROWS: &[Row] = &[
     ("streamgauge_metadata_dropped_total", Counter, "Metric families not noted because of ingest.max_metadata.", |s| {
         s.metadata_dropped as f64
     }),
+    ("streamgauge_parquet_days", Gauge, "Days that are Parquet.", |s| s.parquet_days as f64),
+    ("streamgauge_parquet_bytes", Gauge, "Bytes of Parquet files.", |s| s.parquet_bytes as f64),
     ("streamgauge_deletes", Gauge, "Deletes that are not purged yet.", |s| s.deletes as f64),
     ("streamgauge_exemplars", Gauge, "Exemplars that are kept.", |s| s.exemplars as f64),
     ("streamgauge_committed_batches_total", Counter, "Batches made durable.", |s| s.committed_batches as f64),

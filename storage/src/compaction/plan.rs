@@ -13,6 +13,8 @@ const TIER_WIDTH: usize = 4;
 const CLOSED_AFTER_MS: i64 = 3_600_000;
 /// A closed day is merged again when what came late is at least this part of the whole.
 const LATE_PART: u64 = 10;
+/// What comes late to a day of Parquet waits this long: each time the whole day is written anew.
+const LATE_EVERY_MS: i64 = 86_400_000;
 /// A run of several days is split into days when it is at least this large.
 const SPLIT_BYTES: u64 = 16 << 20;
 
@@ -25,6 +27,15 @@ pub(crate) enum Effort {
     Everything,
 }
 
+/// What is aimed at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Aim {
+    pub(crate) now_ms: i64,
+    pub(crate) effort: Effort,
+    /// How long after its end a day becomes Parquet.
+    pub(crate) parquet_after_ms: Option<i64>,
+}
+
 /// A piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
@@ -34,6 +45,12 @@ pub(crate) enum Job {
         inputs: Vec<u64>,
         /// None for several days.
         day: Option<i64>,
+    },
+    /// Write these, in order of sequence, as a day of Parquet.
+    Convert {
+        /// Ids, oldest first.
+        inputs: Vec<u64>,
+        day: i64,
     },
     /// Split a run of several days into its days.
     Split {
@@ -45,20 +62,24 @@ pub(crate) enum Job {
 impl Job {
     /// Writes one segment anew.
     pub(crate) fn of_one(entry: &SegmentEntry) -> Job {
-        Job::Merge { inputs: vec![entry.id], day: entry.day }
+        match entry.day.filter(|_| entry.is_parquet()) {
+            Some(day) => Job::Convert { inputs: vec![entry.id], day },
+            None => Job::Merge { inputs: vec![entry.id], day: entry.day },
+        }
     }
 
     /// The segments that go.
     pub(crate) fn inputs(&self) -> &[u64] {
         match self {
-            Job::Merge { inputs, .. } => inputs,
+            Job::Merge { inputs, .. } | Job::Convert { inputs, .. } => inputs,
             Job::Split { input } => std::slice::from_ref(input),
         }
     }
 }
 
 /// The next piece of work, if there is any. Segments `set_aside` are left as they are, and nothing jumps over them.
-pub(crate) fn plan(manifest: &Manifest, set_aside: &BTreeSet<u64>, now_ms: i64, effort: Effort) -> Option<Job> {
+pub(crate) fn plan(manifest: &Manifest, set_aside: &BTreeSet<u64>, aim: Aim) -> Option<Job> {
+    let Aim { now_ms, effort, .. } = aim;
     let mut partitions: BTreeMap<Option<i64>, Vec<&SegmentEntry>> = BTreeMap::new();
     for entry in manifest.segments.iter().filter(|entry| !set_aside.contains(&entry.id)) {
         partitions.entry(entry.day).or_default().push(entry);
@@ -66,6 +87,10 @@ pub(crate) fn plan(manifest: &Manifest, set_aside: &BTreeSet<u64>, now_ms: i64, 
     // Newest days first: they are asked for most.
     for (day, mut entries) in partitions.into_iter().rev() {
         entries.sort_by_key(|entry| entry.sequence_min);
+        if let Some(job) = convert(manifest, &entries, aim) {
+            return Some(job);
+        }
+        entries.retain(|entry| !entry.is_parquet());
         for group in mergeable(manifest, &entries, now_ms) {
             if let Some(window) = choose(group, day, now_ms, effort) {
                 return Some(Job::Merge { inputs: window.iter().map(|entry| entry.id).collect(), day });
@@ -75,6 +100,22 @@ pub(crate) fn plan(manifest: &Manifest, set_aside: &BTreeSet<u64>, now_ms: i64, 
     let large =
         |entry: &&SegmentEntry| entry.day.is_none() && entry.bytes >= SPLIT_BYTES && !set_aside.contains(&entry.id);
     manifest.segments.iter().find(large).map(|entry| Job::Split { input: entry.id })
+}
+
+/// All of a day as Parquet, if it is old enough: the first time, and again with what came late.
+fn convert(manifest: &Manifest, entries: &[&SegmentEntry], aim: Aim) -> Option<Job> {
+    let (day, after_ms) = (entries.first()?.day?, aim.parquet_after_ms?);
+    let ripe_ms = Partition::of_day(day).times.end_ms.saturating_add(after_ms);
+    let newest = entries.iter().filter(|entry| entry.is_parquet()).map(|entry| entry.created_ms).max();
+    let is_due = match newest {
+        None => true,
+        Some(_) if entries.len() < 2 => false,
+        Some(newest) => aim.effort == Effort::Everything || newest.saturating_add(LATE_EVERY_MS) < aim.now_ms,
+    };
+    // What lies between, or can still be undone, is waited for.
+    let is_whole = mergeable(manifest, entries, aim.now_ms).len() == 1;
+    let inputs = || entries.iter().map(|entry| entry.id).collect();
+    (ripe_ms < aim.now_ms && is_due && is_whole).then(|| Job::Convert { inputs: inputs(), day })
 }
 
 /// Cuts the segments of a partition, in order of sequence, where another segment lies between two of them, or a delete
@@ -140,6 +181,7 @@ fn choose<'a, 'b>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parquet::{DayFile, FileKind};
     use proptest::prelude::*;
 
     const DAY_MS: i64 = 86_400_000;
@@ -157,6 +199,7 @@ mod tests {
             samples: 1,
             bytes,
             created_ms: 0,
+            files: Vec::new(),
         }
     }
 
@@ -166,7 +209,7 @@ mod tests {
 
     fn next_beside(segments: &[SegmentEntry], aside: &[u64], now_ms: i64, effort: Effort) -> Option<Job> {
         let manifest = Manifest { segments: segments.to_vec(), ..Manifest::default() };
-        plan(&manifest, &aside.iter().copied().collect(), now_ms, effort)
+        plan(&manifest, &aside.iter().copied().collect(), Aim { now_ms, effort, parquet_after_ms: None })
     }
 
     fn merge(inputs: &[u64], day: Option<i64>) -> Option<Job> {
@@ -219,6 +262,34 @@ mod tests {
         assert_eq!(next_beside(&all, &[2, 4], 0, Effort::Everything), None);
         let run = entry(1, None, (1, 1), SPLIT_BYTES);
         assert_eq!(next_beside(&[run], &[1], 0, Effort::Due), None);
+    }
+
+    #[test]
+    fn a_day_becomes_parquet_when_it_is_old_enough_and_again_with_what_came_late() {
+        let mut all = vec![entry(1, Some(0), (1, 1), 10), entry(2, Some(0), (2, 2), 10), entry(3, None, (5, 5), 10)];
+        let next = |all: &[SegmentEntry], now_ms, effort| {
+            let manifest = Manifest { segments: all.to_vec(), ..Manifest::default() };
+            plan(&manifest, &BTreeSet::new(), Aim { now_ms, effort, parquet_after_ms: Some(5 * DAY_MS) })
+        };
+        let convert = |inputs: &[u64]| Some(Job::Convert { inputs: inputs.to_vec(), day: 0 });
+        let ripe = 6 * DAY_MS;
+        assert_eq!(next(&all, ripe - 1, Effort::Due), merge(&[1, 2], Some(0)));
+        assert_eq!(next(&all, ripe, Effort::Due), convert(&[1, 2]));
+        all[2].sequence_min = 2;
+        all[2].sequence_max = 2;
+        all[1].sequence_min = 3;
+        all[1].sequence_max = 3;
+        assert_eq!(next(&all, ripe, Effort::Due), None, "what lies between is waited for");
+        let file = DayFile { kind: FileKind::Samples, name: "a".into(), bytes: 1, rows: 1 };
+        let mut day = vec![SegmentEntry { files: vec![file], created_ms: ripe, ..entry(4, Some(0), (1, 3), 10) }];
+        assert_eq!(next(&day, ripe, Effort::Everything), None);
+        day.extend((5..=8).map(|id| entry(id, Some(0), (id, id), 10)));
+        assert_eq!(next(&day, ripe, Effort::Due), merge(&[5, 6, 7, 8], Some(0)), "late ones among themselves");
+        assert_eq!(next(&day, ripe, Effort::Everything), convert(&[4, 5, 6, 7, 8]));
+        day.truncate(2);
+        assert_eq!(next(&day, ripe + LATE_EVERY_MS, Effort::Due), None);
+        assert_eq!(next(&day, ripe + LATE_EVERY_MS + 1, Effort::Due), convert(&[4, 5]));
+        assert_eq!(Job::of_one(&day[0]), Job::Convert { inputs: vec![4], day: 0 });
     }
 
     #[test]

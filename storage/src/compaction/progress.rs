@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::plan::{Effort, Job, plan};
+use super::plan::{Aim, Effort, Job, plan};
 use crate::db::engine::Engine;
 use crate::error::StorageError;
 use crate::manifest::{Manifest, SegmentEntry};
+use crate::parquet::{DayFile, FileKind};
 use crate::retention::day_text;
 
 /// How long a segment is left alone after its compaction failed: what a disk cannot read now it may read later, and a
@@ -101,6 +102,7 @@ impl Progress {
     pub(crate) fn begin(&self, job: &Job, inputs: &[&SegmentEntry], started_ms: i64) -> Meter<'_> {
         let (kind, day) = match job {
             Job::Split { .. } => ("split", None),
+            Job::Convert { day, .. } => ("convert", Some(*day)),
             Job::Merge { inputs, day } if inputs.len() == 1 => ("purge", *day),
             Job::Merge { day, .. } => ("merge", *day),
         };
@@ -151,22 +153,27 @@ impl Engine {
         let mut set_aside: Vec<SetAside> = self.compaction.set_aside.lock().values().cloned().collect();
         // Those that are gone meanwhile wait for nothing.
         set_aside.retain(|one| manifest.segment(one.segment).is_some());
-        let (waiting_jobs, waiting_bytes) = waiting(manifest, &aside, now_ms);
+        let (waiting_jobs, waiting_bytes) = waiting(manifest, &aside, self.aim(Effort::Due));
         CompactionStatus { running, set_aside, waiting_jobs, waiting_bytes }
     }
 }
 
 /// Pieces of work that are due, each planned on what the ones before leave, and the bytes they read.
-fn waiting(mut manifest: Manifest, aside: &BTreeSet<u64>, now_ms: i64) -> (u64, u64) {
+fn waiting(mut manifest: Manifest, aside: &BTreeSet<u64>, aim: Aim) -> (u64, u64) {
     let (mut jobs, mut read_bytes) = (0, 0_u64);
     while jobs < WAITING_MAX
-        && let Some(job) = plan(&manifest, aside, now_ms, Effort::Due)
+        && let Some(job) = plan(&manifest, aside, aim)
     {
         let inputs: Vec<SegmentEntry> = job.inputs().iter().filter_map(|id| manifest.segment(*id)).cloned().collect();
-        let bytes = inputs.iter().map(|entry| entry.bytes).sum();
+        let bytes = inputs.iter().map(SegmentEntry::total_bytes).sum();
         let merged = match (&job, inputs.iter().cloned().reduce(|a, b| together(&a, &b))) {
             // As large as all together: an upper bound.
-            (Job::Merge { .. }, Some(first)) => vec![SegmentEntry { bytes, ..first }],
+            (Job::Merge { .. }, Some(first)) => vec![SegmentEntry { bytes, files: Vec::new(), ..first }],
+            (Job::Convert { .. }, Some(first)) => {
+                let name = String::from("planned");
+                let file = DayFile { kind: FileKind::Samples, name, bytes, rows: first.samples };
+                vec![SegmentEntry { created_ms: aim.now_ms, files: vec![file], ..first }]
+            }
             // Into how many days is not known without reading it.
             _ => Vec::new(),
         };
@@ -194,6 +201,8 @@ mod tests {
 
     use super::*;
 
+    const AIM: Aim = Aim { now_ms: 0, effort: Effort::Due, parquet_after_ms: None };
+
     fn entry(id: u64, bytes: u64) -> SegmentEntry {
         SegmentEntry {
             id,
@@ -205,15 +214,16 @@ mod tests {
             samples: 1,
             bytes,
             created_ms: 0,
+            files: Vec::new(),
         }
     }
 
     #[test]
     fn what_waits_is_planned_to_its_end() {
         let of = |count| Manifest { segments: (1..=count).map(|id| entry(id, 10)).collect(), ..Manifest::default() };
-        assert_eq!(waiting(of(3), &BTreeSet::new(), 0), (0, 0));
-        assert_eq!(waiting(of(7), &BTreeSet::new(), 0), (1, 70));
-        assert_eq!(waiting(of(7), &[4].into(), 0), (0, 0));
+        assert_eq!(waiting(of(3), &BTreeSet::new(), AIM), (0, 0));
+        assert_eq!(waiting(of(7), &BTreeSet::new(), AIM), (1, 70));
+        assert_eq!(waiting(of(7), &[4].into(), AIM), (0, 0));
     }
 
     #[test]

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Metadata, SampleColumns, TimeRange};
+use model::{Labels, Metadata, SampleColumns, TimeRange};
 
 use super::merge::MergedSeries;
 use super::pace::{Pace, Surroundings};
-use super::plan::{Effort, Job, plan};
+use super::plan::{Aim, Effort, Job, plan};
 use crate::db::CompactReport;
 use crate::db::engine::{Engine, LiveSegment};
 use crate::db::prepared::{OpenSegment, Partition, Prepared, day_of, newest_days};
 use crate::deletes::Delete;
 use crate::error::StorageError;
+use crate::parquet::DayWriter;
 use crate::segment::SegmentWriter;
 
 /// Series that are merged between two looks at the pace.
@@ -34,7 +35,7 @@ impl Engine {
         };
         while !stop() {
             let manifest = self.manifest.lock().current().clone();
-            let Some(job) = plan(&manifest, &aside, self.clock.now_ms(), effort) else { break };
+            let Some(job) = plan(&manifest, &aside, self.aim(effort)) else { break };
             let segments = self.view.read().segments.clone();
             let live: Vec<Arc<LiveSegment>> =
                 segments.iter().filter(|live| job.inputs().contains(&live.entry.id)).cloned().collect();
@@ -51,6 +52,11 @@ impl Engine {
         report.set_aside = aside.len() as u64;
         self.purge_deletes(effort, stop, &mut report)?;
         Ok(report)
+    }
+
+    /// What compaction aims at now.
+    pub(super) fn aim(&self, effort: Effort) -> Aim {
+        Aim { now_ms: self.clock.now_ms(), effort, parquet_after_ms: self.options.parquet_after_ms }
     }
 
     /// Does a piece of work; gives the segments that are set aside because of it.
@@ -83,8 +89,9 @@ impl Engine {
     fn blamed(&self, live: &[Arc<LiveSegment>], error: &StorageError) -> Vec<u64> {
         let ids = || live.iter().map(|live| live.entry.id);
         let (StorageError::Corrupt { path, .. } | StorageError::Io { path, .. }) = error else { return Vec::new() };
-        match ids().find(|id| *path == self.layout.segment(*id)) {
-            Some(id) => vec![id],
+        let owns = |live: &&Arc<LiveSegment>| live.entry.has_file(path, &self.layout);
+        match live.iter().find(owns) {
+            Some(live) => vec![live.entry.id],
             None if matches!(error, StorageError::Corrupt { .. }) => ids().collect(),
             None => Vec::new(),
         }
@@ -127,7 +134,7 @@ impl Engine {
             prepared.discard(self);
             return Ok(None);
         }
-        self.remove_segment_files(job.inputs());
+        self.remove_files(live.iter().map(|live| &live.entry));
         Ok(Some(prepared.live.len() as u64))
     }
 
@@ -143,23 +150,13 @@ impl Engine {
         let now_ms = self.clock.now_ms();
         let entries: Vec<_> = live.iter().map(|live| &live.entry).collect();
         let meter = self.compaction.begin(job, &entries, now_ms);
-        let partitions = match job {
-            Job::Merge { day, .. } => {
-                vec![day.map_or(Partition { day: None, times: TimeRange::ALL }, Partition::of_day)]
-            }
-            Job::Split { .. } => newest_days(&days_of(live)?, self.options.open_partitions_max),
-        };
         let sequences = live.iter().fold((u64::MAX, 0), |(min, max), live| {
             (min.min(live.entry.sequence_min), max.max(live.entry.sequence_max))
         });
-        let mut writers = Vec::new();
-        for partition in &partitions {
-            let (open, writer) = OpenSegment::create(self, *partition, sequences)?;
-            writers.push((open, writer, *partition));
-        }
+        let mut outputs = self.outputs(job, live, sequences)?;
         let deletes = self.deletes_to_apply(sequences.1, now_ms);
-        if let Some((_, writer, _)) = writers.last_mut() {
-            writer.set_metadata(&metadata_of(live, &deletes)?);
+        if let Some(output) = outputs.last_mut() {
+            output.set_metadata(&metadata_of(live, &deletes)?);
         }
         let mut series = MergedSeries::new(live, &deletes, self.retention.read().clone(), now_ms)?;
         let (mut samples, mut count) = (SampleColumns::default(), 0_u64);
@@ -169,22 +166,81 @@ impl Engine {
                 return Ok(false);
             }
             self.counters.compacted_samples.add(samples.len() as u64);
-            if let [(_, writer, _)] = writers.as_mut_slice() {
-                writer.add_series(&labels, &samples)?;
+            if let [output] = outputs.as_mut_slice() {
+                output.add_series(&labels, &samples)?;
                 continue;
             }
-            for (_, writer, partition) in &mut writers {
-                let part = within(&samples, partition.times);
+            for output in &mut outputs {
+                let part = within(&samples, output.times());
                 if !part.is_empty() {
-                    writer.add_series(&labels, &part)?;
+                    output.add_series(&labels, &part)?;
                 }
             }
         }
-        for (open, writer, _) in writers {
-            let writer: SegmentWriter = writer;
-            prepared.live.extend(open.finish(writer)?);
+        for output in outputs {
+            prepared.live.extend(output.finish()?);
         }
         Ok(true)
+    }
+
+    /// What a job writes, the newest last.
+    fn outputs(
+        &self,
+        job: &Job,
+        live: &[Arc<LiveSegment>],
+        sequences: (u64, u64),
+    ) -> Result<Vec<Output<'_>>, StorageError> {
+        let partitions = match job {
+            Job::Convert { day, .. } => {
+                let (open, writer) = OpenSegment::create_day(self, *day, sequences)?;
+                return Ok(vec![Output::Day(open, Box::new(writer))]);
+            }
+            Job::Merge { day, .. } => {
+                vec![day.map_or(Partition { day: None, times: TimeRange::ALL }, Partition::of_day)]
+            }
+            Job::Split { .. } => newest_days(&days_of(live)?, self.options.open_partitions_max),
+        };
+        let open = |partition: Partition| {
+            let (open, writer) = OpenSegment::create(self, partition, sequences)?;
+            Ok(Output::Segment(open, Box::new(writer), partition.times))
+        };
+        partitions.into_iter().map(open).collect()
+    }
+}
+
+/// What is written.
+enum Output<'a> {
+    Segment(OpenSegment<'a>, Box<SegmentWriter>, TimeRange),
+    Day(OpenSegment<'a>, Box<DayWriter<'a>>),
+}
+
+impl Output<'_> {
+    fn times(&self) -> TimeRange {
+        match self {
+            Output::Segment(_, _, times) => *times,
+            Output::Day(..) => TimeRange::ALL,
+        }
+    }
+
+    fn set_metadata(&mut self, families: &[(String, Metadata)]) {
+        match self {
+            Output::Segment(_, writer, _) => writer.set_metadata(families),
+            Output::Day(_, writer) => writer.set_metadata(families),
+        }
+    }
+
+    fn add_series(&mut self, labels: &Labels, samples: &SampleColumns) -> Result<(), StorageError> {
+        match self {
+            Output::Segment(_, writer, _) => writer.add_series(labels, samples),
+            Output::Day(_, writer) => writer.add_series(labels, samples),
+        }
+    }
+
+    fn finish(self) -> Result<Option<Arc<LiveSegment>>, StorageError> {
+        match self {
+            Output::Segment(open, writer, _) => open.finish(*writer),
+            Output::Day(open, writer) => open.finish_day(*writer),
+        }
     }
 }
 

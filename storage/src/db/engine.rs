@@ -22,6 +22,7 @@ use crate::io::{Disk, DiskLock};
 use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::Layout;
 use crate::options::{Clock, DbOptions};
+use crate::parquet::write_list;
 use crate::retention::RetentionRules;
 use crate::segment::Segment;
 use crate::snapshot::OpenSnapshots;
@@ -194,7 +195,8 @@ impl Engine {
         if removed.iter().any(|id| store.current().segment(*id).is_none()) {
             return Ok(false);
         }
-        let mut next = store.current().with(removed, added.iter().map(|live| live.entry.clone()).collect());
+        let before = store.current().clone();
+        let mut next = before.with(removed, added.iter().map(|live| live.entry.clone()).collect());
         next.next_segment = self.next_segment.load(Ordering::Relaxed);
         edit(&mut next);
         store.install(next, |manifest| {
@@ -209,14 +211,24 @@ impl Engine {
             also(&mut view);
         })?;
         self.counters.manifest_installs.add(1);
+        let is_parquet = |id: &u64| before.segment(*id).is_some_and(SegmentEntry::is_parquet);
+        if removed.iter().any(is_parquet) || added.iter().any(|live| live.entry.is_parquet()) {
+            // Only for other readers: it is written again at the next change and at the next start.
+            if let Err(error) = write_list(&*self.disk, &self.layout, store.current()) {
+                self.counters.findings.add(format!("the list of Parquet files could not be written: {error}"));
+            }
+        }
         Ok(true)
     }
 
     /// Removes the files of segments that do not count any more. Who still reads them goes on.
-    pub(crate) fn remove_segment_files(&self, ids: &[u64]) {
-        for id in ids {
+    pub(crate) fn remove_files<'e>(&self, gone: impl IntoIterator<Item = &'e SegmentEntry>) {
+        for entry in gone {
             // One that stays does not count, and goes at the next start.
-            let _ = self.disk.remove(&self.layout.segment(*id));
+            let _ = self.disk.remove(&self.layout.segment(entry.id));
+            for file in &entry.files {
+                let _ = self.disk.remove(&file.path(&self.layout.parquet_dir()));
+            }
         }
     }
 

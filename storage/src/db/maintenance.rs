@@ -8,6 +8,7 @@ use super::engine::Engine;
 use super::open::keep_in_quarantine;
 use crate::compaction::plan::Effort;
 use crate::error::StorageError;
+use crate::manifest::SegmentEntry;
 
 /// How often the watch looks round.
 const LOOK_ROUND: Duration = Duration::from_secs(1);
@@ -94,18 +95,18 @@ impl Engine {
                 live.segment.verify().iter().any(|error| matches!(error, StorageError::Corrupt { .. }))
             };
             // If it cannot be moved now, the next read of it brings it back here.
-            if live.as_ref().is_some_and(corrupt) {
-                let _ = self.quarantine(id);
+            if let Some(live) = live.filter(corrupt) {
+                let _ = self.quarantine(&live.entry);
             }
         }
     }
 
-    fn quarantine(&self, id: u64) -> Result<(), StorageError> {
-        keep_in_quarantine(&*self.disk, &self.layout, id)?;
-        if self.install(&[id], &[], |_| (), |_| ())? {
-            self.remove_segment_files(&[id]);
+    fn quarantine(&self, entry: &SegmentEntry) -> Result<(), StorageError> {
+        keep_in_quarantine(&*self.disk, &self.layout, entry)?;
+        if self.install(&[entry.id], &[], |_| (), |_| ())? {
+            self.remove_files([entry]);
             self.counters.quarantined.add(1);
-            let path = self.layout.segment(id);
+            let path = self.layout.segment(entry.id);
             self.counters.findings.add(format!("{} is corrupt and was put aside", path.display()));
         }
         Ok(())

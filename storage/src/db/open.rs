@@ -1,6 +1,7 @@
 //! Opening a data directory: what is there, what does not belong there, and the replay of the WAL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use super::commit::CommitQueue;
 use super::engine::{Engine, LiveSegment, Signal, View};
 use super::exemplars::ExemplarRing;
 use super::metadata::MetadataMap;
+use super::prepared::open_segment;
 use super::recent::Recent;
 use super::store_file;
 use crate::batch::{Exemplar, SeriesRef};
@@ -23,8 +25,8 @@ use crate::io::Disk;
 use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::{Layout, manifest_version, segment_id, wal_number};
 use crate::options::{Clock, DbOptions};
+use crate::parquet::write_list;
 use crate::retention::RetentionRules;
-use crate::segment::Segment;
 use crate::snapshot::OpenSnapshots;
 use crate::stats::Counters;
 use crate::wal::file::{ChainFile, chain};
@@ -168,6 +170,7 @@ fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest, is_ol
             disk.remove(&path)?;
         }
     }
+    remove_parquet_strangers(disk, layout, manifest, is_old)?;
     for name in disk.list(layout.root())? {
         if manifest_version(&name).is_some_and(|version| version < manifest.version) {
             disk.remove(&layout.root().join(name))?;
@@ -179,6 +182,34 @@ fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest, is_ol
         }
     }
     Ok(())
+}
+
+fn remove_parquet_strangers(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifest: &Manifest,
+    is_old: bool,
+) -> Result<(), StorageError> {
+    let root = layout.parquet_dir();
+    if disk.list_dirs(layout.root())?.iter().all(|name| !root.ends_with(name)) {
+        return Ok(());
+    }
+    let files = manifest.segments.iter().flat_map(|entry| &entry.files);
+    let known: BTreeSet<PathBuf> = files.map(|file| file.path(&root)).collect();
+    for kind in disk.list_dirs(&root)? {
+        for day in disk.list_dirs(&root.join(&kind))? {
+            let dir = root.join(&kind).join(day);
+            for name in disk.list(&dir)? {
+                let path = dir.join(&name);
+                match known.contains(&path) {
+                    true => {}
+                    false if is_old => disk.rename(&path, &layout.quarantine_dir().join(name))?,
+                    false => disk.remove(&path)?,
+                }
+            }
+        }
+    }
+    write_list(disk, layout, manifest)
 }
 
 fn highest_segment(disk: &dyn Disk, layout: &Layout) -> Result<Option<u64>, StorageError> {
@@ -197,20 +228,23 @@ fn open_segments(
     let (mut live, mut bad) = (Vec::new(), Vec::new());
     for entry in manifests.current().segments.clone() {
         match open_segment(disk, layout, &entry) {
-            Ok(Some(segment)) => live.push(Arc::new(LiveSegment::new(entry, segment))),
-            Ok(None) => bad.push(entry.id),
+            Ok(segment) => live.push(Arc::new(LiveSegment::new(entry, segment))),
+            Err(StorageError::Corrupt { .. }) => bad.push(entry),
             Err(error) => return Err(error),
         }
     }
     if !bad.is_empty() {
-        for id in &bad {
-            counters.findings.add(format!("{} is corrupt or gone and was put aside", layout.segment(*id).display()));
-            keep_in_quarantine(disk, layout, *id)?;
+        for entry in &bad {
+            let path = layout.segment(entry.id);
+            counters.findings.add(format!("{} is corrupt or gone and was put aside", path.display()));
+            keep_in_quarantine(disk, layout, entry)?;
         }
-        let next = manifests.current().with(&bad, Vec::new());
+        let ids: Vec<u64> = bad.iter().map(|entry| entry.id).collect();
+        let next = manifests.current().with(&ids, Vec::new());
         manifests.install(next, |_| ())?;
-        for id in &bad {
-            disk.remove(&layout.segment(*id))?;
+        for entry in &bad {
+            disk.remove(&layout.segment(entry.id))?;
+            entry.files.iter().try_for_each(|file| disk.remove(&file.path(&layout.parquet_dir())))?;
         }
         counters.quarantined.add(bad.len() as u64);
         counters.manifest_installs.add(1);
@@ -218,27 +252,18 @@ fn open_segments(
     Ok(live)
 }
 
-/// The segment, or none if it is corrupt or not there.
-fn open_segment(disk: &dyn Disk, layout: &Layout, entry: &SegmentEntry) -> Result<Option<Segment>, StorageError> {
-    let path = layout.segment(entry.id);
-    if disk.len(&path)? != Some(entry.bytes) {
-        return Ok(None);
+/// Gives the files of a corrupt segment second names that no start removes. The first go after the manifest is without
+/// it.
+pub(crate) fn keep_in_quarantine(disk: &dyn Disk, layout: &Layout, entry: &SegmentEntry) -> Result<(), StorageError> {
+    let parquet = entry.files.iter().map(|file| file.path(&layout.parquet_dir()));
+    for path in std::iter::once(layout.segment(entry.id)).chain(parquet) {
+        let Some(name) = path.file_name() else { continue };
+        let kept = layout.quarantine_dir().join(name);
+        if disk.len(&path)?.is_some() && disk.len(&kept)?.is_none() {
+            disk.hard_link(&path, &kept)?;
+        }
     }
-    match Segment::open(disk, &path) {
-        Ok(segment) => Ok(Some(segment)),
-        Err(StorageError::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Gives a corrupt segment a second name that no start removes. The first goes after the manifest is without it.
-pub(crate) fn keep_in_quarantine(disk: &dyn Disk, layout: &Layout, id: u64) -> Result<(), StorageError> {
-    let (path, kept) = (layout.segment(id), layout.quarantine_dir().join(crate::names::segment_name(id)));
-    if disk.len(&path)?.is_some() && disk.len(&kept)?.is_none() {
-        disk.hard_link(&path, &kept)?;
-        disk.sync_dir(&layout.quarantine_dir())?;
-    }
-    Ok(())
+    disk.sync_dir(&layout.quarantine_dir())
 }
 
 /// What there was of the WAL.

@@ -8,9 +8,13 @@ use model::TimeRange;
 
 use super::engine::{Engine, LiveSegment};
 use crate::error::StorageError;
+use crate::format::FormatError;
+use crate::io::Disk;
 use crate::manifest::SegmentEntry;
+use crate::names::Layout;
 use crate::options::{Step, reached};
-use crate::segment::{Segment, SegmentMeta, SegmentWriter};
+use crate::parquet::{CheckedFile, DayFile, DayWriter, open_rows};
+use crate::segment::{Segment, SegmentInfo, SegmentMeta, SegmentWriter};
 
 /// Milliseconds of a day: the length of a partition.
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -79,21 +83,55 @@ impl<'a> OpenSegment<'a> {
         partition: Partition,
         sequences: (u64, u64),
     ) -> Result<(Self, SegmentWriter), StorageError> {
+        let open = OpenSegment::begin(engine, partition);
+        let writer = SegmentWriter::create(&*engine.disk, &open.temporary, meta(sequences))?;
+        Ok((open, writer))
+    }
+
+    /// Begins a day of Parquet, with its index.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn create_day(
+        engine: &'a Engine,
+        day: i64,
+        sequences: (u64, u64),
+    ) -> Result<(Self, DayWriter<'a>), StorageError> {
+        let open = OpenSegment::begin(engine, Partition::of_day(day));
+        let (columns, index) = (&engine.options.parquet_columns, (open.id, open.temporary.as_path()));
+        let writer = DayWriter::create(&*engine.disk, &engine.layout, columns, index, day, meta(sequences))?;
+        Ok((open, writer))
+    }
+
+    fn begin(engine: &'a Engine, partition: Partition) -> Self {
         let id = engine.new_segment();
         let temporary = engine.layout.tmp_dir().join(crate::names::segment_name(id));
-        let meta = SegmentMeta { sequence_min: sequences.0, sequence_max: sequences.1 };
-        let open = OpenSegment { engine, partition, id, temporary, finished: false };
-        let writer = SegmentWriter::create(&*engine.disk, &open.temporary, meta)?;
-        Ok((open, writer))
+        OpenSegment { engine, partition, id, temporary, finished: false }
     }
 
     /// Finishes the segment and gives it its name; nothing if it has no samples. The name is not durable yet.
     ///
     /// # Errors
     /// I/O errors.
-    pub(crate) fn finish(mut self, writer: SegmentWriter) -> Result<Option<Arc<LiveSegment>>, StorageError> {
-        let engine = self.engine;
+    pub(crate) fn finish(self, writer: SegmentWriter) -> Result<Option<Arc<LiveSegment>>, StorageError> {
         let info = writer.finish()?;
+        self.name(info, Vec::new())
+    }
+
+    /// As [`OpenSegment::finish`]; the names of the Parquet files are durable.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(crate) fn finish_day(self, writer: DayWriter<'_>) -> Result<Option<Arc<LiveSegment>>, StorageError> {
+        let (info, files) = writer.finish()?;
+        let (disk, parquet_dir) = (&self.engine.disk, self.engine.layout.parquet_dir());
+        self.name(info, files.clone()).inspect_err(|_| {
+            files.iter().for_each(|file| drop(disk.remove(&file.path(&parquet_dir))));
+        })
+    }
+
+    fn name(mut self, info: SegmentInfo, files: Vec<DayFile>) -> Result<Option<Arc<LiveSegment>>, StorageError> {
+        let engine = self.engine;
         if info.samples == 0 {
             return Ok(None);
         }
@@ -112,12 +150,41 @@ impl<'a> OpenSegment<'a> {
             samples: info.samples,
             bytes: info.bytes,
             created_ms: engine.clock.now_ms(),
+            files,
         };
         engine.counters.segments_written.add(1);
-        engine.counters.segment_bytes_written.add(info.bytes);
-        let segment = Segment::open(&*engine.disk, &path)?;
+        engine.counters.segment_bytes_written.add(entry.total_bytes());
+        let segment = open_segment(&*engine.disk, &engine.layout, &entry)?;
         Ok(Some(Arc::new(LiveSegment::new(entry, segment))))
     }
+}
+
+fn meta(sequences: (u64, u64)) -> SegmentMeta {
+    SegmentMeta { sequence_min: sequences.0, sequence_max: sequences.1 }
+}
+
+/// Opens the files of a segment.
+///
+/// # Errors
+/// [`StorageError::Corrupt`], also if one is not there; [`StorageError::NewerFormat`], [`StorageError::Io`].
+pub(crate) fn open_segment(disk: &dyn Disk, layout: &Layout, entry: &SegmentEntry) -> Result<Segment, StorageError> {
+    let path = layout.segment(entry.id);
+    let corrupt = |detail| FormatError::new(detail).in_file(&path, 0);
+    if disk.len(&path)? != Some(entry.bytes) {
+        return Err(corrupt("it is gone or has a wrong length"));
+    }
+    let mut segment = Segment::open(disk, &path)?;
+    let files = match segment.rows_section()? {
+        Some(section) => CheckedFile::decode(&section).map_err(|error| error.in_file(&path, 0))?,
+        None => Vec::new(),
+    };
+    if !files.iter().map(|checked| &checked.file).eq(&entry.files) {
+        return Err(corrupt("it is the index of other files than the manifest says"));
+    }
+    if entry.is_parquet() {
+        segment.attach(open_rows(disk, &layout.parquet_dir(), &files)?);
+    }
+    Ok(segment)
 }
 
 impl Drop for OpenSegment<'_> {
@@ -142,8 +209,7 @@ impl Prepared {
 
     /// Removes the files again: they were never installed, nor was it tried.
     pub(crate) fn discard(self, engine: &Engine) {
-        let ids: Vec<u64> = self.live.iter().map(|live| live.entry.id).collect();
-        engine.remove_segment_files(&ids);
+        engine.remove_files(self.live.iter().map(|live| &live.entry));
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::engine::Engine;
 use crate::error::StorageError;
 use crate::io::Disk;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SegmentEntry};
 use crate::names::Layout;
 
 /// Longest name of a snapshot, in bytes.
@@ -158,7 +158,7 @@ fn saved(name: &str, layout: &Layout, manifest: &Manifest) -> SavedSnapshot {
     SavedSnapshot {
         name: name.to_owned(),
         path: layout.root().to_owned(),
-        bytes: manifest.segments.iter().map(|entry| entry.bytes).sum(),
+        bytes: manifest.segments.iter().map(SegmentEntry::total_bytes).sum(),
         samples: manifest.segments.iter().map(|entry| entry.samples).sum(),
     }
 }

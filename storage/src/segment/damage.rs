@@ -1,5 +1,7 @@
 //! Says which series and times are touched by damage of a segment file.
 
+use std::ops::Range;
+
 use model::TimeRange;
 
 use super::frames::FRAME_BYTES;
@@ -29,14 +31,16 @@ impl Segment {
     /// Verifies the checksums of the whole file, whatever was verified before, and finds the series that are touched.
     pub(crate) fn damage(&self) -> Damage {
         let found = self.frames.verify_all();
-        let (frames, errors): (Vec<u64>, Vec<StorageError>) = found.into_iter().unzip();
+        let (frames, mut errors): (Vec<u64>, Vec<StorageError>) = found.into_iter().unzip();
+        let (rows, row_errors): (Vec<Range<u64>>, Vec<StorageError>) = self.verify_rows().into_iter().unzip();
+        errors.extend(row_errors);
         if errors.is_empty() {
             return Damage::default();
         }
         let mut touched = vec![false; self.len() as usize];
         let mut series = Vec::new();
         for ordinal in 0..self.len() {
-            let range = self.damaged_range(ordinal, &frames, &touched);
+            let range = self.damaged_range(ordinal, &frames, &rows, &touched);
             if let (Some(range), Some(touched)) = (range, touched.get_mut(ordinal as usize)) {
                 *touched = true;
                 series.push(DamagedSeries { ordinal, range });
@@ -46,7 +50,7 @@ impl Segment {
     }
 
     /// The times of a series if damage touches it; `touched` says so of those before it.
-    fn damaged_range(&self, ordinal: u32, frames: &[u64], touched: &[bool]) -> Option<TimeRange> {
+    fn damaged_range(&self, ordinal: u32, frames: &[u64], rows: &[Range<u64>], touched: &[bool]) -> Option<TimeRange> {
         let whole = Some(self.info().range);
         let Ok(row) = self.series_row(ordinal) else { return whole };
         let Ok(times) = self.times_row(row.times) else { return whole };
@@ -57,9 +61,11 @@ impl Segment {
             let next = frames.partition_point(|frame| frame + FRAME_BYTES as u64 <= start);
             frames.get(next).is_some_and(|frame| *frame < end)
         };
+        let own_rows = row.values_offset..row.values_offset.saturating_add(u64::from(times.count));
         let base = ordinal.checked_sub(row.base_distance).filter(|_| row.base_distance > 0);
         let is_touched = is_hit(times.offset, times.bytes)
-            || is_hit(row.values_offset, row.values_bytes)
+            || (!self.is_index() && is_hit(row.values_offset, row.values_bytes))
+            || rows.iter().any(|bad| bad.start < own_rows.end && own_rows.start < bad.end)
             || base.is_some_and(|base| touched.get(base as usize) == Some(&true))
             || self.labels(ordinal).is_err();
         is_touched.then_some(TimeRange { start_ms: times.first_ms, end_ms: times.last_ms })

@@ -13,14 +13,14 @@ use crate::format::{Cursor, FormatError, Put, checksum};
 use crate::io::{Disk, DiskFile, Region};
 
 /// Bytes of a frame: hashing one takes about a microsecond, its checksum 0.05 % of the space.
-pub(super) const FRAME_BYTES: usize = 16 << 10;
+pub(crate) const FRAME_BYTES: usize = 16 << 10;
 
 /// Frames that are collected before they are written.
 const FRAMES_PER_WRITE: usize = 32;
 
 /// Writes a file and keeps the checksums of its frames.
 #[derive(Debug)]
-pub(super) struct FrameWriter {
+pub(crate) struct FrameWriter {
     file: Box<dyn DiskFile>,
     pending: Vec<u8>,
     flushed: u64,
@@ -29,18 +29,18 @@ pub(super) struct FrameWriter {
 
 impl FrameWriter {
     /// Creates the file.
-    pub(super) fn create(disk: &dyn Disk, path: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn create(disk: &dyn Disk, path: &Path) -> Result<Self, StorageError> {
         let file = disk.create(path)?;
         Ok(FrameWriter { file, pending: Vec::new(), flushed: 0, checksums: Vec::new() })
     }
 
     /// Offset at which the next byte will be.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.flushed + self.pending.len() as u64
     }
 
     /// Appends bytes.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.pending.extend_from_slice(bytes);
         if self.pending.len() >= FRAME_BYTES * FRAMES_PER_WRITE {
             let whole = self.pending.len() / FRAME_BYTES * FRAME_BYTES;
@@ -59,7 +59,7 @@ impl FrameWriter {
     }
 
     /// Ends the frames; gives the table of checksums and the file, to which the rest is appended directly.
-    pub(super) fn finish(mut self) -> Result<(Vec<u8>, Box<dyn DiskFile>), StorageError> {
+    pub(crate) fn finish(mut self) -> Result<(Vec<u8>, Box<dyn DiskFile>), StorageError> {
         self.flush(self.pending.len())?;
         let mut table = Vec::with_capacity(self.checksums.len() * 8);
         self.checksums.iter().for_each(|sum| table.put_u64(*sum));
@@ -69,7 +69,7 @@ impl FrameWriter {
 
 /// Reads a file whose frames have checksums.
 #[derive(Debug)]
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     path: PathBuf,
     region: Box<dyn Region>,
     /// Where the frames end.
@@ -83,7 +83,7 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     /// A reader of the frames up to `end`, with the bytes of the table of their checksums.
-    pub(super) fn new(path: &Path, region: Box<dyn Region>, end: u64, table: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn new(path: &Path, region: Box<dyn Region>, end: u64, table: &[u8]) -> Result<Self, FormatError> {
         let mut cursor = Cursor::new(table);
         let mut checksums = Vec::with_capacity(table.len() / 8);
         while !cursor.is_empty() {
@@ -115,12 +115,12 @@ impl FrameReader {
     }
 
     /// The file.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Length of the whole file in bytes.
-    pub(super) fn file_bytes(&self) -> u64 {
+    pub(crate) fn file_bytes(&self) -> u64 {
         self.region.len()
     }
 
@@ -128,7 +128,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] if they lie outside the frames or a frame's checksum is wrong; [`StorageError::Io`].
-    pub(super) fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
         if len == 0 {
             return Ok(Cow::Borrowed(&[]));
         }
@@ -174,7 +174,7 @@ impl FrameReader {
     }
 
     /// Verifies every frame anew; gives the offsets of the bad ones, rising, and the errors found.
-    pub(super) fn verify_all(&self) -> Vec<(u64, StorageError)> {
+    pub(crate) fn verify_all(&self) -> Vec<(u64, StorageError)> {
         let mut errors = Vec::new();
         for first in 0..self.checksums.len() as u64 {
             let offset = first * FRAME_BYTES as u64;

@@ -30,6 +30,7 @@
 //! | [`Kind::Lists`], [`Kind::ListPages`] | postings, see `index/postings.rs` |
 //! | [`Kind::Statistics`] | records of `statistics.rs`, one for each block that is large enough, in order of the series |
 //! | [`Kind::Metadata`] | what is known about metric families, see [`encode_metadata`] |
+//! | [`Kind::Rows`] | only in the index of a Parquet day, and needed: its files, see `parquet/files.rs` |
 //!
 //! A **paged** section is its pages one after the other, then for each page the offset of its end in the section
 //! (`u64`). Every page but the last has the full number of items; the number of items is in the footer.
@@ -46,6 +47,9 @@
 //! Blocks of values may be written beside those of a **base**, an earlier series with the same column of times: block
 //! `i` beside block `i` (`codec/beside.rs`). The blocks of a base may have a base of their own, up to [`BASES_MAX`] in a
 //! row. Kinds 32 and up are for native histograms and exemplars.
+//!
+//! In the **index of a Parquet day** the data section has columns of times only. The offset of a series' values is the
+//! number of its first row, its values take 0 bytes, and no series has a base.
 
 mod column;
 mod metadata;
@@ -88,6 +92,7 @@ pub(super) enum Kind {
     ListPages = 9,
     Statistics = 10,
     Metadata = 11,
+    Rows = 12,
 }
 
 impl Kind {

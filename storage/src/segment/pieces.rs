@@ -209,6 +209,9 @@ impl Segment {
 
     /// Number of staleness markers in a block, if its bytes tell without its values being decoded.
     fn markers_of(&self, open: &OpenColumns<'_>, block: usize) -> Result<Option<usize>, StorageError> {
+        if self.is_index() {
+            return Ok(None);
+        }
         let corrupt = |row: &SeriesRow, e: FormatError| self.corrupt(self.data.offset + row.values_offset, &e);
         let bytes = open.value_bytes(block).map_err(|e| corrupt(&open.row, e))?;
         let samples = open.samples(block);

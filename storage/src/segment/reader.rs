@@ -18,7 +18,8 @@ use super::layout::{
 };
 use super::paged::Paged;
 use super::statistics::{BlockStatistics, RECORD_BYTES};
-use crate::codec::{decode_block_beside, needs_base, timestamps};
+use super::value_rows::ValueRows;
+use crate::codec::{BLOCK_SAMPLES_MAX, decode_block_beside, needs_base, timestamps};
 use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, FormatVersion, checksum};
 use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
@@ -46,6 +47,9 @@ pub(crate) struct Segment {
     pub(super) lists: Section,
     pub(super) statistics: Section,
     metadata: Section,
+    /// About the files that hold the values, if this is only their index.
+    rows_section: Option<Section>,
+    rows: Option<Arc<dyn ValueRows>>,
     pub(super) values: Paged<ValuesPage>,
     pub(super) own_sets: Paged<LabelSets>,
     pub(super) shared_sets: Paged<LabelSets>,
@@ -83,14 +87,15 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(super) fn assemble(frames: FrameReader, footer: Footer, path: &Path) -> Result<Self, StorageError> {
-        let known = |kind: &u64| *kind >= Kind::Data as u64 && *kind <= Kind::Metadata as u64;
+        let known = |kind: &u64| *kind >= Kind::Data as u64 && *kind <= Kind::Rows as u64;
         if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !known(kind)) {
             return Err(FormatError::new("a section is needed but not known").in_file(path, frames.file_bytes()));
         }
         let s = footer.summary;
+        let have =
+            |kind: Kind| footer.sections.iter().find(|(k, _, _)| *k == kind as u64).map(|(_, _, section)| *section);
         let find = |kind: Kind| {
-            let found = footer.sections.iter().find(|(k, _, _)| *k == kind as u64).map(|(_, _, section)| *section);
-            found.ok_or_else(|| FormatError::new("a section is missing").in_file(path, footer.frames_end))
+            have(kind).ok_or_else(|| FormatError::new("a section is missing").in_file(path, footer.frames_end))
         };
         let section_names = find(Kind::Names)?;
         let bytes = frames.read(section_names.offset, section_len(section_names))?;
@@ -105,6 +110,8 @@ impl Segment {
             lists: find(Kind::Lists)?,
             statistics: find(Kind::Statistics)?,
             metadata: find(Kind::Metadata)?,
+            rows_section: have(Kind::Rows),
+            rows: None,
             values: Paged::new(find(Kind::Values)?, s.pairs, VALUES_PER_PAGE, VALUE_PAGES_KEPT),
             own_sets: Paged::new(find(Kind::OwnSets)?, s.own_sets, SETS_PER_PAGE, SET_PAGES_KEPT),
             shared_sets: Paged::new(find(Kind::SharedSets)?, s.shared_sets, SETS_PER_PAGE, SET_PAGES_KEPT),
@@ -116,6 +123,24 @@ impl Segment {
             frames,
             number: bases::next_segment(),
         })
+    }
+
+    /// What is said about the files that hold the values, if this is only their index.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(crate) fn rows_section(&self) -> Result<Option<Cow<'_, [u8]>>, StorageError> {
+        self.rows_section.map(|section| self.part(section, 0, section_len(section))).transpose()
+    }
+
+    /// Says where the values are that this is only the index of; until then they cannot be read.
+    pub(crate) fn attach(&mut self, rows: Arc<dyn ValueRows>) {
+        self.rows = Some(rows);
+    }
+
+    /// True if another file holds the values.
+    pub(crate) fn is_index(&self) -> bool {
+        self.rows_section.is_some()
     }
 
     /// What the segment says about itself.
@@ -156,9 +181,14 @@ impl Segment {
         }
         let count = times_row.count as usize;
         let times = self.data(times_row.offset, times_row.bytes)?;
-        let values = self.data(row.values_offset, row.values_bytes)?;
+        let values =
+            if self.is_index() { Cow::Borrowed(&[][..]) } else { self.data(row.values_offset, row.values_bytes)? };
         let times_head = ColumnHead::decode(&times, count, true).map_err(|e| self.corrupt_times(&times_row, &e))?;
-        let values_head = ColumnHead::decode(&values, count, false).map_err(|e| self.corrupt_values(&row, &e))?;
+        let values_head = if self.is_index() {
+            ColumnHead::default()
+        } else {
+            ColumnHead::decode(&values, count, false).map_err(|e| self.corrupt_values(&row, &e))?
+        };
         Ok(Some(OpenColumns { ordinal, row, times_row, count, times, values, times_head, values_head }))
     }
 
@@ -186,6 +216,9 @@ impl Segment {
         out: &mut Vec<f64>,
     ) -> Result<(), StorageError> {
         let samples = open.samples(block);
+        if self.is_index() {
+            return self.read_rows(&open.row, block, samples, out);
+        }
         let corrupt = |e: FormatError| self.corrupt_values(&open.row, &e);
         let bytes = open.value_bytes(block).map_err(corrupt)?;
         if needs_base(bytes) {
@@ -198,6 +231,15 @@ impl Segment {
             decode_block_beside(bytes, samples, &[], out).map_err(corrupt)?;
         }
         Ok(())
+    }
+
+    /// Appends the values of a block that another file holds.
+    fn read_rows(&self, row: &SeriesRow, block: usize, samples: usize, out: &mut Vec<f64>) -> Result<(), StorageError> {
+        let corrupt = |detail| self.corrupt(self.data.offset, &FormatError::new(detail));
+        let rows = self.rows.as_ref().ok_or_else(|| corrupt("the files of this index are not known"))?;
+        let done = out.len();
+        rows.read(row.values_offset.saturating_add((block * BLOCK_SAMPLES_MAX) as u64), samples, out)?;
+        if out.len() - done != samples { Err(corrupt("a block has too few rows")) } else { Ok(()) }
     }
 
     /// As [`Segment::read_block`], with zeros for values: for who only asks when there are samples.
@@ -308,7 +350,13 @@ impl Segment {
 
     /// Verifies the checksums of the whole file, whatever was verified before; gives what is wrong.
     pub(crate) fn verify(&self) -> Vec<StorageError> {
-        self.frames.verify_all().into_iter().map(|(_, error)| error).collect()
+        let own = self.frames.verify_all().into_iter().map(|(_, error)| error);
+        own.chain(self.verify_rows().into_iter().map(|(_, error)| error)).collect()
+    }
+
+    /// Verifies the files that hold the values, if others do; gives the rows that are touched by what is wrong.
+    pub(super) fn verify_rows(&self) -> Vec<(Range<u64>, StorageError)> {
+        self.rows.iter().flat_map(|rows| rows.verify()).collect()
     }
 
     /// The values of the block that a block of this series is written beside, which is the `depth`th in a row; for who

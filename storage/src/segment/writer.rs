@@ -47,6 +47,8 @@ pub(crate) struct SegmentWriter {
     samples: u64,
     range: TimeRange,
     column: Vec<u8>,
+    /// The files that hold the values, if this is only their index.
+    rows: Option<Vec<u8>>,
 }
 
 impl SegmentWriter {
@@ -74,7 +76,22 @@ impl SegmentWriter {
             samples: 0,
             range: TimeRange { start_ms: i64::MAX, end_ms: i64::MIN },
             column: Vec::new(),
+            rows: None,
         })
+    }
+
+    /// As [`SegmentWriter::create`], for the index of values that another file holds in rows. Say which file by
+    /// [`SegmentWriter::set_rows`] before the end.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn create_index(disk: &dyn Disk, path: &Path, meta: SegmentMeta) -> Result<Self, StorageError> {
+        Ok(SegmentWriter { rows: Some(Vec::new()), ..SegmentWriter::create(disk, path, meta)? })
+    }
+
+    /// Sets the content of the section about the files that hold the values.
+    pub(crate) fn set_rows(&mut self, section: Vec<u8>) {
+        self.rows = Some(section);
     }
 
     /// Adds the next series, whose labels are greater than those of the series before; one without samples is left out.
@@ -107,8 +124,13 @@ impl SegmentWriter {
         if let Some(column) = column {
             self.file.append(&column)?;
         }
-        let (values_offset, statistics_first) = (self.data_offset(), self.statistics_count);
-        let (values_bytes, base_distance) = self.append_values(labels, &samples.values, times)?;
+        let statistics_first = self.statistics_count;
+        let (values_offset, (values_bytes, base_distance)) = if self.rows.is_some() {
+            self.add_statistics(&samples.values);
+            (self.samples, (0, 0))
+        } else {
+            (self.data_offset(), self.append_values(labels, &samples.values, times)?)
+        };
         let statistics_count = (self.statistics_count - statistics_first) as u32;
         let row = SeriesRow {
             times,
@@ -187,6 +209,14 @@ impl SegmentWriter {
         Ok((bytes, distance))
     }
 
+    /// The statistics of values that another file holds.
+    fn add_statistics(&mut self, values: &[f64]) {
+        for block in values.chunks(BLOCK_SAMPLES_MAX).filter(|block| block.len() >= SAMPLES_MIN) {
+            BlockStatistics::of(block).encode(&mut self.statistics);
+            self.statistics_count += 1;
+        }
+    }
+
     fn end_page(&mut self) {
         let mut places = Vec::new();
         SeriesPage::encode_places(&self.page, self.page_offset, &mut places);
@@ -232,6 +262,9 @@ impl SegmentWriter {
         write_postings(&mut sections, &rows, &split)?;
         sections.blob(Kind::Statistics, 0, &self.statistics)?;
         sections.blob(Kind::Metadata, 0, &compressed_metadata(&self.metadata, &self.path)?)?;
+        if let Some(rows) = &self.rows {
+            sections.blob(Kind::Rows, FLAG_NEEDED, rows)?;
+        }
         let bytes = sections.finish(summary)?;
         Ok(SegmentInfo {
             path: self.path,

@@ -1,6 +1,7 @@
 //! Segments: every checksum, every block decoded, and what the manifest says of them.
 
 use super::{FoundDamage, Touched, TouchedSeries, Work, is_missing};
+use crate::db::prepared::open_segment;
 use crate::error::StorageError;
 use crate::manifest::{Manifest, SegmentEntry};
 use crate::names::segment_id;
@@ -69,7 +70,35 @@ impl Work {
         if !examined.errors.is_empty() {
             self.note_damage(entry, &examined);
         } else if let Some(segment) = &examined.opened {
+            if entry.is_parquet() {
+                return self.verify_parquet(entry, segment);
+            }
             self.check_content(entry, segment)?;
+        }
+        Ok(())
+    }
+
+    /// The files of a Parquet day, of which the index is sound by itself.
+    fn verify_parquet(&mut self, entry: &SegmentEntry, index: &Segment) -> Result<(), StorageError> {
+        entry.files.iter().for_each(|file| self.count_file(file.bytes));
+        let range = index.info().range;
+        let all = || (0..index.len()).map(|ordinal| DamagedSeries { ordinal, range }).collect::<Vec<_>>();
+        let (errors, series, opened) = match open_segment(&*self.disk, &self.layout, entry) {
+            Ok(segment) => {
+                let damage = segment.damage();
+                (damage.errors, damage.series, Some(segment))
+            }
+            Err(error) => (vec![error], all(), None),
+        };
+        if let Some(segment) = opened.as_ref().filter(|_| errors.is_empty()) {
+            return self.check_content(entry, segment);
+        }
+        for error in errors {
+            let StorageError::Corrupt { path, offset, detail } = error else { return Err(error) };
+            let sections = vec!["parquet".to_owned()];
+            let known = Some((index, true));
+            let damage = self.segment_damage(entry, Some(offset), sections, detail, series.clone(), known);
+            self.report.damage.push(FoundDamage { path, ..damage });
         }
         Ok(())
     }

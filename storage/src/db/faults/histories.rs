@@ -46,11 +46,14 @@ struct Setting {
     retention_ms: Option<i64>,
     /// For the series with `odd="yes"`.
     rule_ms: Option<i64>,
+    /// Closed days become Parquet.
+    parquet: bool,
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
     let keep = || prop::sample::select(vec![None, None, Some(30 * HOUR_MS), Some(100 * HOUR_MS)]);
-    (any::<bool>(), keep(), keep()).prop_map(|(rolls, retention_ms, rule_ms)| Setting { rolls, retention_ms, rule_ms })
+    let parts = (any::<bool>(), keep(), keep(), any::<bool>());
+    parts.prop_map(|(rolls, retention_ms, rule_ms, parquet)| Setting { rolls, retention_ms, rule_ms, parquet })
 }
 
 impl Setting {
@@ -60,7 +63,8 @@ impl Setting {
         } else {
             options()
         };
-        DbOptions { retention_ms: self.retention_ms, maintenance: self.rolls, ..shape }
+        let parquet_after_ms = self.parquet.then_some(0);
+        DbOptions { retention_ms: self.retention_ms, parquet_after_ms, maintenance: self.rolls, ..shape }
     }
 
     fn open(&self, disk: &FakeDisk, clock: &Arc<TestClock>) -> Db {

@@ -24,7 +24,8 @@ impl Life {
         let mut batches = Batches::new(seed);
         let small = DbOptions { wal_file_bytes: 600, open_partitions_max: 2, ..quiet() };
         let options = [quiet(), small.clone(), DbOptions { wal_bytes_max: 20_000, ..small }];
-        let options = options[batches.dice.next(3)].clone();
+        let parquet_after_ms = [None, Some(0)][batches.dice.next(2)];
+        let options = DbOptions { parquet_after_ms, ..options[batches.dice.next(3)].clone() };
         Life { disk: FakeDisk::default(), options, batches, ledger: Ledger::default() }
     }
 
