@@ -54,8 +54,20 @@ conformance_scripts() {
   local log=$tools/conformance-scripts.log
   (cd "$shared/conformance" && PYTHONDONTWRITEBYTECODE=1 "$python" promqltest.py --server-cmd "$server_command" -j 2 \
     --at-modifier promqltest) > "$log" 2>&1 || true
-  tail -n 30 "$log"
-  at_least "PromQL scripts" "$1" "$log"
+  scripts_passed "$1" "$log"
+}
+
+# As before, with what was loaded in segments, or with --parquet.after 0 in Parquet, before it is asked for.
+conformance_through_storage() {
+  local log=$tools/conformance-storage.log
+  (cd .ci/interop && CONFORMANCE_DIR=$shared/conformance "$python" through_storage.py \
+    --server-cmd "$server_command $2" -j 2 --at-modifier "$shared/conformance/promqltest") > "$log" 2>&1 || true
+  scripts_passed "$1" "$log"
+}
+
+scripts_passed() {
+  tail -n 30 "$2"
+  at_least "PromQL scripts" "$1" "$2"
 }
 
 reference_command="$PEERS_BIN/prometheus --config.file=/dev/null --storage.tsdb.path={dir}/data

@@ -19,7 +19,7 @@ fn absent(path: &Path) -> StorageError {
 
 /// Never there.
 #[derive(Debug)]
-pub(crate) struct DayWriter<'a>(std::convert::Infallible, &'a Path);
+pub(crate) struct DayWriter<'a>(std::convert::Infallible, std::marker::PhantomData<&'a Path>);
 
 impl<'a> DayWriter<'a> {
     pub(crate) fn create(
