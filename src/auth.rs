@@ -24,6 +24,11 @@ impl Token {
         Ok(Token(token.to_owned()))
     }
 
+    /// The secret itself, for who asks another server with it.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
     fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }

@@ -1,9 +1,12 @@
 //! The command line: `streamgauge` serves; subcommands ask and check.
 
+mod backup;
 mod check_config;
+mod client;
 mod inspect;
 mod offline;
 mod query;
+mod restore;
 mod serve;
 mod verify;
 
@@ -29,6 +32,8 @@ EXAMPLES
       Asks a running server and prints a table.
   streamgauge check-config --scrape-config prometheus.yml --strict
       Says what in the configuration is wrong or not supported, and exits 1 then.
+  streamgauge backup --url http://127.0.0.1:8082 --to /backup/streamgauge
+      Backs up a running server; files that an earlier backup there has are not copied again.
   streamgauge verify --data /var/lib/streamgauge
       Says whether every file is sound, and which series and times a damage touches; also beside a running server.
 
@@ -39,9 +44,11 @@ STREAMGAUGE_WAL_SYNC in the environment. Flags win over variables, variables ove
 pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
+        Some(("backup", arguments)) => backup::run(arguments),
         Some(("check-config", arguments)) => check_config::run(arguments),
         Some(("inspect", arguments)) => inspect::run(arguments),
         Some(("query", arguments)) => query::run(arguments),
+        Some(("restore", arguments)) => restore::run(arguments),
         Some(("verify", arguments)) => verify::run(arguments),
         _ => config_of(&matches).map_err(|e| e.to_string()).and_then(serve::run),
     };
@@ -56,9 +63,11 @@ pub fn main() -> ExitCode {
 
 fn command() -> Command {
     with_options(Command::new("streamgauge").version(env!("CARGO_PKG_VERSION")).about(ABOUT).after_help(EXAMPLES))
+        .subcommand(backup::command())
         .subcommand(check_config::command())
         .subcommand(inspect::command())
         .subcommand(query::command())
+        .subcommand(restore::command())
         .subcommand(verify::command())
 }
 

@@ -1,11 +1,11 @@
 //! `streamgauge query`: asks a running server over HTTP and prints a table.
 
-mod client;
 mod table;
 
 use clap::{Arg, ArgMatches, Command};
 use serde_json::Value;
 
+use super::client;
 use crate::config::{Duration, OptionValue};
 use crate::http::prometheus::{parse_time, rfc3339};
 

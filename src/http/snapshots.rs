@@ -1,6 +1,5 @@
 //! Saved snapshots: Prometheus's `admin/tsdb/snapshot`, and how to list and remove what it leaves.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use ::http::{HeaderMap, StatusCode};
@@ -16,6 +15,7 @@ use super::error::{Fault, json_response};
 use super::operations::on_database;
 use super::prometheus::{ApiError, Parameters};
 use crate::app::App;
+use crate::backup;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -34,7 +34,7 @@ async fn save(
 ) -> Result<Response, ApiError> {
     let skip_head = parameters.get("skip_head").map(parse_bool).transpose();
     let skip_head = skip_head.map_err(|e| ApiError::parameter("skip_head", e))?.unwrap_or(false);
-    let name = snapshot_name(app.clock.now_ms());
+    let name = backup::new_name(app.clock.now_ms());
     let with_catalog = Arc::clone(&app);
     let saved = on_database(&app, peer, &headers, move |db| {
         let add = |dir: &std::path::Path| {
@@ -88,30 +88,11 @@ async fn remove(
     Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": {"name": name}})))
 }
 
-/// As Prometheus names them: `20171210T211224Z-2be650b6d019eb54`.
-fn snapshot_name(now_ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    let number = RandomState::new().hash_one(now_ms);
-    format!("{}-{number:016x}", time.strftime("%Y%m%dT%H%M%SZ"))
-}
-
 /// As Go reads it (`strconv.ParseBool`).
 fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_have_their_time_and_differ() {
-        let name = snapshot_name(1_512_940_344_000);
-        assert!(name.starts_with("20171210T211224Z-") && name.len() == 33, "{name}");
-        assert_ne!(name, snapshot_name(1_512_940_344_000));
     }
 }

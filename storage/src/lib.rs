@@ -25,6 +25,7 @@ mod inspect;
 mod io;
 mod manifest;
 mod names;
+mod offline;
 mod options;
 pub mod parquet;
 mod repair;
@@ -45,6 +46,7 @@ pub use error::{CommitError, DeleteError, Refusal, StorageError};
 pub use inspect::{MetricContent, SegmentContent, StoreContent, inspect, inspect_segment};
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
 pub use names::INCOMPLETE;
+pub use offline::{DataFile, check_sealed_file, data_files, have_same_seal, lock_data_dir};
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
 #[doc(hidden)]
 pub use options::{Probe, Step};

@@ -33,6 +33,7 @@ pub(crate) use damage::DamagedSeries;
 pub(crate) use examine::{Examined, SegmentBytes, examine};
 pub(crate) use frames::{FRAME_BYTES, FrameReader, FrameWriter};
 pub(crate) use label_cursor::{LabelCursor, SegmentGroups, push_key};
+pub(crate) use layout::TRAILER_BYTES;
 pub(crate) use pieces::PiecesRequest;
 pub(crate) use reader::Segment;
 pub(crate) use statistics::BlockStatistics;

@@ -68,7 +68,7 @@ pub(super) const VERSION: FormatVersion = FormatVersion(1);
 /// Length of the header.
 pub(super) const HEADER_BYTES: u64 = 16;
 /// Length of the trailer.
-pub(super) const TRAILER_BYTES: usize = 24;
+pub(crate) const TRAILER_BYTES: usize = 24;
 /// A reader that does not know the section must refuse the file.
 pub(super) const FLAG_NEEDED: u64 = 1;
 

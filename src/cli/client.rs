@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{Request, StatusCode, Uri, header};
+use ::http::{HeaderName, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -29,6 +29,25 @@ pub(super) async fn post_form(url: &str, form: &[(&str, String)], timeout: Durat
 }
 
 async fn post(url: &str, form: String) -> Result<Answer, String> {
+    let headers = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
+    exchange_at(url, Method::POST, &headers, form).await
+}
+
+/// Asks without a body, with a token if there is one.
+pub(super) async fn ask(method: Method, url: &str, token: Option<&str>, timeout: Duration) -> Result<Answer, String> {
+    let headers: Vec<_> = token.map(|token| (header::AUTHORIZATION, format!("Bearer {token}"))).into_iter().collect();
+    match tokio::time::timeout(timeout, exchange_at(url, method, &headers, String::new())).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("{url} did not answer within {timeout:?} (--timeout)")),
+    }
+}
+
+async fn exchange_at(
+    url: &str,
+    method: Method,
+    headers: &[(HeaderName, String)],
+    body: String,
+) -> Result<Answer, String> {
     let wrong = || format!("--url: {url:?} is not a URL such as http://127.0.0.1:8082");
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(wrong)?;
@@ -43,12 +62,16 @@ async fn post(url: &str, form: String) -> Result<Answer, String> {
     let stream = TcpStream::connect((name, port)).await.map_err(|e| {
         format!("cannot reach {host}:{port}: {e}; is the server running there? (`streamgauge` starts one, --url names another)")
     })?;
-    let request = Request::post(uri.path_and_query().map_or("/", |p| p.as_str()))
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, uri.authority().map_or("", |a| a.as_str()))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .header(header::USER_AGENT, concat!("streamgauge/", env!("CARGO_PKG_VERSION")))
-        .body(Full::new(Bytes::from(form)))
-        .map_err(|e| format!("{url}: {e}"))?;
+        .header(header::USER_AGENT, concat!("streamgauge/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|e| format!("{url}: {e}"))?;
     if is_tls {
         let stream = encrypted(stream, name).await.map_err(|e| format!("{url}: {e}"))?;
         exchange(stream, request).await

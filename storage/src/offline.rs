@@ -1,0 +1,90 @@
+//! What programs that copy a data directory need to know of it: its files, and a lock against servers.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::StorageError;
+use crate::io::{Disk, DiskLock, RealDisk, Region};
+use crate::manifest::Manifest;
+use crate::names::{Layout, manifest_version, wal_number};
+use crate::segment::{TRAILER_BYTES, examine};
+
+/// A file that a copy of a data directory must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Its path in the data directory.
+    pub path: PathBuf,
+    /// True if it is never written again, so that copies may share it.
+    pub is_sealed: bool,
+}
+
+/// The files that a copy of a data directory must have, in the order in which they are to be written: the manifest comes
+/// last. The directory must be one that nobody changes: locked, or a saved snapshot.
+///
+/// # Errors
+/// [`StorageError`] if the directory is not whole or its newest manifest is damaged: a copy would hold less than it
+/// seems to. I/O errors.
+pub fn data_files(data_dir: &Path) -> Result<Vec<DataFile>, StorageError> {
+    let (disk, layout) = (RealDisk::pread(), Layout::new(data_dir));
+    if disk.len(&layout.incomplete())?.is_some() {
+        return Err(StorageError::Incomplete { path: data_dir.to_owned() });
+    }
+    let versions = disk.list(data_dir)?.into_iter().filter_map(|name| manifest_version(&name));
+    let root = Layout::new("");
+    let mut files = vec![DataFile { path: root.store(), is_sealed: false }];
+    let mut manifest = None;
+    if let Some(version) = versions.max() {
+        let path = layout.manifest(version);
+        manifest = Some(Manifest::decode(&disk.open(&path)?.read_all()?, &path)?);
+    }
+    let sealed = manifest.as_ref().map(Manifest::sealed_files).unwrap_or_default();
+    files.extend(sealed.into_iter().map(|path| DataFile { path, is_sealed: true }));
+    let floor = manifest.as_ref().map_or(0, |manifest| manifest.wal_floor);
+    // A snapshot has no WAL.
+    let logs = if layout.wal_dir().is_dir() { disk.list(&layout.wal_dir())? } else { Vec::new() };
+    let numbers = logs.iter().filter_map(|name| wal_number(name)).filter(|number| *number >= floor);
+    files.extend(numbers.map(|number| DataFile { path: root.wal(number), is_sealed: false }));
+    let last = manifest.map(|manifest| DataFile { path: root.manifest(manifest.version), is_sealed: false });
+    files.extend(last);
+    Ok(files)
+}
+
+/// Keeps servers away from a data directory until it is dropped.
+///
+/// # Errors
+/// [`StorageError::Locked`] if a server has it, I/O errors.
+pub fn lock_data_dir(data_dir: &Path) -> Result<Box<dyn DiskLock>, StorageError> {
+    RealDisk::pread().lock(&Layout::new(data_dir).lock())
+}
+
+/// What is wrong with the checksums of one sealed file, in words; nothing if it is sound, or of a kind without any.
+///
+/// # Errors
+/// [`StorageError::NewerFormat`], I/O errors.
+pub fn check_sealed_file(path: &Path) -> Result<Vec<String>, StorageError> {
+    if !is_segment(path) {
+        return Ok(Vec::new());
+    }
+    let found = examine(&RealDisk::pread(), path)?;
+    Ok(found.errors.into_iter().map(|(offset, detail)| format!("byte {offset}: {detail}")).collect())
+}
+
+/// Whether two sealed files were written with the same content, by the checksum at their ends that covers all others:
+/// damage since then does not count. None if their kind has no such checksum.
+///
+/// # Errors
+/// I/O errors.
+pub fn have_same_seal(a: &Path, b: &Path) -> Result<Option<bool>, StorageError> {
+    if !is_segment(a) || !is_segment(b) {
+        return Ok(None);
+    }
+    let (a, b) = (RealDisk::pread().open(a)?, RealDisk::pread().open(b)?);
+    let seal = |file: &dyn Region| -> Result<Vec<u8>, StorageError> {
+        let start = file.len().saturating_sub(TRAILER_BYTES as u64);
+        Ok(file.read(start, TRAILER_BYTES.min(usize::try_from(file.len()).unwrap_or(TRAILER_BYTES)))?.into_owned())
+    };
+    Ok(Some(a.len() == b.len() && seal(&*a)? == seal(&*b)?))
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "seg")
+}
