@@ -93,6 +93,9 @@ impl App {
         let mut options = db_options(&config);
         adjust(&mut options);
         let db = Arc::new(Db::open(options, Arc::clone(&clock))?);
+        for finding in db.findings() {
+            tracing::error!(finding, "the data directory is damaged; the rest is served");
+        }
         // After the database: only who holds its lock may open the catalog.
         let catalog = Catalog::open(&config.data, catalog_options(&config), clock.now_ms())?;
         apply_rules(&catalog, &db);

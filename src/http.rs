@@ -32,6 +32,16 @@ pub type Peer = ConnectInfo<SocketAddr>;
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
+    routes()
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))
+        .layer(tower_http::compression::CompressionLayer::new())
+        .with_state(app)
+}
+
+/// The routes of all dialects; `docs/api.md` names each.
+fn routes() -> Router<Arc<App>> {
     Router::new()
         .merge(metrics::routes())
         .merge(noetl::routes())
@@ -41,11 +51,6 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(remote_write::routes())
         .merge(snapshots::routes())
         .merge(welcome::routes())
-        .fallback(error::unknown_path)
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))
-        .layer(tower_http::compression::CompressionLayer::new())
-        .with_state(app)
 }
 
 /// Counts each request under the route that answered it, never under its full path: that would be unbounded.
@@ -57,4 +62,39 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     app.telemetry.http_micros.add(&[&handler], elapsed_us);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The paths in a text, each between two of these marks.
+    fn paths_between(text: &str, mark: char) -> BTreeSet<String> {
+        text.split(mark).filter(|part| part.starts_with('/') && !part.contains(' ')).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_one_is_there() {
+        // Each path stands in the tree's text; those below `/prometheus` are named once for all on the page.
+        let mut routes = paths_between(&format!("{:?}", routes()), '"');
+        routes.retain(|path| !path.starts_with("/prometheus/"));
+        assert!(routes.len() > 40 && routes.contains("/api/v1/query"), "{routes:?}");
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).unwrap();
+        let tables: String = page.lines().filter(|line| line.starts_with("| ")).collect();
+        // A table's cell says `GET, POST /path`.
+        let documented: BTreeSet<String> = tables
+            .split('`')
+            .filter_map(|part| part.rsplit_once(' '))
+            .filter(|(methods, _)| methods.split(", ").all(|m| ["GET", "POST", "PUT", "DELETE"].contains(&m)))
+            .map(|(_, path)| path.to_owned())
+            .collect();
+        let missing: Vec<_> = routes.difference(&documented).collect();
+        let gone: Vec<_> = documented.difference(&routes).collect();
+        assert!(
+            missing.is_empty() && gone.is_empty(),
+            "not documented: {missing:?}; documented and not there: {gone:?}"
+        );
+    }
 }

@@ -92,6 +92,11 @@ macro_rules! counters {
         }
 
         impl Telemetry {
+            /// The names of the labels of each counter.
+            pub fn label_names(&self) -> Vec<(&'static str, &'static [&'static str])> {
+                vec![$((self.$field.name, self.$field.labels),)*]
+            }
+
             /// All counters as metric families.
             pub fn collect(&self) -> Vec<Family> {
                 vec![$(self.$field.collect(),)*]

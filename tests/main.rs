@@ -7,6 +7,7 @@ mod backup;
 mod bad_input;
 mod crash;
 mod deletes;
+mod documents;
 mod exporter;
 mod noetl;
 mod offline;

@@ -19,7 +19,7 @@ fn json_of(output: &Output) -> Value {
 /// A closed store with a segment and a catalog.
 fn store(dir: &Path) -> PathBuf {
     let data = dir.join("store");
-    let server = Server::with(&[("data", data.to_str().unwrap())]);
+    let server = Server::with(&[("data", data.to_str().unwrap()), ("parquet.enabled", "false")]);
     let metric = json!({"metric_name": "load", "metric_type": "gauge", "metric_value": 1.5, "timestamp": "2024-01-01T12:00:00Z"});
     let body = json!({"component_name": "a", "component_type": "monitor", "metrics": [metric]});
     assert_eq!(server.post_json("/api/metrics/report", &body).status, 200);

@@ -92,13 +92,15 @@ fn who_may_not_administer_saves_and_sees_nothing() {
 
 #[test]
 fn compaction_shows_what_it_does() {
-    let server = Server::start();
+    let server = Server::with(&[("parquet.enabled", "false")]);
     report(&server, "a", 1.0);
     post(&server, "/api/v1/admin/storage/flush");
     let idle = json!({"running": null, "waiting": {"jobs": 0, "bytes": 0}, "setAside": []});
     assert_eq!(server.get("/api/streamgauge/v1/compaction").json(), idle);
     let done = post(&server, "/api/v1/admin/storage/compact").json();
     assert_eq!(done["data"], json!({"segmentsBefore": 0, "segmentsAfter": 0, "segmentsSetAside": 0}));
+    let state = server.get("/api/streamgauge/v1/storage").json();
+    assert_eq!((&state["readOnly"], &state["findings"], &state["segments"]), (&Value::Null, &json!([]), &json!(1)));
     let metrics = server.get("/metrics").body;
     for name in ["streamgauge_compaction_bytes 0", "streamgauge_compaction_set_aside_segments 0"] {
         assert!(metrics.contains(&format!("\n{name}\n")), "{name}");

@@ -55,7 +55,7 @@ pub fn save(
     let mut files = storage::data_files(source)?;
     if source.join(catalog::FILE_NAME).is_file() {
         // Before the manifest, which comes last.
-        files.insert(files.len() - 1, DataFile { path: catalog::FILE_NAME.into(), is_sealed: false });
+        files.insert(files.len() - 1, DataFile::unsealed(catalog::FILE_NAME));
     }
     mark(&target, MARK)?;
     let mut saved = Saved { path: target.clone(), ..Saved::default() };
@@ -87,8 +87,8 @@ fn save_file(
 ) -> Result<Content, BackupError> {
     let (from, to) = (source.join(&file.path), target.join(&file.path));
     create_parent(&to)?;
-    if file.is_sealed
-        && let Some((known, content)) = find_same(&from, file, earlier)?
+    if let Some(seal) = &file.sealed_by
+        && let Some((known, content)) = find_same(source, file, seal, earlier)?
     {
         progress("link", &file.path)?;
         // Where files cannot have two names they are copied.
@@ -100,7 +100,7 @@ fn save_file(
     let content = copy(&from, &to)?;
     saved.copied_files += 1;
     saved.copied_bytes += content.bytes;
-    if file.is_sealed {
+    if file.sealed_by.is_some() {
         let damage = storage::check_sealed_file(&to)?;
         saved.damage.extend(damage.into_iter().map(|damage| format!("{}: {damage}", from.display())));
     }
@@ -108,31 +108,27 @@ fn save_file(
 }
 
 /// The same sealed file in an earlier backup.
-fn find_same(from: &Path, file: &DataFile, earlier: &[Earlier]) -> Result<Option<(PathBuf, Content)>, BackupError> {
-    let mut own_hash = None;
+fn find_same(
+    source: &Path,
+    file: &DataFile,
+    seal: &Path,
+    earlier: &[Earlier],
+) -> Result<Option<(PathBuf, Content)>, BackupError> {
+    let from = source.join(&file.path);
+    let bytes = fs::metadata(&from).map_err(BackupError::io("stat", &from))?.len();
     for backup in earlier {
-        let known = backup.dir.join(&file.path);
-        if !known.is_file() {
+        let (known, known_seal) = (backup.dir.join(&file.path), backup.dir.join(seal));
+        let is_same_length = fs::metadata(&known).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes);
+        // After a restore of an old state, a name may stand for another file than before.
+        if !is_same_length || !known_seal.is_file() || !storage::have_same_seal(&source.join(seal), &known_seal)? {
             continue;
         }
-        let listed = match &backup.list {
+        let content = match &backup.list {
             Some(list) => list.find(&file.path).map(|listed| Content { bytes: listed.bytes, hash: listed.hash }),
             // Under its name it is whole, however far the backup got.
             None => Some(hash(&known)?),
         };
-        let Some(content) = listed else { continue };
-        // After a restore of an old state, a number may stand for another file than before.
-        let is_same = match storage::have_same_seal(from, &known)? {
-            Some(is_same) => is_same,
-            None => {
-                let own = match own_hash {
-                    Some(own) => own,
-                    None => *own_hash.insert(hash(from)?),
-                };
-                own == content
-            }
-        };
-        if is_same {
+        if let Some(content) = content.filter(|content| content.bytes == bytes) {
             return Ok(Some((known, content)));
         }
     }
@@ -143,10 +139,12 @@ fn find_same(from: &Path, file: &DataFile, earlier: &[Earlier]) -> Result<Option
 fn earlier_backups(to: &Path) -> Result<Vec<Earlier>, BackupError> {
     let mut found = Vec::new();
     for dir in directories(to)? {
-        let is_cut = dir.join(storage::INCOMPLETE).exists();
+        // Cut off before it had its mark, it is empty.
+        let is_empty = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_none());
+        let is_cut = is_empty || dir.join(storage::INCOMPLETE).exists();
         let list = fs::read(dir.join(FILE_NAME)).ok().and_then(|bytes| List::parse(&bytes).ok());
         // A directory that is neither is none of ours.
-        if is_cut && !is_marked_by_us(&dir) || !is_cut && list.is_none() {
+        if is_cut && !is_empty && !is_marked_by_us(&dir) || !is_cut && list.is_none() {
             continue;
         }
         found.push(Earlier { dir, list: list.filter(|_| !is_cut) });

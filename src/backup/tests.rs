@@ -180,6 +180,13 @@ fn a_backup_that_is_cut_off_anywhere_is_none_and_is_gone_on_with() {
         assert_eq!(content(&target), want);
     }
     assert!(cuts > 6, "{cuts}");
+    // Cut off before anything was in it; and what is not ours stays.
+    let to = dir.path().join("more");
+    fs::create_dir_all(to.join("empty")).unwrap();
+    fs::create_dir_all(to.join("other")).unwrap();
+    fs::write(to.join("other/file"), "").unwrap();
+    save(&data, &to, "whole", 2, &mut go_on).unwrap();
+    assert_eq!(names(&to), ["other", "whole"]);
 }
 
 #[test]

@@ -61,12 +61,17 @@ fn per_sample(bytes: u64, samples: u64) -> f64 {
     if samples == 0 { 0.0 } else { (bytes as f64 / samples as f64 * 100.0).round() / 100.0 }
 }
 
+/// Bytes of a segment with those of the Parquet files that it is the index of.
+fn total_bytes(segment: &SegmentContent) -> u64 {
+    segment.bytes + segment.parquet.iter().map(|(_, bytes, _)| bytes).sum::<u64>()
+}
+
 /// Segments, series, samples and bytes of each partition, newest first.
 fn partitions(content: &StoreContent) -> Vec<(String, [u64; 4])> {
     let mut rows: Vec<(String, [u64; 4])> = Vec::new();
     for segment in &content.segments {
         let name = segment.day.clone().unwrap_or_else(|| "several days".to_owned());
-        let row = [1, segment.series, segment.samples, segment.bytes];
+        let row = [1, segment.series, segment.samples, total_bytes(segment)];
         match rows.last_mut().filter(|(last, _)| *last == name) {
             Some((_, sums)) => sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value),
             None => rows.push((name, row)),
@@ -100,7 +105,7 @@ fn by_series(metrics: &[MetricContent]) -> Vec<&MetricContent> {
 
 fn store_text(data: &Path, content: &StoreContent, top: usize) -> Vec<String> {
     let sum = |of: fn(&SegmentContent) -> u64| content.segments.iter().map(of).sum::<u64>();
-    let (samples, bytes) = (sum(|segment| segment.samples), sum(|segment| segment.bytes));
+    let (samples, bytes) = (sum(|segment| segment.samples), sum(total_bytes));
     let wal_bytes: u64 = content.wal_files.iter().map(|(_, bytes)| bytes).sum();
     let mut out = vec![
         format!("{}: store {:032x}, manifest {}", data.display(), content.store, content.manifest_version),
@@ -140,6 +145,7 @@ fn store_text(data: &Path, content: &StoreContent, top: usize) -> Vec<String> {
     for segment in &content.segments {
         out.push(String::new());
         out.push(segment_line(segment));
+        out.extend(parquet_lines(segment));
     }
     out.push(String::new());
     out.extend(metrics_text(&content.metrics, top));
@@ -156,11 +162,16 @@ fn segment_line(segment: &SegmentContent) -> String {
         segment.bytes,
         segment.series,
         segment.samples,
-        per_sample(segment.bytes, segment.samples),
+        per_sample(total_bytes(segment), segment.samples),
         segment.sequences.0,
         segment.sequences.1,
         times_text(segment.times)
     )
+}
+
+fn parquet_lines(segment: &SegmentContent) -> Vec<String> {
+    let files = segment.parquet.iter();
+    files.map(|(name, bytes, rows)| format!("  parquet/{name}: {bytes} bytes, {rows} rows")).collect()
 }
 
 fn segment_text(segment: &SegmentContent) -> Vec<String> {
@@ -190,7 +201,7 @@ fn metrics_text(metrics: &[MetricContent], top: usize) -> Vec<String> {
 
 fn segment_json(segment: &SegmentContent) -> Value {
     let named = |name: &str, bytes: u64| json!({"name": name, "bytes": bytes});
-    let codecs = segment.codecs.iter();
+    let (codecs, parquet) = (segment.codecs.iter(), segment.parquet.iter());
     json!({
         "file": segment.path.display().to_string(),
         "id": segment.id,
@@ -201,7 +212,8 @@ fn segment_json(segment: &SegmentContent) -> Value {
         "series": segment.series,
         "samples": segment.samples,
         "bytes": segment.bytes,
-        "bytesPerSample": per_sample(segment.bytes, segment.samples),
+        "bytesPerSample": per_sample(total_bytes(segment), segment.samples),
+        "parquet": parquet.map(|(name, b, rows)| json!({"name": name, "bytes": b, "rows": rows})).collect::<Vec<_>>(),
         "sections": segment.sections.iter().map(|(name, bytes)| named(name, *bytes)).collect::<Vec<_>>(),
         "codecs": codecs.map(|(n, (blocks, bytes))| json!({"name": n, "blocks": blocks, "bytes": bytes})).collect::<Vec<_>>(),
         "timeColumns": segment.time_columns,

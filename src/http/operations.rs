@@ -23,6 +23,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/admin/storage/flush", post(flush))
         .route("/api/v1/admin/storage/compact", post(compact))
         .route("/api/streamgauge/v1/compaction", get(compaction))
+        .route("/api/streamgauge/v1/storage", get(storage_state))
 }
 
 /// The process answers.
@@ -78,6 +79,28 @@ async fn compaction(State(app): State<Arc<App>>) -> Response {
     let db = Arc::clone(&app.db);
     match app.workers.query(None, move |_| db.compaction()).await {
         Ok(status) => json_response(StatusCode::OK, &compaction_body(&status)),
+        Err(error) => Fault::from(error).response(Dialect::Plain),
+    }
+}
+
+/// `GET /api/streamgauge/v1/storage`: whether the store takes writes, and what was found wrong on the disk.
+async fn storage_state(State(app): State<Arc<App>>) -> Response {
+    let db = Arc::clone(&app.db);
+    let body = move || {
+        let stats = db.stats();
+        json!({
+            "readOnly": stats.read_only,
+            "findings": db.findings(),
+            "quarantineFiles": stats.quarantine_files,
+            "freeBytes": stats.free_bytes,
+            "walBytes": stats.wal_bytes,
+            "headSamples": stats.head_samples,
+            "segments": stats.segments,
+            "savedSnapshots": stats.saved_snapshots,
+        })
+    };
+    match app.workers.query(None, move |_| body()).await {
+        Ok(body) => json_response(StatusCode::OK, &body),
         Err(error) => Fault::from(error).response(Dialect::Plain),
     }
 }

@@ -58,6 +58,8 @@ pub struct SegmentContent {
     pub samples: u64,
     /// Length of the file.
     pub bytes: u64,
+    /// The Parquet files of which it is the index: name below `parquet/`, bytes and rows.
+    pub parquet: Vec<(String, u64, u64)>,
     /// Bytes of each section, in order of the file.
     pub sections: Vec<(String, u64)>,
     /// Blocks and bytes of values by codec.
@@ -160,9 +162,11 @@ fn segment_content(
         samples: info.samples,
         bytes: info.bytes,
         sections: segment.section_bytes(),
+        parquet: entry.map(parquet_files).unwrap_or_default(),
         label_names: segment.label_names().map(str::to_owned).collect(),
         ..SegmentContent::default()
     };
+    let parquet_bytes: u64 = content.parquet.iter().map(|(_, bytes, _)| bytes).sum();
     let mut columns = BTreeSet::new();
     for ordinal in 0..segment.len() {
         let SegmentBytes { values, times, time_column, blocks } = segment.bytes_of(ordinal)?;
@@ -174,11 +178,18 @@ fn segment_content(
         let labels = segment.labels(ordinal)?;
         let metric = metric_of(&labels, metrics);
         metric.series += 1;
-        metric.samples += u64::from(segment.sample_count(ordinal)?);
-        metric.bytes += values + times;
+        let samples = u64::from(segment.sample_count(ordinal)?);
+        metric.samples += samples;
+        // Rows of a Parquet day share pages: each sample counts the same.
+        let rows = u128::from(parquet_bytes) * u128::from(samples) / u128::from(info.samples.max(1));
+        metric.bytes += values + times + u64::try_from(rows).unwrap_or_default();
     }
     content.time_columns = columns.len() as u64;
     Ok(content)
+}
+
+fn parquet_files(entry: &SegmentEntry) -> Vec<(String, u64, u64)> {
+    entry.files.iter().map(|file| (file.name.clone(), file.bytes, file.rows)).collect()
 }
 
 fn metric_of<'a>(labels: &Labels, metrics: &'a mut BTreeMap<String, MetricContent>) -> &'a mut MetricContent {

@@ -131,12 +131,7 @@ impl Manifest {
     /// The sealed files that this version needs, relative to the data directory: never written again, of any kind.
     /// Snapshots, backups and `verify` go by this list.
     pub(crate) fn sealed_files(&self) -> Vec<PathBuf> {
-        let root = Layout::new("");
-        let of = |entry: &SegmentEntry| {
-            let files = entry.files.iter().map(|file| file.path(&root.parquet_dir()));
-            std::iter::once(root.segment(entry.id)).chain(files).collect::<Vec<_>>()
-        };
-        self.segments.iter().flat_map(of).collect()
+        self.segments.iter().flat_map(SegmentEntry::sealed_files).collect()
     }
 
     /// The entry of a segment.
@@ -163,6 +158,13 @@ impl SegmentEntry {
     /// True if a path is that of one of its files.
     pub(crate) fn has_file(&self, path: &Path, layout: &Layout) -> bool {
         *path == layout.segment(self.id) || self.files.iter().any(|file| *path == file.path(&layout.parquet_dir()))
+    }
+
+    /// Its files, relative to the data directory; the segment, which holds the checksums of all, is the first.
+    pub(crate) fn sealed_files(&self) -> Vec<PathBuf> {
+        let root = Layout::new("");
+        let files = self.files.iter().map(|file| file.path(&root.parquet_dir()));
+        std::iter::once(root.segment(self.id)).chain(files).collect()
     }
 
     /// Bytes of all its files.

@@ -13,8 +13,16 @@ use crate::segment::{TRAILER_BYTES, examine};
 pub struct DataFile {
     /// Its path in the data directory.
     pub path: PathBuf,
-    /// True if it is never written again, so that copies may share it.
-    pub is_sealed: bool,
+    /// Of a file that is never written again, so that copies may share it: the file whose end holds the checksum of all
+    /// of it, which may be itself ([`have_same_seal`]).
+    pub sealed_by: Option<PathBuf>,
+}
+
+impl DataFile {
+    /// A file that is written again, or whose content nothing vouches for.
+    pub fn unsealed(path: impl Into<PathBuf>) -> Self {
+        DataFile { path: path.into(), sealed_by: None }
+    }
 }
 
 /// The files that a copy of a data directory must have, in the order in which they are to be written: the manifest comes
@@ -30,21 +38,23 @@ pub fn data_files(data_dir: &Path) -> Result<Vec<DataFile>, StorageError> {
     }
     let versions = disk.list(data_dir)?.into_iter().filter_map(|name| manifest_version(&name));
     let root = Layout::new("");
-    let mut files = vec![DataFile { path: root.store(), is_sealed: false }];
+    let mut files = vec![DataFile::unsealed(root.store())];
     let mut manifest = None;
     if let Some(version) = versions.max() {
         let path = layout.manifest(version);
         manifest = Some(Manifest::decode(&disk.open(&path)?.read_all()?, &path)?);
     }
-    let sealed = manifest.as_ref().map(Manifest::sealed_files).unwrap_or_default();
-    files.extend(sealed.into_iter().map(|path| DataFile { path, is_sealed: true }));
+    for entry in manifest.iter().flat_map(|manifest| &manifest.segments) {
+        // The index of a Parquet day holds the checksums of its files.
+        let sealed = entry.sealed_files().into_iter();
+        files.extend(sealed.map(|path| DataFile { path, sealed_by: Some(root.segment(entry.id)) }));
+    }
     let floor = manifest.as_ref().map_or(0, |manifest| manifest.wal_floor);
     // A snapshot has no WAL.
     let logs = if layout.wal_dir().is_dir() { disk.list(&layout.wal_dir())? } else { Vec::new() };
     let numbers = logs.iter().filter_map(|name| wal_number(name)).filter(|number| *number >= floor);
-    files.extend(numbers.map(|number| DataFile { path: root.wal(number), is_sealed: false }));
-    let last = manifest.map(|manifest| DataFile { path: root.manifest(manifest.version), is_sealed: false });
-    files.extend(last);
+    files.extend(numbers.map(|number| DataFile::unsealed(root.wal(number))));
+    files.extend(manifest.map(|manifest| DataFile::unsealed(root.manifest(manifest.version))));
     Ok(files)
 }
 
@@ -68,21 +78,18 @@ pub fn check_sealed_file(path: &Path) -> Result<Vec<String>, StorageError> {
     Ok(found.errors.into_iter().map(|(offset, detail)| format!("byte {offset}: {detail}")).collect())
 }
 
-/// Whether two sealed files were written with the same content, by the checksum at their ends that covers all others:
-/// damage since then does not count. None if their kind has no such checksum.
+/// Whether two segments were written with the same content, by the checksum at their ends that covers all others: damage
+/// since then does not count.
 ///
 /// # Errors
 /// I/O errors.
-pub fn have_same_seal(a: &Path, b: &Path) -> Result<Option<bool>, StorageError> {
-    if !is_segment(a) || !is_segment(b) {
-        return Ok(None);
-    }
+pub fn have_same_seal(a: &Path, b: &Path) -> Result<bool, StorageError> {
     let (a, b) = (RealDisk::pread().open(a)?, RealDisk::pread().open(b)?);
     let seal = |file: &dyn Region| -> Result<Vec<u8>, StorageError> {
         let start = file.len().saturating_sub(TRAILER_BYTES as u64);
         Ok(file.read(start, TRAILER_BYTES.min(usize::try_from(file.len()).unwrap_or(TRAILER_BYTES)))?.into_owned())
     };
-    Ok(Some(a.len() == b.len() && seal(&*a)? == seal(&*b)?))
+    Ok(a.len() == b.len() && seal(&*a)? == seal(&*b)?)
 }
 
 fn is_segment(path: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! Old days as Parquet, seen through the database: the same answers, whatever happens on the way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{Matcher, Metadata, MetricType, TimeRange, stale_nan};
@@ -181,4 +181,39 @@ fn others_read_what_was_written() {
     let series = read("series").get_row_iter(None).unwrap().next().unwrap().unwrap();
     assert_eq!((series.get_long(0).unwrap(), series.get_long(6).unwrap()), (0, 2));
     assert!(series.to_string().contains("\"odd\" -> \"yes\""), "{series}");
+}
+
+/// `verify` finds every kind of damage in the files of a day, with series and times, and `inspect` shows them.
+#[test]
+fn damage_in_its_files_is_verified_and_its_content_is_shown() {
+    let (disk, db, before) = converted();
+    let look = |disk: &FakeDisk| {
+        crate::verify::verify_on(Arc::new(disk.clone()), Path::new("/data"), crate::VerifyOptions::default()).unwrap()
+    };
+    let sound = look(&disk);
+    assert_eq!((sound.damage.len(), sound.samples), (0, before.len() as u64));
+    let content = crate::inspect::inspect_on(&disk, Path::new("/data")).unwrap();
+    let day = content.segments.iter().find(|segment| !segment.parquet.is_empty()).unwrap();
+    let rows: u64 =
+        day.parquet.iter().filter(|(name, _, _)| name.starts_with("samples")).map(|(_, _, rows)| rows).sum();
+    assert_eq!((rows, content.unread.len()), (day.samples, 0));
+    let parquet: u64 = content.segments.iter().flat_map(|one| &one.parquet).map(|(_, bytes, _)| bytes).sum();
+    let total: u64 = content.metrics.iter().map(|metric| metric.bytes).sum();
+    assert!(total > parquet / 2 && total < db.stats().segment_bytes, "{total} {parquet}");
+    drop(db);
+    for path in files(&disk) {
+        let good = disk.bytes(&path).unwrap();
+        // Each kind of bit at many places; the frames' checksums cover the whole file.
+        for bit in (0..good.len() * 8).step_by(good.len() * 8 / 60 + 1) {
+            let bad = disk.kill();
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bad.damage(&path, bytes);
+            let report = look(&bad);
+            let found = report.damage.iter().find(|damage| damage.path == path);
+            let found = found.unwrap_or_else(|| panic!("{} bit {bit}: {report:?}", path.display()));
+            let is_samples = path.starts_with("/data/parquet/samples");
+            assert!(!is_samples || found.touched.series_count > Some(0), "{found:?}");
+        }
+    }
 }

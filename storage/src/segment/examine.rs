@@ -266,13 +266,15 @@ impl Segment {
         let row = self.series_row(ordinal)?;
         let times = self.times_row(row.times)?;
         let mut blocks = Vec::new();
-        if let Some(open) = self.open_columns(ordinal, TimeRange::ALL)? {
+        // An index of a Parquet day has no blocks.
+        if let Some(open) = self.open_columns(ordinal, TimeRange::ALL)?.filter(|_| !self.is_index()) {
             for block in 0..open.block_count() {
                 let bytes = open.value_bytes(block).map_err(|e| self.corrupt(row.values_offset, &e))?;
                 blocks.push((crate::codec::name_of(bytes), bytes.len() as u64));
             }
         }
-        let (values, times) = (u64::from(row.values_bytes), u64::from(times.bytes));
+        let values = if self.is_index() { 0 } else { u64::from(row.values_bytes) };
+        let times = u64::from(times.bytes);
         Ok(SegmentBytes { values, times, time_column: row.times, blocks })
     }
 

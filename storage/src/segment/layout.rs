@@ -98,7 +98,7 @@ pub(super) enum Kind {
 impl Kind {
     /// The name of a kind for people; none if it is not known.
     pub(super) fn name_of(kind: u64) -> Option<&'static str> {
-        const NAMES: [(Kind, &str); 11] = [
+        const NAMES: [(Kind, &str); 12] = [
             (Kind::Data, "data"),
             (Kind::Names, "label names"),
             (Kind::Values, "label values"),
@@ -110,6 +110,7 @@ impl Kind {
             (Kind::ListPages, "postings pages"),
             (Kind::Statistics, "statistics"),
             (Kind::Metadata, "metadata"),
+            (Kind::Rows, "files of a Parquet day"),
         ];
         NAMES.iter().find(|(known, _)| *known as u64 == kind).map(|(_, name)| *name)
     }
