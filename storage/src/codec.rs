@@ -10,18 +10,24 @@
 //! The count of values is kept with the timestamps. Numbers are never used again for something else.
 //!
 //! A block may be written beside the block of another series with the same times ([`encode_block_beside`]); if it then
-//! needs it ([`needs_base`]), the values of that block, the base, must be at hand to read it.
+//! needs it ([`needs_base`]), the values of that block, the base, must be at hand to read it, and sometimes those of the
+//! block at the end of the row of bases ([`needs_root`]).
 
 mod beside;
+mod coded;
 mod constant;
 mod exceptions;
+mod huffman;
 pub(crate) mod integers;
+mod machine;
 mod miniblock;
 mod ordered;
 mod pack;
 mod raw;
 mod scaled;
 pub(crate) mod timestamps;
+
+pub(crate) use beside::{Beside, Fit};
 
 use crate::format::{Cursor, FormatError, Put};
 
@@ -80,6 +86,10 @@ pub(crate) enum CodecNumber {
     Equal = 6,
     /// Integers as differences from those of the base.
     Difference = 7,
+    /// Integers as differences from a share of those of the base.
+    Share = 8,
+    /// Integers as differences from what lies between those of base and root.
+    Between = 9,
 }
 
 /// A way to write a column of values.
@@ -101,23 +111,19 @@ trait ValueCodec: Sync {
         out: &mut Vec<u8>,
     ) -> bool;
 
-    /// Reads `count` values from exactly these bytes to the end of `out`; `base` is as long or empty.
+    /// Fills `out` from exactly these bytes; what the block was written beside may be as long or not.
     ///
     /// # Errors
     /// [`FormatError`] if the bytes are not a column of that many values.
-    fn decode(
-        &self,
-        cursor: &mut Cursor<'_>,
-        count: usize,
-        base: &[f64],
-        out: &mut Vec<f64>,
-    ) -> Result<(), FormatError>;
+    fn decode(&self, cursor: &mut Cursor<'_>, beside: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError>;
 }
 
 /// All codecs, in the order in which they are tried.
 static CODECS: &[&dyn ValueCodec] = &[
     &constant::Constant,
     &beside::Equal,
+    &beside::Between,
+    &beside::Share,
     &beside::Difference,
     &scaled::Integer,
     &scaled::Scaled,
@@ -128,33 +134,36 @@ static CODECS: &[&dyn ValueCodec] = &[
 /// A column to encode, and what is known about it.
 struct Column<'a> {
     values: &'a [f64],
-    /// As many values of another series at the same times, or none.
-    base: &'a [f64],
+    /// Values of other series at the same times.
+    beside: Beside<'a>,
+    /// How these serve best.
+    fit: Option<Fit>,
     /// Places of values that only the bits can tell from others: NaNs, infinities and −0. Rising.
     specials: Vec<usize>,
 }
 
 impl<'a> Column<'a> {
-    fn new(values: &'a [f64], base: &'a [f64]) -> Self {
+    fn new(values: &'a [f64], beside: Beside<'a>) -> Self {
         let special = |v: &f64| !v.is_finite() || (*v == 0.0 && v.is_sign_negative());
         let specials = values.iter().enumerate().filter(|(_, v)| special(v)).map(|(i, _)| i).collect();
-        Column { values, base, specials }
+        let beside = beside.fitting(values.len());
+        Column { values, beside, fit: Fit::of(values, beside), specials }
     }
 }
 
 /// Appends the bytes of a block in the smallest form.
 pub(crate) fn encode_block(values: &[f64], preference: Preference, out: &mut Vec<u8>) {
-    encode_block_beside(values, &[], preference, out);
+    encode_block_beside(values, Beside::default(), preference, out);
 }
 
-/// Appends the bytes of a block in the smallest form, which may be one that refers to the base.
-pub(crate) fn encode_block_beside(values: &[f64], base: &[f64], preference: Preference, out: &mut Vec<u8>) {
+/// Appends the bytes of a block in the smallest form, which may be one that refers to what it is written beside.
+pub(crate) fn encode_block_beside(values: &[f64], beside: Beside<'_>, preference: Preference, out: &mut Vec<u8>) {
     debug_assert!(values.len() <= BLOCK_SAMPLES_MAX, "a block has a bound");
-    let column = Column::new(values, if base.len() == values.len() { base } else { &[] });
+    let column = Column::new(values, beside);
     let start = out.len();
     let mut best: Option<usize> = None;
     for codec in CODECS {
-        if best.is_some_and(|bytes| !worth_trying(codec.number(), bytes, values.len())) {
+        if best.is_some_and(|bytes| !worth_trying(codec.number(), bytes, &column)) {
             continue;
         }
         let before = out.len();
@@ -173,13 +182,15 @@ pub(crate) fn encode_block_beside(values: &[f64], base: &[f64], preference: Pref
 }
 
 /// Whether a codec may beat what the ones before it reached.
-fn worth_trying(codec: CodecNumber, best_bytes: usize, count: usize) -> bool {
+fn worth_trying(codec: CodecNumber, best_bytes: usize, column: &Column<'_>) -> bool {
+    let count = column.values.len();
     match codec {
         CodecNumber::Constant => true,
         // An equal block has one byte.
-        CodecNumber::Equal | CodecNumber::Difference => best_bytes > 1,
-        // A constant has at most nine bytes; integers are scaled by 1 already.
-        CodecNumber::Integer => best_bytes > count.min(9),
+        CodecNumber::Equal | CodecNumber::Difference | CodecNumber::Share | CodecNumber::Between => best_bytes > 1,
+        // A constant has at most nine bytes.
+        CodecNumber::Integer => best_bytes > count.min(9) && !column.fit.is_some_and(|fit| fit.is_clear()),
+        // Integers are scaled by 1 already.
         CodecNumber::Scaled | CodecNumber::Ordered => best_bytes > NOISY_BYTES * count,
         CodecNumber::Raw => best_bytes > size_of::<f64>() * count,
     }
@@ -216,8 +227,14 @@ pub(crate) fn name_of(block: &[u8]) -> String {
 
 /// Whether the bytes are a block that can be read only beside its base.
 pub(crate) fn needs_base(bytes: &[u8]) -> bool {
-    const NUMBERS: [u8; 2] = [CodecNumber::Equal as u8, CodecNumber::Difference as u8];
+    const NUMBERS: [u8; 4] =
+        [CodecNumber::Equal as u8, CodecNumber::Difference as u8, CodecNumber::Share as u8, CodecNumber::Between as u8];
     bytes.first().is_some_and(|first| NUMBERS.contains(&(first & NUMBER_MASK)))
+}
+
+/// Whether the bytes are a block for which the root at the end of its row of bases must be at hand as well.
+pub(crate) fn needs_root(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| first & NUMBER_MASK == CodecNumber::Between as u8)
 }
 
 /// What the head of a block tells of its staleness markers.
@@ -241,13 +258,15 @@ pub(crate) fn markers(bytes: &[u8], count: usize) -> Result<Markers, FormatError
     const SCALED: u8 = CodecNumber::Scaled as u8;
     const EQUAL: u8 = CodecNumber::Equal as u8;
     const DIFFERENCE: u8 = CodecNumber::Difference as u8;
+    const SHARE: u8 = CodecNumber::Share as u8;
+    const BETWEEN: u8 = CodecNumber::Between as u8;
     let mut cursor = Cursor::new(bytes);
     let first = cursor.u8()?;
     let exceptions = if first & FLAG_EXCEPTIONS == 0 { Vec::new() } else { exceptions::read(&mut cursor, count)? };
     let left_out = exceptions.iter().filter(|(_, value)| model::is_stale(*value)).count();
     Ok(match first & NUMBER_MASK {
         // What comes from integers is a number.
-        INTEGER | SCALED | DIFFERENCE => Markers::Count(left_out),
+        INTEGER | SCALED | DIFFERENCE | SHARE | BETWEEN => Markers::Count(left_out),
         CONSTANT => match crate::format::high_bytes(cursor.rest()) {
             Some(bits) if bits != model::STALE_NAN_BITS => Markers::Count(left_out),
             _ => Markers::Unknown,
@@ -262,17 +281,17 @@ pub(crate) fn markers(bytes: &[u8], count: usize) -> Result<Markers, FormatError
 /// # Errors
 /// [`FormatError`] if the bytes are not a block of that many values; `out` may have some of them then.
 pub(crate) fn decode_block(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), FormatError> {
-    decode_block_beside(bytes, count, &[], out)
+    decode_block_beside(bytes, count, Beside::default(), out)
 }
 
-/// Reads the `count` values of a block to the end of `out`; `base` has the values it was written beside.
+/// Reads the `count` values of a block to the end of `out`; `beside` has what it was written beside.
 ///
 /// # Errors
 /// As [`decode_block`]; also if the base is needed and has not as many values.
 pub(crate) fn decode_block_beside(
     bytes: &[u8],
     count: usize,
-    base: &[f64],
+    beside: Beside<'_>,
     out: &mut Vec<f64>,
 ) -> Result<(), FormatError> {
     if count > BLOCK_SAMPLES_MAX {
@@ -285,15 +304,12 @@ pub(crate) fn decode_block_beside(
         .iter()
         .find(|c| c.number() as u8 == number && first & !(NUMBER_MASK | FLAG_EXCEPTIONS) == 0)
         .ok_or(FormatError::new("a block of an unknown codec"))?;
-    out.reserve(count);
-    let start = out.len();
     let exceptions = if first & FLAG_EXCEPTIONS == 0 { Vec::new() } else { exceptions::read(&mut cursor, count)? };
-    codec.decode(&mut cursor, count, base, out)?;
-    cursor.finish()?;
+    let start = out.len();
+    out.resize(start + count, 0.0);
     let values = out.get_mut(start..).unwrap_or_default();
-    if values.len() != count {
-        return Err(FormatError::new("a block with a wrong count of values"));
-    }
+    codec.decode(&mut cursor, beside, values)?;
+    cursor.finish()?;
     for (at, value) in exceptions {
         if let Some(slot) = values.get_mut(at) {
             *slot = value;

@@ -164,13 +164,13 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// A `u64` at an offset, if it lies inside.
-#[inline]
+#[inline(always)]
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// The low bytes of a `u64` at an offset; bytes beyond the end count as zero.
-#[inline]
+#[inline(always)]
 pub(crate) fn u64_padded(bytes: &[u8], at: usize) -> u64 {
     u64_at(bytes, at).unwrap_or_else(|| {
         let mut word = [0_u8; 8];
@@ -181,8 +181,24 @@ pub(crate) fn u64_padded(bytes: &[u8], at: usize) -> u64 {
     })
 }
 
+/// The big-endian `u64` at an offset; bytes beyond the end count as zero.
+#[inline(always)]
+pub(crate) fn u64_be_padded(bytes: &[u8], at: usize) -> u64 {
+    u64_padded(bytes, at).swap_bytes()
+}
+
+/// The little-endian `u64` that ends before an offset inside; bytes before the start count as zero.
+#[inline(always)]
+pub(crate) fn u64_before(bytes: &[u8], end: usize) -> u64 {
+    let word = end.checked_sub(8).and_then(|at| u64_at(bytes, at));
+    word.unwrap_or_else(|| {
+        let part = bytes.get(..end.min(8)).unwrap_or_default();
+        u64_padded(part, 0).checked_shl(8 * (8 - part.len()) as u32).unwrap_or(0)
+    })
+}
+
 /// Reads a row of little-endian words into `out`; false if there are fewer bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_u32s<const N: usize>(bytes: &[u8], out: &mut [u32; N]) -> bool {
     let Some(bytes) = bytes.get(..N * 4) else { return false };
     for (word, chunk) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -192,7 +208,7 @@ pub(crate) fn read_u32s<const N: usize>(bytes: &[u8], out: &mut [u32; N]) -> boo
 }
 
 /// Reads a row of little-endian words into `out`; false if there are fewer bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_u64s(bytes: &[u8], out: &mut [u64]) -> bool {
     let Some(bytes) = bytes.get(..out.len() * 8) else { return false };
     for (word, chunk) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -362,6 +378,16 @@ mod tests {
         assert_eq!(cursor.finish(), Ok(()));
         assert_eq!(checksum(b"streamgauge"), 18_225_151_819_541_835_619);
         assert_eq!(content_hash_i64(&[1, -1]), content_hash(b"\x01\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"));
+    }
+
+    #[test]
+    fn words_are_padded_with_zeros() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        assert_eq!(u64_padded(&bytes, 1), 0x0908_0706_0504_0302);
+        assert_eq!((u64_padded(&bytes, 7), u64_padded(&bytes, 9), u64_padded(&bytes, 99)), (0x0908, 0, 0));
+        assert_eq!(u64_be_padded(&bytes, 7), 0x0809_0000_0000_0000);
+        assert_eq!((u64_before(&bytes, 9), u64_before(&bytes, 8)), (0x0908_0706_0504_0302, 0x0807_0605_0403_0201));
+        assert_eq!((u64_before(&bytes, 2), u64_before(&bytes, 0)), (0x0201_0000_0000_0000, 0));
     }
 
     #[test]

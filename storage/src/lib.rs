@@ -7,6 +7,8 @@
 #![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod batch;
+#[doc(hidden)]
+pub mod benching;
 #[allow(dead_code, reason = "the preference for size becomes an option with the codecs' tuning")]
 #[expect(clippy::indexing_slicing, reason = "encoders index rows of a length they have set; decoders use cursors")]
 mod codec;

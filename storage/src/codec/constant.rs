@@ -1,6 +1,6 @@
 //! One value for the whole block. Bytes: the high bytes of its bits, highest first, without trailing zero bytes.
 
-use super::{CodecNumber, Column, Preference, ValueCodec};
+use super::{Beside, CodecNumber, Column, Preference, ValueCodec};
 use crate::format::{Cursor, FormatError, high_bytes, put_high_bytes};
 
 /// Most exceptions as a share of the block: beyond, a constant is not what it is about.
@@ -34,10 +34,10 @@ impl ValueCodec for Constant {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
+    fn decode(&self, cursor: &mut Cursor<'_>, _: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError> {
         let bytes = cursor.take(cursor.rest().len())?;
         let bits = high_bytes(bytes).ok_or_else(|| cursor.error("a constant with too many bytes"))?;
-        out.resize(out.len() + count, f64::from_bits(bits));
+        out.fill(f64::from_bits(bits));
         Ok(())
     }
 }

@@ -9,9 +9,10 @@
 //! (index 1, with order 2 index 2). A longer one begins with index 0, so that rows are full, and repeats the first
 //! residual that counts in the places of those that do not. All arithmetic wraps.
 
-use super::Preference;
+use super::machine::for_machine;
 use super::miniblock;
 use super::pack::{ROW, bits};
+use super::{Preference, coded};
 use crate::format::{Cursor, FormatError, Put, zigzag};
 
 const ORDER_MASK: u8 = 0b0011;
@@ -20,7 +21,9 @@ const ORDER_MAX: u8 = 2;
 const FLAG_DIVISOR: u8 = 0b0100;
 /// All residuals are 0 and left out.
 const FLAG_FLAT: u8 = 0b1000;
-const FLAGS_KNOWN: u8 = ORDER_MASK | FLAG_DIVISOR | FLAG_FLAT;
+/// The residuals are coded (`coded.rs`), not in miniblocks.
+const FLAG_CODED: u8 = 0b1_0000;
+const FLAGS_KNOWN: u8 = ORDER_MASK | FLAG_DIVISOR | FLAG_FLAT | FLAG_CODED;
 
 /// Below this count all orders are encoded and the smallest kept; above, estimates decide.
 const TRY_ALL_MAX: usize = 32;
@@ -149,6 +152,7 @@ impl Residuals {
         let mut flags = self.order;
         flags |= if divisor > 1 { FLAG_DIVISOR } else { 0 };
         flags |= if flat { FLAG_FLAT } else { 0 };
+        let at = out.len();
         out.put_u8(flags);
         out.put_zigzag(first);
         if divisor > 1 {
@@ -157,9 +161,24 @@ impl Residuals {
         if let Some(second) = self.second {
             out.put_zigzag(second);
         }
-        if !flat {
-            for row in self.values.chunks(ROW) {
-                miniblock::encode(row, preference, out);
+        if flat {
+            return;
+        }
+        let rows = out.len();
+        for row in self.values.chunks(ROW) {
+            miniblock::encode(row, preference, out);
+        }
+        if preference != Preference::Speed
+            && let Some(plan) = coded::Plan::new(&self.values)
+            && plan.bits < (out.len() - rows) * 8
+        {
+            let before = out.len();
+            plan.encode(&self.values, out);
+            if out.len() - before < before - rows {
+                out.drain(rows..before);
+                out[at] |= FLAG_CODED;
+            } else {
+                out.truncate(before);
             }
         }
     }
@@ -197,16 +216,39 @@ fn decode_rows<const N: usize>(
     sink: &mut impl FnMut(&[i64]) -> Result<(), FormatError>,
 ) -> Result<(), FormatError> {
     let mut decoder = Decoder::start(cursor, count)?;
+    if decoder.is_coded {
+        return decode_coded(decoder, cursor, count, sink);
+    }
     let (mut words, mut row) = ([0_u64; N], [0_i64; N]);
     let mut left = count;
     while left > 0 {
         let n = left.min(N);
         let (Some(words), Some(row)) = (words.get_mut(..n), row.get_mut(..n)) else { break };
-        decoder.next_row(cursor, words, row)?;
+        decoder.next_row(row, |stored, skip| miniblock::decode(cursor, &mut words[skip..], stored))?;
         sink(row)?;
         left -= n;
     }
     Ok(())
+}
+
+/// As [`decode_rows`], for coded residuals.
+fn decode_coded(
+    mut decoder: Decoder,
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    sink: &mut impl FnMut(&[i64]) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let mut residuals = coded::Decoder::new(cursor, count)?;
+    let (mut words, mut row) = ([0_u64; ROW], [0_i64; ROW]);
+    let mut left = count;
+    while left > 0 {
+        let n = left.min(ROW);
+        let (words, row) = (&mut words[..n], &mut row[..n]);
+        decoder.next_row(row, |stored, _| residuals.next_row(words, stored))?;
+        sink(row)?;
+        left -= n;
+    }
+    residuals.finish()
 }
 
 /// Reads `count` integers at the end of `out`, which has room for them.
@@ -220,9 +262,30 @@ pub(crate) fn decode(cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<i64>) 
     })
 }
 
+/// Reads as many integers as there is room for in `out`, which `convert` fills row by row.
+///
+/// # Errors
+/// As [`decode_with`].
+#[inline]
+pub(super) fn decode_floats(
+    cursor: &mut Cursor<'_>,
+    out: &mut [f64],
+    mut convert: impl FnMut(&[i64], &mut [f64]),
+) -> Result<(), FormatError> {
+    let count = out.len();
+    let mut rest = out;
+    decode_with(cursor, count, |row| {
+        let (filled, after) = std::mem::take(&mut rest).split_at_mut(row.len());
+        rest = after;
+        convert(row, filled);
+        Ok(())
+    })
+}
+
 struct Decoder {
     order: u8,
     is_flat: bool,
+    is_coded: bool,
     divisor: i64,
     second: i64,
     /// Integers that were handed on.
@@ -246,31 +309,40 @@ impl Decoder {
         let divisor = if flags & FLAG_DIVISOR == 0 { 1 } else { cursor.varint()?.cast_signed() };
         let second = if order == ORDER_MAX && count > 1 { cursor.zigzag()? } else { 0 };
         let left_out = if count >= ROW { 0 } else { known_residuals(order) };
-        let is_flat = flags & FLAG_FLAT != 0;
-        Ok(Decoder { order, is_flat, divisor, second, done: 0, left_out, last, slope: 0 })
+        let (is_flat, is_coded) = (flags & FLAG_FLAT != 0, flags & FLAG_CODED != 0);
+        if is_flat && is_coded {
+            return Err(cursor.error("flags of an integer stream that exclude each other"));
+        }
+        Ok(Decoder { order, is_flat, is_coded, divisor, second, done: 0, left_out, last, slope: 0 })
     }
 
-    /// Fills the row with what comes next.
+    /// Fills the row with what comes next; `residuals` fills its part that is stored, which begins at the given place.
     #[inline]
-    fn next_row(&mut self, cursor: &mut Cursor<'_>, words: &mut [u64], row: &mut [i64]) -> Result<(), FormatError> {
+    fn next_row(
+        &mut self,
+        row: &mut [i64],
+        residuals: impl FnOnce(&mut [i64], usize) -> Result<(), FormatError>,
+    ) -> Result<(), FormatError> {
+        if self.is_flat {
+            self.progress(row);
+            return Ok(());
+        }
         let skip = self.left_out.min(row.len());
         let (_, stored) = row.split_at_mut(skip);
-        if self.is_flat {
-            stored.fill(0);
-        } else if !stored.is_empty() {
-            miniblock::decode(cursor, &mut words[skip..], stored)?;
+        if !stored.is_empty() {
+            residuals(stored, skip)?;
         }
         let known = if self.done == 0 { known_residuals(self.order).min(row.len()) } else { 0 };
         // What is known replaces the fillers: residuals that give d[0] = 0 and d[1] = second.
         let (head, _) = row.split_at_mut(known);
         head.iter_mut().zip([0, self.second]).for_each(|(residual, known)| *residual = known);
         if self.divisor != 1 {
-            row.iter_mut().for_each(|residual| *residual = residual.wrapping_mul(self.divisor));
+            multiply(row, self.divisor);
         }
         self.done += row.len();
         match self.order {
             0 if self.last == 0 => {}
-            0 => row.iter_mut().for_each(|value| *value = value.wrapping_add(self.last)),
+            0 => add(row, self.last),
             1 => self.sum(row),
             _ => {
                 let (head, tail) = row.split_at_mut(known);
@@ -282,6 +354,15 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    /// Fills a row of a stream without residuals: the first integer, or with order 2 equal steps from it.
+    fn progress(&mut self, row: &mut [i64]) {
+        let step = if self.order == ORDER_MAX { self.second.wrapping_mul(self.divisor) } else { 0 };
+        for value in row {
+            *value = self.last;
+            self.last = self.last.wrapping_add(step);
+        }
     }
 
     #[inline]
@@ -299,6 +380,18 @@ impl Decoder {
             self.last = self.last.wrapping_add(self.slope);
             *value = self.last;
         }
+    }
+}
+
+for_machine! {
+    fn multiply(row: &mut [i64], factor: i64) {
+        row.iter_mut().for_each(|value| *value = value.wrapping_mul(factor));
+    }
+}
+
+for_machine! {
+    fn add(row: &mut [i64], term: i64) {
+        row.iter_mut().for_each(|value| *value = value.wrapping_add(term));
     }
 }
 

@@ -12,6 +12,7 @@
 //! All arithmetic wraps: any 64-bit integers can be carried.
 
 use super::Preference;
+use super::machine::for_machine;
 use super::pack::{ROW, bits, pack, packed_bytes, unpack};
 use crate::format::{Cursor, FormatError, Put, unzigzag, varint_len, zigzag};
 
@@ -244,10 +245,16 @@ fn unpack_above(
         return Ok(());
     }
     unpack_next(cursor, width, words)?;
-    for (out, word) in out.iter_mut().zip(words) {
-        *out = word.cast_signed().wrapping_add(base);
-    }
+    add_base(words, base, out);
     Ok(())
+}
+
+for_machine! {
+    fn add_base(words: &[u64], base: i64, out: &mut [i64]) {
+        for (out, word) in out.iter_mut().zip(words) {
+            *out = word.cast_signed().wrapping_add(base);
+        }
+    }
 }
 
 fn decode_exceptions(
@@ -262,11 +269,25 @@ fn decode_exceptions(
     if count == 0 || count > words.len() || gap_width > 8 || value_width > 64 {
         return Err(cursor.error("exceptions that cannot be"));
     }
-    let (mut gaps, mut excess) = ([0_u64; ROW], [0_u64; ROW]);
-    let (gaps, excess) = (&mut gaps[..count], &mut excess[..count]);
-    unpack_next(cursor, gap_width, gaps)?;
-    unpack_next(cursor, value_width, excess)?;
+    let gaps = cursor.take(packed_bytes(count, gap_width))?;
+    let excess = cursor.take(packed_bytes(count, value_width))?;
     unpack_above(cursor, width, base, words, out)?;
+    // The words are free again, and clearing arrays would take longer than the few exceptions that there are mostly.
+    if let Some((gap_words, rest)) = words.split_at_mut_checked(count)
+        && let Some(excess_words) = rest.get_mut(..count)
+    {
+        unpack(gaps, gap_width, gap_words)?;
+        unpack(excess, value_width, excess_words)?;
+        return put_back(cursor, base, gap_words, excess_words, out);
+    }
+    let (mut gap_words, mut excess_words) = ([0_u64; ROW], [0_u64; ROW]);
+    unpack(gaps, gap_width, &mut gap_words[..count])?;
+    unpack(excess, value_width, &mut excess_words[..count])?;
+    put_back(cursor, base, &gap_words[..count], &excess_words[..count], out)
+}
+
+/// Puts the exceptions in their places.
+fn put_back(cursor: &Cursor<'_>, base: i64, gaps: &[u64], excess: &[u64], out: &mut [i64]) -> Result<(), FormatError> {
     let mut next = 0;
     for (gap, excess) in gaps.iter().zip(excess) {
         let at = next + *gap as usize;

@@ -4,13 +4,14 @@
 //! bit pattern is carried. Common trailing zero bits (values that were 32-bit floats) fall to the stream's divisor.
 
 use super::integers;
-use super::{CodecNumber, Column, Preference, ValueCodec};
+use super::machine::for_machine;
+use super::{Beside, CodecNumber, Column, Preference, ValueCodec};
 use crate::format::{Cursor, FormatError};
 
 pub(super) struct Ordered;
 
 /// The same map forth and back.
-#[inline]
+#[inline(always)]
 fn turn(bits: i64) -> i64 {
     bits ^ ((bits >> 63) & i64::MAX)
 }
@@ -36,10 +37,15 @@ impl ValueCodec for Ordered {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
-        integers::decode_with(cursor, count, |row| {
-            out.extend(row.iter().map(|n| f64::from_bits(turn(*n).cast_unsigned())));
-            Ok(())
-        })
+    fn decode(&self, cursor: &mut Cursor<'_>, _: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError> {
+        integers::decode_floats(cursor, out, from_order)
+    }
+}
+
+for_machine! {
+    fn from_order(row: &[i64], out: &mut [f64]) {
+        for (out, n) in out.iter_mut().zip(row) {
+            *out = f64::from_bits(turn(*n).cast_unsigned());
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! side); above it is four lanes of `u64` words. A shorter run is one little-endian bit stream without lanes. The bytes
 //! of either follow from count and width ([`packed_bytes`]).
 
+use super::machine::for_machine;
 use crate::format::{FormatError, Put, read_u32s, read_u64s, u64_padded};
 
 /// Integers in a full row.
@@ -96,7 +97,11 @@ pub(super) fn unpack(bytes: &[u8], width: u32, out: &mut [u64]) -> Result<(), Fo
         return Ok(());
     }
     if let Ok(row) = <&mut [u64; ROW]>::try_from(&mut *out) {
-        return if unpack_row(bytes, width, row) { Ok(()) } else { Err(FormatError::new("a packed row is too short")) };
+        return if unpack_row(bytes, width as usize, row) {
+            Ok(())
+        } else {
+            Err(FormatError::new("a packed row is too short"))
+        };
     }
     if bytes.len() < packed_bytes(out.len(), width) {
         return Err(FormatError::new("a packed run is too short"));
@@ -153,67 +158,51 @@ fn groups<const B: usize>(bytes: &[u8], out: &mut [u64]) -> usize {
     done
 }
 
-#[inline]
-fn row32<const B: usize>(bytes: &[u8], out: &mut [u64; ROW]) -> bool {
-    let mut words = [[0_u32; LANES32]; NARROW_MAX];
-    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<{ LANES32 * 4 }>().0).take(B) {
-        read_u32s(chunk, word);
-    }
-    let mask = u32::MAX >> (32 - B);
-    for (row, out) in out.as_chunks_mut::<LANES32>().0.iter_mut().enumerate() {
-        let (word, shift) = (row * B / 32, row * B % 32);
-        let low = words[word % NARROW_MAX];
-        let high = words[(word + 1) % NARROW_MAX];
-        let crosses = shift + B > 32;
-        for lane in 0..LANES32 {
-            let mut value = low[lane] >> shift;
-            if crosses {
-                value |= high[lane] << (32 - shift);
+for_machine! {
+    /// Unpacks a row of at most 32 bits each; false if there are too few bytes. The word after the last is never used:
+    /// what it adds lies above the width.
+    fn unpack_row32(bytes: &[u8], width: usize, out: &mut [u64; ROW]) -> bool {
+        let Some(words) = bytes.as_chunks::<{ LANES32 * 4 }>().0.get(..width) else { return false };
+        let mask = u64::from(u32::MAX >> (32 - width));
+        for (row, out) in out.as_chunks_mut::<LANES32>().0.iter_mut().enumerate() {
+            let (word, shift) = (row * width / 32, row * width % 32);
+            let (Some(low), Some(high)) = (words.get(word), words.get((word + 1).min(width - 1))) else { return false };
+            let (mut lows, mut highs) = ([0_u32; LANES32], [0_u32; LANES32]);
+            read_u32s(low, &mut lows);
+            read_u32s(high, &mut highs);
+            for ((out, low), high) in out.iter_mut().zip(lows).zip(highs) {
+                *out = (u64::from(low) | u64::from(high) << 32) >> shift & mask;
             }
-            out[lane] = u64::from(value & mask);
         }
+        true
     }
-    bytes.len() >= B * LANES32 * 4
 }
 
-#[inline]
-fn row64<const B: usize>(bytes: &[u8], out: &mut [u64; ROW]) -> bool {
-    let mut words = [[0_u64; LANES64]; 64];
-    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<{ LANES64 * 8 }>().0).take(B) {
-        read_u64s(chunk, word);
-    }
-    let mask = u64::MAX >> (64 - B);
-    for (row, out) in out.as_chunks_mut::<LANES64>().0.iter_mut().enumerate() {
-        let (word, shift) = (row * B / 64, row * B % 64);
-        let low = words[word % 64];
-        let high = words[(word + 1) % 64];
-        let crosses = shift + B > 64;
-        for lane in 0..LANES64 {
-            let mut value = low[lane] >> shift;
-            if crosses {
-                value |= high[lane] << (64 - shift);
+for_machine! {
+    /// As [`unpack_row32`], for more bits.
+    fn unpack_row64(bytes: &[u8], width: usize, out: &mut [u64; ROW]) -> bool {
+        let Some(words) = bytes.as_chunks::<{ LANES64 * 8 }>().0.get(..width) else { return false };
+        let mask = u64::MAX >> (64 - width);
+        for (row, out) in out.as_chunks_mut::<LANES64>().0.iter_mut().enumerate() {
+            let (word, shift) = (row * width / 64, row * width % 64);
+            let (Some(low), Some(high)) = (words.get(word), words.get((word + 1).min(width - 1))) else { return false };
+            let (mut lows, mut highs) = ([0_u64; LANES64], [0_u64; LANES64]);
+            read_u64s(low, &mut lows);
+            read_u64s(high, &mut highs);
+            for ((out, low), high) in out.iter_mut().zip(lows).zip(highs) {
+                *out = (low >> shift | high << 1 << (63 - shift)) & mask;
             }
-            out[lane] = value & mask;
         }
+        true
     }
-    bytes.len() >= B * LANES64 * 8
 }
 
-/// One function per width, so that all shifts are constants; false if there are too few bytes.
-fn unpack_row(bytes: &[u8], width: u32, out: &mut [u64; ROW]) -> bool {
-    macro_rules! by_width {
-        (narrow $($n:literal)*; wide $($w:literal)*) => {
-            match width {
-                $($n => row32::<$n>(bytes, out),)*
-                $($w => row64::<$w>(bytes, out),)*
-                _ => false,
-            }
-        };
+fn unpack_row(bytes: &[u8], width: usize, out: &mut [u64; ROW]) -> bool {
+    match width {
+        1..=NARROW_MAX => unpack_row32(bytes, width, out),
+        33..=64 => unpack_row64(bytes, width, out),
+        _ => false,
     }
-    by_width!(
-        narrow 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32;
-        wide 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
-    )
 }
 
 #[cfg(test)]

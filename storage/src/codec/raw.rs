@@ -1,6 +1,6 @@
 //! The bits of the values as they are, eight bytes each: what everything else must beat.
 
-use super::{CodecNumber, Column, Preference, ValueCodec};
+use super::{Beside, CodecNumber, Column, Preference, ValueCodec};
 use crate::format::{Cursor, FormatError, Put};
 
 pub(super) struct Raw;
@@ -15,10 +15,7 @@ impl ValueCodec for Raw {
         true
     }
 
-    fn decode(&self, cursor: &mut Cursor<'_>, count: usize, _: &[f64], out: &mut Vec<f64>) -> Result<(), FormatError> {
-        for _ in 0..count {
-            out.push(cursor.f64()?);
-        }
-        Ok(())
+    fn decode(&self, cursor: &mut Cursor<'_>, _: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError> {
+        out.iter_mut().try_for_each(|value| cursor.f64().map(|read| *value = read))
     }
 }

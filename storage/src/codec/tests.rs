@@ -37,7 +37,7 @@ fn unit(i: u64) -> f64 {
 fn every_codec_has_its_own_number() {
     let mut numbers: Vec<u8> = CODECS.iter().map(|c| c.number() as u8).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7], "numbers on disk never change");
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9], "numbers on disk never change");
     numbers.dedup();
     assert_eq!(numbers.len(), CODECS.len());
     assert!(numbers.iter().all(|n| n & !NUMBER_MASK == 0));
@@ -59,6 +59,28 @@ fn blocks_are_pinned() {
     ];
     for (values, want) in cases {
         assert_eq!(block(values, Preference::Balanced), want, "{values:?}");
+    }
+}
+
+#[test]
+fn blocks_beside_others_are_pinned() {
+    let beside = Beside { base: &[8.0, 16.0, 32.0, 48.0, 64.0], root: &[16.0, 40.0, 72.0, 96.0, 120.0] };
+    let cases: [(&[f64], &[u8]); 4] = [
+        (&[8.0, 16.0, 32.0, 48.0, 64.0], &[6]),
+        // Order 1, all 1 more than the base.
+        (&[9.0, 17.0, 33.0, 49.0, 65.0], &[7, 0b1000, 2]),
+        // A quarter of the base and 3.
+        (&[5.0, 7.0, 11.0, 15.0, 19.0], &[8, 64, 0b1000, 6]),
+        // Halfway between base and root, and 5.
+        (&[17.0, 33.0, 57.0, 77.0, 97.0], &[9, 128, 0b1000, 10]),
+    ];
+    for (values, want) in cases {
+        let mut bytes = Vec::new();
+        encode_block_beside(values, beside, Preference::Balanced, &mut bytes);
+        assert_eq!(bytes, want, "{values:?}");
+        let mut back = Vec::new();
+        decode_block_beside(want, values.len(), beside, &mut back).unwrap();
+        assert_eq!(back, values);
     }
 }
 
@@ -106,16 +128,33 @@ fn what_is_like_the_base_costs_little_and_needs_it() {
     let base: Vec<f64> = (0..2048).map(|i| (i * 100 + noise(i) % 50) as f64).collect();
     let mut near: Vec<f64> = base.iter().enumerate().map(|(i, v)| v + (i / 7) as f64).collect();
     near[5] = f64::from_bits(STALE_NAN_BITS);
-    for (values, codec, bytes_max) in [(&base, CodecNumber::Equal, 1), (&near, CodecNumber::Difference, 300)] {
+    let third: Vec<f64> =
+        base.iter().enumerate().map(|(i, v)| (v * 0.3).round() + (noise(i as u64) % 4) as f64).collect();
+    let root: Vec<f64> = (0..2048).map(|i| base[i] * 2.0 + (i * 50 + noise(i as u64) as usize % 90) as f64).collect();
+    let between: Vec<f64> = base.iter().zip(&root).map(|(base, root)| (base + (root - base) * 0.4).round()).collect();
+    let cases = [
+        (&base, CodecNumber::Equal, 1),
+        (&near, CodecNumber::Difference, 300),
+        (&third, CodecNumber::Share, 900),
+        (&between, CodecNumber::Between, 500),
+    ];
+    for (values, codec, bytes_max) in cases {
         let mut bytes = Vec::new();
-        encode_block_beside(values, &base, Preference::Balanced, &mut bytes);
-        assert!(codec_of(&bytes) == codec as u8 && bytes.len() <= bytes_max, "{codec:?}: {} bytes", bytes.len());
+        let beside = Beside { base: &base, root: &root };
+        encode_block_beside(values, beside, Preference::Balanced, &mut bytes);
+        assert_eq!(codec_of(&bytes), codec as u8, "{codec:?}");
+        assert!(bytes.len() <= bytes_max, "{codec:?}: {} bytes", bytes.len());
         assert!(needs_base(&bytes));
+        assert_eq!(needs_root(&bytes), codec == CodecNumber::Between);
         let mut back = Vec::new();
-        decode_block_beside(&bytes, values.len(), &base, &mut back).unwrap();
+        decode_block_beside(&bytes, values.len(), beside, &mut back).unwrap();
         assert!(same_bits(&back, values));
         for wrong in [&[][..], &base[1..]] {
-            assert!(decode_block_beside(&bytes, values.len(), wrong, &mut Vec::new()).is_err());
+            let beside = Beside { base: wrong, root: &root };
+            assert!(decode_block_beside(&bytes, values.len(), beside, &mut Vec::new()).is_err());
+            let beside = Beside { base: &base, root: wrong };
+            let refused = decode_block_beside(&bytes, values.len(), beside, &mut Vec::new()).is_err();
+            assert_eq!(refused, needs_root(&bytes));
         }
     }
     assert!(!needs_base(&block(&base, Preference::Balanced)) && !needs_base(&[]));
@@ -210,16 +249,24 @@ fn column() -> impl Strategy<Value = Vec<f64>> {
 
 proptest! {
     #[test]
-    fn every_codec_gives_back_what_it_takes(values in column(), base in column()) {
-        let fitting: Vec<f64> = base.iter().cycle().copied().take(values.len()).collect();
+    fn every_codec_gives_back_what_it_takes(values in column(), base in column(), root in column()) {
+        let fitting = |values: &[f64], of: &[f64]| -> Vec<f64> { of.iter().cycle().copied().take(values.len()).collect() };
+        let (base, root) = (fitting(&values, &base), fitting(&values, &root));
+        let beside = Beside { base: &base, root: &root };
         for codec in CODECS {
             for preference in Preference::ALL {
                 let mut bytes = Vec::new();
-                let base = if base.is_empty() { &[][..] } else { &fitting };
-                if encode_with(*codec, &Column::new(&values, base), preference, &mut bytes) {
-                    let mut back = Vec::new();
-                    decode_block_beside(&bytes, values.len(), base, &mut back).unwrap();
-                    prop_assert!(same_bits(&back, &values), "{:?}: {values:?} came back as {back:?}", codec.number());
+                let mut column = Column::new(&values, beside);
+                column.fit = column.fit.map(|fit| fit.with_codec(codec.number()));
+                if encode_with(*codec, &column, preference, &mut bytes) {
+                    let decode = || {
+                        let mut back = Vec::new();
+                        decode_block_beside(&bytes, values.len(), beside, &mut back).unwrap();
+                        back
+                    };
+                    for back in [decode(), machine::tests::portable(decode)] {
+                        prop_assert!(same_bits(&back, &values), "{:?}: {values:?} came back as {back:?}", codec.number());
+                    }
                 } else {
                     prop_assert!(!matches!(codec.number(), CodecNumber::Ordered | CodecNumber::Raw));
                 }
@@ -240,11 +287,17 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_taken_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 1..200), number in 0_u8..10, count in 0_usize..600, base in column()) {
+    fn any_bytes_are_taken_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 1..200), number in 0_u8..12, count in 0_usize..600, base in column()) {
         bytes[0] = bytes[0] & FLAG_EXCEPTIONS | number;
-        let mut out = Vec::new();
-        let _ = decode_block_beside(&bytes, count, &base, &mut out);
-        prop_assert!(out.len() <= count && out.capacity() <= 2 * BLOCK_SAMPLES_MAX);
+        let decode = || {
+            let mut out = Vec::new();
+            let beside = Beside { base: &base, root: &base };
+            let decoded = decode_block_beside(&bytes, count, beside, &mut out);
+            (decoded, out.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+        };
+        let (fast, portable) = (decode(), machine::tests::portable(decode));
+        prop_assert!(fast.1.len() <= count && fast.1.capacity() <= 2 * BLOCK_SAMPLES_MAX);
+        prop_assert!(fast == portable || fast.0.is_err());
     }
 
     #[test]

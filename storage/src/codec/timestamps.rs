@@ -11,6 +11,7 @@
 //! The count is kept elsewhere. All arithmetic wraps; times that do not rise are an error.
 
 use super::integers;
+use super::machine::for_machine;
 use super::{BLOCK_SAMPLES_MAX, Preference};
 use crate::format::{Cursor, FormatError, Put};
 
@@ -100,7 +101,7 @@ pub(crate) fn decode_block(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Re
     }
     cursor.finish()?;
     let times_ms = out.get(start..).unwrap_or_default();
-    if !times_ms.windows(2).fold(true, |rising, w| rising & (w[0] < w[1])) {
+    if !rise(times_ms) {
         return Err(FormatError::new("times do not rise"));
     }
     Ok(())
@@ -110,10 +111,13 @@ fn decode_grid(cursor: &mut Cursor<'_>, has_gaps: bool, count: usize, out: &mut 
     let mut slot_ms = cursor.zigzag()?;
     let period_ms = cursor.varint()?.cast_signed();
     if !has_gaps {
+        let start = out.len();
+        out.resize(start + count, 0);
+        let mut rest = out.get_mut(start..).unwrap_or_default();
         return integers::decode_with(cursor, count, |row| {
-            let slot = |i: i64| slot_ms.wrapping_add(i.wrapping_mul(period_ms));
-            out.extend((0..).zip(row).map(|(i, residual)| slot(i).wrapping_add(*residual)));
-            slot_ms = slot(row.len() as i64);
+            let (times, after) = std::mem::take(&mut rest).split_at_mut(row.len());
+            rest = after;
+            slot_ms = on_grid(row, slot_ms, period_ms, times);
             Ok(())
         });
     }
@@ -133,6 +137,28 @@ fn decode_grid(cursor: &mut Cursor<'_>, has_gaps: bool, count: usize, out: &mut 
         }
         Ok(())
     })
+}
+
+for_machine! {
+    /// Puts on the grid what misses it by this much; gives the next slot.
+    fn on_grid(row: &[i64], slot_ms: i64, period_ms: i64, out: &mut [i64]) -> i64 {
+        let mut slot_ms = slot_ms;
+        for (out, residual) in out.iter_mut().zip(row) {
+            *out = slot_ms.wrapping_add(*residual);
+            slot_ms = slot_ms.wrapping_add(period_ms);
+        }
+        slot_ms
+    }
+}
+
+for_machine! {
+    fn rise(times_ms: &[i64]) -> bool {
+        let mut wrong = 0;
+        for (before, after) in times_ms.iter().zip(times_ms.get(1..).unwrap_or_default()) {
+            wrong |= u64::from(before >= after);
+        }
+        wrong == 0
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Blocks that a thread keeps: more than stand in a row of bases. A block has 16 KiB at most.
-const KEPT: usize = 8;
+/// Series of which a thread keeps blocks: a histogram's, mostly.
+const SERIES: usize = 16;
+
+/// Blocks that it keeps of each: a day of scrapes. A block has 16 KiB at most, so this is a MiB if histograms are read.
+const BLOCKS: usize = 4;
 
 /// Which block: segment, ordinal of the series, number of the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +21,8 @@ pub(super) struct BlockKey {
 type Slot = (Option<BlockKey>, Vec<f64>);
 
 thread_local! {
-    static SLOTS: RefCell<[Slot; KEPT]> = const { RefCell::new([const { (None, Vec::new()) }; KEPT]) };
+    static SLOTS: RefCell<[Slot; SERIES * BLOCKS]> =
+        const { RefCell::new([const { (None, Vec::new()) }; SERIES * BLOCKS]) };
 }
 
 /// A number that no other open segment of this process has.
@@ -28,7 +32,8 @@ pub(super) fn next_segment() -> u64 {
 }
 
 fn with_slot<R>(key: BlockKey, visit: impl FnOnce(&mut Slot) -> R) -> Option<R> {
-    SLOTS.with_borrow_mut(|slots| slots.get_mut(key.ordinal as usize % KEPT).map(visit))
+    let at = key.ordinal as usize % SERIES * BLOCKS + key.block % BLOCKS;
+    SLOTS.with_borrow_mut(|slots| slots.get_mut(at).map(visit))
 }
 
 /// Takes the values of a block out, if they are kept; give them back with [`give`].
@@ -61,11 +66,11 @@ mod tests {
         keep(key, &[1.0, 2.0]);
         assert_eq!(take(BlockKey { block: 0, ..key }), None);
         assert_eq!(take(BlockKey { segment: u64::MAX, ..key }), None);
-        assert_eq!(take(BlockKey { ordinal: 3 + KEPT as u32, ..key }), None);
+        assert_eq!(take(BlockKey { ordinal: 3 + SERIES as u32, ..key }), None);
         assert_eq!(take(key), Some(vec![1.0, 2.0]));
         assert_eq!(take(key), None, "it is out");
         give(key, vec![3.0]);
-        keep(BlockKey { ordinal: 3 + KEPT as u32, ..key }, &[4.0]);
+        keep(BlockKey { ordinal: 3 + SERIES as u32, ..key }, &[4.0]);
         assert_eq!(take(key), None, "another has its place");
     }
 }

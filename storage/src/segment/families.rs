@@ -1,13 +1,14 @@
-//! Which series a series is best written beside: the neighbouring bucket of the same histogram, or for a count the
-//! bucket of all. Keeps encoded columns of the histograms that are being written, up to a bound.
+//! Which series a series is best written beside: a neighbouring bucket of the same histogram, or for a count the bucket
+//! of all. Keeps encoded columns of the histograms that are being written, up to a bound, and the last decoded ones.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 use model::{Labels, METRIC_NAME};
 
 use super::layout::{BASES_MAX, ColumnHead, block_count, block_samples};
-use crate::codec::{decode_block_beside, needs_base};
+use crate::codec::{BLOCK_SAMPLES_MAX, Beside, Fit, decode_block_beside, needs_base, needs_root};
 use crate::format::content_hash;
 
 /// Bytes of columns that are kept. Labels may come between the buckets of a histogram, so that those of many are open
@@ -16,6 +17,9 @@ const KEPT_BYTES_MAX: usize = 32 << 20;
 
 /// Buckets that are kept of one histogram, so that looking for neighbours stays cheap.
 const BUCKETS_MAX: usize = 256;
+
+/// Decoded columns that are kept: more than stand in a row of bases.
+const DECODED: usize = 8;
 
 const BUCKET: &str = "_bucket";
 const COUNT: &str = "_count";
@@ -38,9 +42,25 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) ordinal: u32,
-    pub(super) values: Vec<f64>,
+    values: Rc<Vec<f64>>,
+    /// Of the series at the end of the row of bases, if that is another one.
+    root: Option<Rc<Vec<f64>>>,
     index: usize,
     depth: u32,
+}
+
+impl Base {
+    /// What a block is written beside.
+    pub(super) fn block(&self, block: usize) -> Beside<'_> {
+        let values = |of: &'_ Rc<Vec<f64>>| -> std::ops::Range<usize> {
+            let start = (block * BLOCK_SAMPLES_MAX).min(of.len());
+            start..(start + BLOCK_SAMPLES_MAX).min(of.len())
+        };
+        Beside {
+            base: self.values.get(values(&self.values)).unwrap_or_default(),
+            root: self.root.as_ref().and_then(|root| root.get(values(root))).unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -62,6 +82,8 @@ pub(super) struct Families {
     /// Families, oldest first.
     order: VecDeque<u128>,
     kept_bytes: usize,
+    /// Columns by ordinal, the last used first.
+    decoded: VecDeque<(u32, Rc<Vec<f64>>)>,
 }
 
 impl Families {
@@ -87,19 +109,34 @@ impl Families {
         })
     }
 
-    /// The base to try for a series.
-    pub(super) fn base_of(&self, place: &Place) -> Option<Base> {
+    /// The base to try for a series with these values.
+    pub(super) fn base_of(&mut self, place: &Place, values: &[f64]) -> Option<Base> {
         let buckets = self.by_hash.get(&place.family)?;
         let bound = place.bound.unwrap_or(f64::INFINITY);
         let usable = |b: &Bucket| b.times == place.times && b.depth < BASES_MAX;
         let candidates = || buckets.iter().enumerate().filter(|(_, b)| usable(b));
         let below = candidates().filter(|(_, b)| b.bound <= bound).max_by(|a, b| a.1.bound.total_cmp(&b.1.bound));
-        // The bucket of all comes first in label order: too far from the others, but most useful to one without events.
-        let above = || candidates().min_by(|a, b| a.1.bound.total_cmp(&b.1.bound));
-        let (index, bucket) = below.or_else(above)?;
-        let mut values = Vec::with_capacity(bucket.count);
-        decode(buckets, index, &mut values)?;
-        Some(Base { ordinal: bucket.ordinal, values, index, depth: bucket.depth + 1 })
+        let above = candidates().filter(|(_, b)| b.bound > bound).min_by(|a, b| a.1.bound.total_cmp(&b.1.bound));
+        let (below, above) = (below.map(|(index, _)| index), above.map(|(index, _)| index));
+        let mut bases = [below, above].map(|index| self.base(place.family, index?)).into_iter().flatten();
+        let (one, other) = (bases.next()?, bases.next());
+        let cost = |base: &Base| {
+            let block = values.get(..BLOCK_SAMPLES_MAX).unwrap_or(values);
+            Fit::of(block, base.block(0)).map_or(usize::MAX, |fit| fit.cost)
+        };
+        match other {
+            Some(other) if cost(&other) < cost(&one) => Some(other),
+            _ => Some(one),
+        }
+    }
+
+    fn base(&mut self, family: u128, index: usize) -> Option<Base> {
+        let buckets = self.by_hash.get(&family)?;
+        let bucket = buckets.get(index)?;
+        let values = column(&mut self.decoded, buckets, index)?;
+        let root = root_of(buckets, index);
+        let root = if root == index { None } else { Some(column(&mut self.decoded, buckets, root)?) };
+        Some(Base { ordinal: bucket.ordinal, values, root, index, depth: bucket.depth + 1 })
     }
 
     /// Keeps the column of a bucket, written beside `base` or by itself.
@@ -125,19 +162,39 @@ impl Families {
     }
 }
 
-/// Appends the values of a bucket, block by block with the bases it is written beside.
-fn decode(buckets: &[Bucket], index: usize, out: &mut Vec<f64>) -> Option<()> {
-    let count = buckets.get(index)?.count;
-    (0..block_count(count)).try_for_each(|block| decode_block(buckets, index, block, out))
+/// The bucket at the end of the row of bases.
+fn root_of(buckets: &[Bucket], mut index: usize) -> usize {
+    while let Some(base) = buckets.get(index).and_then(|bucket| bucket.base) {
+        index = base;
+    }
+    index
 }
 
-fn decode_block(buckets: &[Bucket], index: usize, block: usize, out: &mut Vec<f64>) -> Option<()> {
+/// The values of a bucket.
+fn column(decoded: &mut VecDeque<(u32, Rc<Vec<f64>>)>, buckets: &[Bucket], index: usize) -> Option<Rc<Vec<f64>>> {
     let bucket = buckets.get(index)?;
-    let head = ColumnHead::decode(&bucket.column, bucket.count, false).ok()?;
-    let bytes = head.block(&bucket.column, block).ok()?;
-    let mut base = Vec::new();
-    if needs_base(bytes) {
-        decode_block(buckets, bucket.base?, block, &mut base)?;
+    if let Some(at) = decoded.iter().position(|(ordinal, _)| *ordinal == bucket.ordinal) {
+        let kept = decoded.remove(at)?;
+        let values = Rc::clone(&kept.1);
+        decoded.push_front(kept);
+        return Some(values);
     }
-    decode_block_beside(bytes, block_samples(bucket.count, block), &base, out).ok()
+    let base = match bucket.base {
+        Some(base) => Some((column(decoded, buckets, base)?, column(decoded, buckets, root_of(buckets, index))?)),
+        None => None,
+    };
+    let mut values = Vec::with_capacity(bucket.count);
+    let head = ColumnHead::decode(&bucket.column, bucket.count, false).ok()?;
+    for block in 0..block_count(bucket.count) {
+        let bytes = head.block(&bucket.column, block).ok()?;
+        let samples = block_samples(bucket.count, block);
+        let part = |of: &Rc<Vec<f64>>| -> Vec<f64> { of.iter().skip(values.len()).take(samples).copied().collect() };
+        let base_block = base.as_ref().filter(|_| needs_base(bytes)).map(|(base, _)| part(base)).unwrap_or_default();
+        let root_block = base.as_ref().filter(|_| needs_root(bytes)).map(|(_, root)| part(root)).unwrap_or_default();
+        decode_block_beside(bytes, samples, Beside { base: &base_block, root: &root_block }, &mut values).ok()?;
+    }
+    let values = Rc::new(values);
+    decoded.push_front((bucket.ordinal, Rc::clone(&values)));
+    decoded.truncate(DECODED);
+    Some(values)
 }

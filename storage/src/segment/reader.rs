@@ -19,7 +19,7 @@ use super::layout::{
 use super::paged::Paged;
 use super::statistics::{BlockStatistics, RECORD_BYTES};
 use super::value_rows::ValueRows;
-use crate::codec::{BLOCK_SAMPLES_MAX, decode_block_beside, needs_base, timestamps};
+use crate::codec::{BLOCK_SAMPLES_MAX, Beside, decode_block, decode_block_beside, needs_base, needs_root, timestamps};
 use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, FormatVersion, checksum};
 use crate::index::postings::{ENTRIES_PER_PAGE, EntriesPage};
@@ -222,13 +222,11 @@ impl Segment {
         let corrupt = |e: FormatError| self.corrupt_values(&open.row, &e);
         let bytes = open.value_bytes(block).map_err(corrupt)?;
         if needs_base(bytes) {
-            let (key, base) = self.base_block(open.ordinal, &open.row, block, samples, 1)?;
             let done = out.len();
-            decode_block_beside(bytes, samples, &base, out).map_err(corrupt)?;
-            bases::give(key, base);
+            self.decode_beside(bytes, open.ordinal, &open.row, block, samples, 1, out)?;
             bases::keep(self.block_key(open.ordinal, block), out.get(done..).unwrap_or_default());
         } else {
-            decode_block_beside(bytes, samples, &[], out).map_err(corrupt)?;
+            decode_block(bytes, samples, out).map_err(corrupt)?;
         }
         Ok(())
     }
@@ -359,6 +357,75 @@ impl Segment {
         self.rows.iter().flat_map(|rows| rows.verify()).collect()
     }
 
+    /// Appends the values of a block that is written beside others, the first of which is the `depth`th in a row.
+    fn decode_beside(
+        &self,
+        bytes: &[u8],
+        ordinal: u32,
+        row: &SeriesRow,
+        block: usize,
+        samples: usize,
+        depth: u32,
+        out: &mut Vec<f64>,
+    ) -> Result<(), StorageError> {
+        let (base_key, base) = self.base_block(ordinal, row, block, samples, depth)?;
+        let root = if needs_root(bytes) { Some(self.root_block(ordinal, row, block, samples)?) } else { None };
+        let beside = Beside { base: &base, root: root.as_ref().map_or(&[], |(_, root)| root) };
+        let decoded = decode_block_beside(bytes, samples, beside, out);
+        bases::give(base_key, base);
+        if let Some((key, root)) = root {
+            bases::give(key, root);
+        }
+        decoded.map_err(|e| self.corrupt_values(row, &e))
+    }
+
+    /// The values of the block at the end of the row of bases; for who gives them back.
+    fn root_block(
+        &self,
+        mut ordinal: u32,
+        row: &SeriesRow,
+        block: usize,
+        samples: usize,
+    ) -> Result<(BlockKey, Vec<f64>), StorageError> {
+        let (mut root, mut distance) = (*row, row.base_distance);
+        for _ in 0..=BASES_MAX {
+            if distance == 0 {
+                break;
+            }
+            ordinal = ordinal.saturating_sub(distance);
+            root = self.series_row(ordinal)?;
+            distance = root.base_distance;
+        }
+        if distance != 0 || root.times != row.times {
+            return Err(self.corrupt_values(row, &FormatError::new("a block has no root")));
+        }
+        let key = self.block_key(ordinal, block);
+        if let Some(values) = bases::take(key).filter(|values| values.len() == samples) {
+            return Ok((key, values));
+        }
+        let values = self.values_of_block(&root, block, samples, |bytes, values| {
+            decode_block(bytes, samples, values).map_err(|e| self.corrupt_values(&root, &e))
+        })?;
+        Ok((key, values))
+    }
+
+    /// Decodes a block of a series with `decode`.
+    fn values_of_block(
+        &self,
+        row: &SeriesRow,
+        block: usize,
+        samples: usize,
+        decode: impl FnOnce(&[u8], &mut Vec<f64>) -> Result<(), StorageError>,
+    ) -> Result<Vec<f64>, StorageError> {
+        let corrupt = |e: FormatError| self.corrupt_values(row, &e);
+        let count = self.times_row(row.times)?.count as usize;
+        let column = self.data(row.values_offset, row.values_bytes)?;
+        let head = ColumnHead::decode(&column, count, false).map_err(corrupt)?;
+        let mut values = Vec::with_capacity(samples);
+        decode(head.block(&column, block).map_err(corrupt)?, &mut values)?;
+        Ok(values)
+    }
+
     /// The values of the block that a block of this series is written beside, which is the `depth`th in a row; for who
     /// gives them back.
     fn base_block(
@@ -382,18 +449,12 @@ impl Segment {
         if let Some(values) = bases::take(key).filter(|values| values.len() == samples) {
             return Ok((key, values));
         }
-        let count = self.times_row(row.times)?.count as usize;
-        let column = self.data(base_row.values_offset, base_row.values_bytes)?;
-        let head = ColumnHead::decode(&column, count, false).map_err(|e| corrupt(&base_row, e))?;
-        let bytes = head.block(&column, block).map_err(|e| corrupt(&base_row, e))?;
-        let mut values = Vec::new();
-        if needs_base(bytes) {
-            let (beside_key, beside) = self.base_block(base, &base_row, block, samples, depth + 1)?;
-            decode_block_beside(bytes, samples, &beside, &mut values).map_err(|e| corrupt(&base_row, e))?;
-            bases::give(beside_key, beside);
-        } else {
-            decode_block_beside(bytes, samples, &[], &mut values).map_err(|e| corrupt(&base_row, e))?;
-        }
+        let values = self.values_of_block(&base_row, block, samples, |bytes, values| {
+            if needs_base(bytes) {
+                return self.decode_beside(bytes, base, &base_row, block, samples, depth + 1, values);
+            }
+            decode_block(bytes, samples, values).map_err(|e| corrupt(&base_row, e))
+        })?;
         Ok((key, values))
     }
 

@@ -180,14 +180,13 @@ impl SegmentWriter {
     fn append_values(&mut self, labels: &Labels, values: &[f64], times: u32) -> Result<(u32, u32), StorageError> {
         let ordinal = self.labels.len() - 1;
         let place = self.families.place(labels, times, ordinal, values.len());
-        let base = place.as_ref().and_then(|place| self.families.base_of(place));
-        let base_values = base.as_ref().map_or(&[][..], |base| &base.values);
+        let base = place.as_ref().and_then(|place| self.families.base_of(place, values));
         self.column.clear();
         let mut lengths = Vec::new();
         let mut is_beside = false;
         for (i, block) in values.chunks(BLOCK_SAMPLES_MAX).enumerate() {
             let start = self.column.len();
-            let beside = base_values.chunks(BLOCK_SAMPLES_MAX).nth(i).unwrap_or_default();
+            let beside = base.as_ref().map(|base| base.block(i)).unwrap_or_default();
             encode_block_beside(block, beside, Preference::Balanced, &mut self.column);
             is_beside |= needs_base(&self.column[start..]);
             lengths.push((self.column.len() - start) as i64);
