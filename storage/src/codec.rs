@@ -192,7 +192,7 @@ fn worth_trying(codec: CodecNumber, best_bytes: usize, column: &Column<'_>) -> b
         CodecNumber::Integer => best_bytes > count.min(9) && !column.fit.is_some_and(|fit| fit.is_clear()),
         // Integers are scaled by 1 already.
         CodecNumber::Scaled | CodecNumber::Ordered => best_bytes > NOISY_BYTES * count,
-        CodecNumber::Raw => best_bytes > size_of::<f64>() * count,
+        CodecNumber::Raw => best_bytes > size_of_val(column.values),
     }
 }
 

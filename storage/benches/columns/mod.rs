@@ -93,7 +93,7 @@ pub(crate) fn kinds() -> Vec<(&'static str, Vec<f64>)> {
 pub(crate) fn buckets() -> Vec<Vec<f64>> {
     const BUCKETS: usize = 8;
     let mut noise = Noise::new(11);
-    let mut buckets = vec![Vec::with_capacity(SAMPLES); BUCKETS];
+    let mut buckets = vec![Vec::new(); BUCKETS];
     let mut totals = [0.0; BUCKETS];
     for _ in 0..SAMPLES {
         let mut left = (40.0 * (1.0 + 0.25 * noise.normal())).max(0.0).round();

@@ -209,7 +209,7 @@ impl ValueCodec for Difference {
     }
 
     fn decode(&self, cursor: &mut Cursor<'_>, beside: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError> {
-        decode_beside(cursor, beside.base, out, |base, row| add(base, row))
+        decode_beside(cursor, beside.base, out, add)
     }
 }
 

@@ -223,7 +223,8 @@ impl Segment {
         let bytes = open.value_bytes(block).map_err(corrupt)?;
         if needs_base(bytes) {
             let done = out.len();
-            self.decode_beside(bytes, open.ordinal, &open.row, block, samples, 1, out)?;
+            let place = BlockPlace { ordinal: open.ordinal, row: open.row, block, samples };
+            self.decode_beside(bytes, &place, 1, out)?;
             bases::keep(self.block_key(open.ordinal, block), out.get(done..).unwrap_or_default());
         } else {
             decode_block(bytes, samples, out).map_err(corrupt)?;
@@ -361,101 +362,84 @@ impl Segment {
     fn decode_beside(
         &self,
         bytes: &[u8],
-        ordinal: u32,
-        row: &SeriesRow,
-        block: usize,
-        samples: usize,
+        place: &BlockPlace,
         depth: u32,
         out: &mut Vec<f64>,
     ) -> Result<(), StorageError> {
-        let (base_key, base) = self.base_block(ordinal, row, block, samples, depth)?;
-        let root = if needs_root(bytes) { Some(self.root_block(ordinal, row, block, samples)?) } else { None };
+        let (base_key, base) = self.base_block(place, depth)?;
+        let root = if needs_root(bytes) { Some(self.root_block(place)?) } else { None };
         let beside = Beside { base: &base, root: root.as_ref().map_or(&[], |(_, root)| root) };
-        let decoded = decode_block_beside(bytes, samples, beside, out);
+        let decoded = decode_block_beside(bytes, place.samples, beside, out);
         bases::give(base_key, base);
         if let Some((key, root)) = root {
             bases::give(key, root);
         }
-        decoded.map_err(|e| self.corrupt_values(row, &e))
-    }
-
-    /// The values of the block at the end of the row of bases; for who gives them back.
-    fn root_block(
-        &self,
-        mut ordinal: u32,
-        row: &SeriesRow,
-        block: usize,
-        samples: usize,
-    ) -> Result<(BlockKey, Vec<f64>), StorageError> {
-        let (mut root, mut distance) = (*row, row.base_distance);
-        for _ in 0..=BASES_MAX {
-            if distance == 0 {
-                break;
-            }
-            ordinal = ordinal.saturating_sub(distance);
-            root = self.series_row(ordinal)?;
-            distance = root.base_distance;
-        }
-        if distance != 0 || root.times != row.times {
-            return Err(self.corrupt_values(row, &FormatError::new("a block has no root")));
-        }
-        let key = self.block_key(ordinal, block);
-        if let Some(values) = bases::take(key).filter(|values| values.len() == samples) {
-            return Ok((key, values));
-        }
-        let values = self.values_of_block(&root, block, samples, |bytes, values| {
-            decode_block(bytes, samples, values).map_err(|e| self.corrupt_values(&root, &e))
-        })?;
-        Ok((key, values))
-    }
-
-    /// Decodes a block of a series with `decode`.
-    fn values_of_block(
-        &self,
-        row: &SeriesRow,
-        block: usize,
-        samples: usize,
-        decode: impl FnOnce(&[u8], &mut Vec<f64>) -> Result<(), StorageError>,
-    ) -> Result<Vec<f64>, StorageError> {
-        let corrupt = |e: FormatError| self.corrupt_values(row, &e);
-        let count = self.times_row(row.times)?.count as usize;
-        let column = self.data(row.values_offset, row.values_bytes)?;
-        let head = ColumnHead::decode(&column, count, false).map_err(corrupt)?;
-        let mut values = Vec::with_capacity(samples);
-        decode(head.block(&column, block).map_err(corrupt)?, &mut values)?;
-        Ok(values)
+        decoded.map_err(|e| self.corrupt_values(&place.row, &e))
     }
 
     /// The values of the block that a block of this series is written beside, which is the `depth`th in a row; for who
     /// gives them back.
-    fn base_block(
-        &self,
-        ordinal: u32,
-        row: &SeriesRow,
-        block: usize,
-        samples: usize,
-        depth: u32,
-    ) -> Result<(BlockKey, Vec<f64>), StorageError> {
-        let corrupt = |row: &SeriesRow, e: FormatError| self.corrupt_values(row, &e);
-        let base = ordinal.checked_sub(row.base_distance).filter(|base| *base < ordinal && depth <= BASES_MAX);
-        let Some(base) = base else {
-            return Err(corrupt(row, FormatError::new("a block has no base, or too many in a row")));
+    fn base_block(&self, place: &BlockPlace, depth: u32) -> Result<(BlockKey, Vec<f64>), StorageError> {
+        let base = place.ordinal.checked_sub(place.row.base_distance);
+        let Some(base) = base.filter(|base| *base < place.ordinal && depth <= BASES_MAX) else {
+            let error = FormatError::new("a block has no base, or too many in a row");
+            return Err(self.corrupt_values(&place.row, &error));
         };
-        let base_row = self.series_row(base)?;
-        if base_row.times != row.times {
-            return Err(corrupt(row, FormatError::new("the base of a block has other times")));
-        }
-        let key = self.block_key(base, block);
-        if let Some(values) = bases::take(key).filter(|values| values.len() == samples) {
-            return Ok((key, values));
-        }
-        let values = self.values_of_block(&base_row, block, samples, |bytes, values| {
+        let base = self.beside(place, base)?;
+        let values = self.kept_or(&base, |bytes, values| {
             if needs_base(bytes) {
-                return self.decode_beside(bytes, base, &base_row, block, samples, depth + 1, values);
+                return self.decode_beside(bytes, &base, depth + 1, values);
             }
-            decode_block(bytes, samples, values).map_err(|e| corrupt(&base_row, e))
+            decode_block(bytes, base.samples, values).map_err(|e| self.corrupt_values(&base.row, &e))
         })?;
-        Ok((key, values))
+        Ok((self.block_key(base.ordinal, base.block), values))
+    }
+
+    /// The values of the block at the end of the row of bases; for who gives them back.
+    fn root_block(&self, place: &BlockPlace) -> Result<(BlockKey, Vec<f64>), StorageError> {
+        let mut root = *place;
+        for _ in 0..=BASES_MAX {
+            if root.row.base_distance == 0 {
+                break;
+            }
+            root = self.beside(place, root.ordinal.saturating_sub(root.row.base_distance))?;
+        }
+        if root.row.base_distance != 0 {
+            return Err(self.corrupt_values(&place.row, &FormatError::new("a block has no root")));
+        }
+        let values = self.kept_or(&root, |bytes, values| {
+            decode_block(bytes, root.samples, values).map_err(|e| self.corrupt_values(&root.row, &e))
+        })?;
+        Ok((self.block_key(root.ordinal, root.block), values))
+    }
+
+    /// The block of another series that a block is written beside.
+    fn beside(&self, place: &BlockPlace, ordinal: u32) -> Result<BlockPlace, StorageError> {
+        let row = self.series_row(ordinal)?;
+        if row.times != place.row.times {
+            let error = FormatError::new("the base of a block has other times");
+            return Err(self.corrupt_values(&place.row, &error));
+        }
+        Ok(BlockPlace { ordinal, row, ..*place })
+    }
+
+    /// The values of a block if they are kept, else what `decode` makes of its bytes.
+    fn kept_or(
+        &self,
+        place: &BlockPlace,
+        decode: impl FnOnce(&[u8], &mut Vec<f64>) -> Result<(), StorageError>,
+    ) -> Result<Vec<f64>, StorageError> {
+        let kept = bases::take(self.block_key(place.ordinal, place.block));
+        if let Some(values) = kept.filter(|values| values.len() == place.samples) {
+            return Ok(values);
+        }
+        let corrupt = |e: FormatError| self.corrupt_values(&place.row, &e);
+        let count = self.times_row(place.row.times)?.count as usize;
+        let column = self.data(place.row.values_offset, place.row.values_bytes)?;
+        let head = ColumnHead::decode(&column, count, false).map_err(corrupt)?;
+        let mut values = Vec::with_capacity(place.samples);
+        decode(head.block(&column, place.block).map_err(corrupt)?, &mut values)?;
+        Ok(values)
     }
 
     fn block_key(&self, ordinal: u32, block: usize) -> BlockKey {
@@ -491,6 +475,15 @@ impl Segment {
     pub(super) fn corrupt(&self, offset: u64, error: &FormatError) -> StorageError {
         error.in_file(self.frames.path(), offset)
     }
+}
+
+/// Which block of which series.
+#[derive(Debug, Clone, Copy)]
+struct BlockPlace {
+    ordinal: u32,
+    row: SeriesRow,
+    block: usize,
+    samples: usize,
 }
 
 /// The columns of one series, not decoded yet.
