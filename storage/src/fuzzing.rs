@@ -4,7 +4,7 @@ use std::path::Path;
 
 use model::{Cuts, MatchOp, Matcher, SampleColumns, Scope, TimeRange, Want};
 
-use crate::codec::{self, BLOCK_SAMPLES_MAX};
+use crate::codec::{self, BLOCK_SAMPLES_MAX, Beside};
 use crate::format::{Put, checksum};
 use crate::io::Disk;
 use crate::io::fake::FakeDisk;
@@ -100,10 +100,17 @@ fn read_segment(bytes: &[u8]) {
     let _ = segment.verify();
 }
 
-/// Decodes the bytes as blocks of values and of times; the first two say how many.
+/// Decodes the bytes as blocks of values, alone and beside others, and of times; the first two say how many.
 pub fn block(bytes: &[u8]) {
     let Some((count, block)) = bytes.split_first_chunk::<2>() else { return };
     let count = (usize::from(count[0]) << 8 | usize::from(count[1])) % (BLOCK_SAMPLES_MAX + 1);
     let _ = codec::decode_block(block, count, &mut Vec::new());
     let _ = codec::timestamps::decode_block(block, count, &mut Vec::new());
+    // A base of integers that are decoded fast, and a root with values that no integer stands for.
+    let base: Vec<f64> = (0..count).map(|i| (i * i) as f64).collect();
+    let odd = [f64::NAN, f64::INFINITY, -0.0, 0.5, -1e300, 1e18];
+    let root: Vec<f64> = base.iter().zip(odd.iter().cycle()).map(|(base, odd)| base + odd).collect();
+    for beside in [Beside { base: &base, root: &root }, Beside { base: &root, root: &base }] {
+        let _ = codec::decode_block_beside(block, count, beside, &mut Vec::new());
+    }
 }

@@ -249,9 +249,9 @@ impl ValueCodec for Between {
         exceptions: &mut Vec<usize>,
         out: &mut Vec<u8>,
     ) -> bool {
-        let Some(fit) = column.fit.filter(|fit| fit.codec == self.number()) else { return false };
-        out.put_u8(fit.share);
         let Beside { base, root } = column.beside;
+        let Some(fit) = column.fit.filter(|fit| fit.codec == self.number() && !root.is_empty()) else { return false };
+        out.put_u8(fit.share);
         encode_from(column, preference, exceptions, out, |i| between(base[i] as i64, root[i] as i64, fit.share))
     }
 
