@@ -11,6 +11,7 @@ use crate::catalog::{Catalog, CatalogError, CatalogOptions};
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
 use crate::ingest::Ingest;
+use crate::parquet_store::ParquetStore;
 use crate::report::Reporter;
 use crate::scrape::Scrapes;
 use crate::self_report;
@@ -64,6 +65,8 @@ pub struct App {
     pub token: Option<Token>,
     /// Readings of this host and this process.
     pub system: System,
+    /// Where days of Parquet go, if somewhere.
+    pub parquet_store: Option<ParquetStore>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// When the server started, in milliseconds since 1970.
@@ -90,9 +93,13 @@ impl App {
         let token = config.auth_token_file.as_deref().map(Token::from_file).transpose().map_err(StartError::Config)?;
         // Before the data directory is touched: a wrong file is the user's to mend first.
         let scrape = Scrapes::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
+        let parquet_store = ParquetStore::open(&config).map_err(StartError::Config)?;
         let mut options = db_options(&config);
         adjust(&mut options);
-        let db = Arc::new(Db::open(options, Arc::clone(&clock))?);
+        let db = Arc::new(match &parquet_store {
+            Some(store) => Db::open_on(store.disk(), options, Arc::clone(&clock))?,
+            None => Db::open(options, Arc::clone(&clock))?,
+        });
         for finding in db.findings() {
             tracing::error!(finding, "the data directory is damaged; the rest is served");
         }
@@ -114,6 +121,7 @@ impl App {
             telemetry,
             token,
             system: System::new(),
+            parquet_store,
             clock,
         }))
     }
@@ -148,6 +156,9 @@ impl Running {
         let listen_error = |source| StartError::Listen { address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        if let Some(store) = &app.parquet_store {
+            store.start(Arc::clone(&app.clock)).map_err(StartError::Config)?;
+        }
         self_report::register(&app, format!("http://{address}")).await;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&app), listener));
@@ -167,6 +178,9 @@ impl Running {
         while self.tasks.join_next().await.is_some() {}
         let app = Arc::clone(&self.app);
         let close = move || {
+            if let Some(store) = &app.parquet_store {
+                store.stop();
+            }
             app.catalog.close();
             app.db.close()
         };

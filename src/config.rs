@@ -8,7 +8,7 @@ mod values;
 
 pub use layers::{ConfigError, Layer, resolve};
 pub use values::{
-    ByteSize, Depth, Duration, Format, LabelColumns, OptionValue, Registration, RetentionSize, Sync, Zone,
+    ByteSize, Depth, Duration, Format, LabelColumns, OptionValue, Registration, RetentionSize, StoreUrl, Sync, Zone,
 };
 
 use std::net::SocketAddr;
@@ -97,6 +97,10 @@ options! {
     "storage.delete_undo" storage_delete_undo: Duration = "24h", "How long a delete can be undone; then what it hides is purged.";
     "storage.compaction_rate" storage_compaction_rate: ByteSize = "16MiB", "Bytes of segments that compaction in the background reads in a second; while queries run it works a fifth of the time at most. 0 is no bound, and no regard for queries.";
     "storage.min_free_bytes" storage_min_free_bytes: ByteSize = "256MiB", "Free space on the file system below which the store turns read-only.";
+    "parquet.store" parquet_store: Option<StoreUrl> = "", "Where days that became Parquet are kept: `s3://bucket/prefix`, with keys, region and endpoint from the variables `AWS_*`, or `file:///path`. Without it they stay in the data directory.";
+    "parquet.keep_local" parquet_keep_local: Duration = "0", "Days that ended less than this ago keep their local copy although they are in the store, such as `30d`.";
+    "parquet.store_timeout" parquet_store_timeout: Duration = "10s", "Longest time that one read from the store may take, with all its attempts.";
+    "parquet.store_cache_bytes" parquet_store_cache_bytes: ByteSize = "64MiB", "Memory for what was read from the store.";
     "ingest.max_series" ingest_max_series: u64 = "20000000", "Most active series; new ones above are refused.";
     "ingest.max_future" ingest_max_future: Duration = "1d", "How far in the future a sample may lie.";
     "ingest.max_pending_bytes" ingest_max_pending_bytes: ByteSize = "256MiB", "Bytes of batches that may wait for the WAL; above, senders are told to come back later.";

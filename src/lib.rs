@@ -14,6 +14,7 @@ pub mod exposition;
 pub mod families;
 pub mod http;
 pub mod ingest;
+pub mod parquet_store;
 pub mod remote_write;
 pub mod report;
 pub mod scrape;

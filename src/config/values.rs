@@ -342,6 +342,57 @@ impl OptionValue for Option<PathBuf> {
     }
 }
 
+/// Where converted days are kept: `s3://bucket/prefix`, or `file:///path` for a directory that stands for a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A bucket, and what stands before the names in it, without slashes at the ends.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// May be empty.
+        prefix: String,
+    },
+    /// A directory.
+    Directory(PathBuf),
+}
+
+impl StoreUrl {
+    /// The URL as text.
+    pub fn text(&self) -> String {
+        match self {
+            StoreUrl::S3 { bucket, prefix } if prefix.is_empty() => format!("s3://{bucket}"),
+            StoreUrl::S3 { bucket, prefix } => format!("s3://{bucket}/{prefix}"),
+            StoreUrl::Directory(path) => format!("file://{}", path.display()),
+        }
+    }
+}
+
+impl OptionValue for Option<StoreUrl> {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is neither s3://bucket/prefix nor file:///path");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            return path.starts_with('/').then(|| Some(StoreUrl::Directory(PathBuf::from(path)))).ok_or_else(wrong);
+        }
+        let (bucket, prefix) =
+            text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, ""))).ok_or_else(wrong)?;
+        let prefix = prefix.trim_matches('/');
+        if bucket.is_empty()
+            || bucket.contains(['?', '#', '@'])
+            || prefix.split('/').any(|part| part == "." || part == "..")
+        {
+            return Err(wrong());
+        }
+        Ok(Some(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() }))
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(StoreUrl::text).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,6 +408,22 @@ mod tests {
         assert_eq!(LabelColumns::parse(default), Ok(LabelColumns(RowColumns::default())));
         for bad in ["job,", "job,Job", "value", "DT", "__name__"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stores() {
+        type Store = Option<StoreUrl>;
+        let s3 =
+            |bucket: &str, prefix: &str| Some(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
+        assert_eq!(Store::parse("s3://b"), Ok(s3("b", "")));
+        assert_eq!(Store::parse("s3://b/a/c/"), Ok(s3("b", "a/c")));
+        assert_eq!(Store::parse("file:///a/b"), Ok(Some(StoreUrl::Directory(PathBuf::from("/a/b")))));
+        for good in ["", "s3://b", "s3://b/a/c", "file:///a/b"] {
+            assert_eq!(Store::parse(good).map(|s| s.show()), Ok(good.to_owned()));
+        }
+        for bad in ["s3://", "s3:///p", "s3://b/../c", "file://a", "file:a", "/a", "gs://b", "s3://key@b"] {
+            assert!(Store::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! `/metrics`: our own counters and gauges, for any scraper, ours included.
 
+mod parquet_store;
 mod storage;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub fn own_families(app: &App) -> Vec<Family> {
     let mut families = app.telemetry.collect();
     families.extend(server_families(app));
     families.extend(storage::families(&app.db.stats()));
+    families.extend(app.parquet_store.iter().flat_map(|store| parquet_store::families(&store.stats())));
     families.extend(process_families(&app.system.readings()));
     families.sort_by(|a, b| a.name.cmp(&b.name));
     families

@@ -125,6 +125,15 @@ pub enum StorageError {
         /// What is wrong.
         detail: String,
     },
+    /// A file that a [`crate::Disk`] keeps elsewhere cannot be reached now; as far as is known it is whole. Queries
+    /// leave it out, and say so ([`crate::Snapshot::unreachable`]).
+    #[error("{path} cannot be read: {detail}")]
+    Unreachable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
 }
 
 impl StorageError {
@@ -142,6 +151,9 @@ impl StorageError {
             }
             StorageError::Corrupt { path, offset, detail } => {
                 StorageError::Corrupt { path: path.clone(), offset: *offset, detail: detail.clone() }
+            }
+            StorageError::Unreachable { path, detail } => {
+                StorageError::Unreachable { path: path.clone(), detail: detail.clone() }
             }
         }
     }

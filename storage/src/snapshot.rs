@@ -30,6 +30,8 @@ use selected::Selected;
 
 /// Series up to which sorting texts is cheaper than ranking all symbols.
 const SORT_TEXTS_MAX: usize = 4096;
+/// Texts of what cannot be reached that one snapshot keeps.
+const UNREACHABLE_MAX: usize = 10;
 /// Series that are looked at between two looks at the budget.
 const CHECK_EVERY: usize = 1024;
 
@@ -85,6 +87,8 @@ struct Pinned {
     /// What is older than these say at `taken_ms` is not seen.
     retention: Arc<RetentionRules>,
     taken_ms: i64,
+    /// What was left out of reads because it could not be reached.
+    unreachable: Mutex<BTreeSet<String>>,
     /// Keeps the numbers of series from being used again.
     _epoch: Pin,
 }
@@ -110,6 +114,7 @@ impl Snapshot {
             sequence: view.sequence,
             retention: engine.retention.read().clone(),
             taken_ms: engine.clock.now_ms(),
+            unreachable: Mutex::default(),
             _epoch: epoch,
         };
         Snapshot { pinned: Arc::new(pinned) }
@@ -125,6 +130,12 @@ impl Snapshot {
             pinned.masks = pinned.masks.with(delete, &pinned.segments)?;
         }
         Ok(snapshot)
+    }
+
+    /// What the reads so far had to leave out because it is kept elsewhere and cannot be reached now, for people; at most
+    /// some of it, if there is much.
+    pub fn unreachable(&self) -> Vec<String> {
+        self.pinned.unreachable.lock().iter().cloned().collect()
     }
 
     /// Sequence of the last batch that the snapshot sees.
@@ -198,6 +209,18 @@ impl Pinned {
             Some(live) => self.suspect(live, error),
             None => error.into(),
         }
+    }
+
+    /// Goes on without what cannot be reached now; other errors end the read.
+    fn leave_out(&self, live: &LiveSegment, error: StorageError) -> Result<(), SourceError> {
+        if !matches!(error, StorageError::Unreachable { .. }) {
+            return Err(self.suspect(live, error));
+        }
+        let mut unreachable = self.unreachable.lock();
+        if unreachable.len() < UNREACHABLE_MAX {
+            unreachable.insert(error.to_string());
+        }
+        Ok(())
     }
 
     fn suspect(&self, live: &LiveSegment, error: StorageError) -> SourceError {

@@ -130,12 +130,15 @@ impl Asked {
             .query(timeout, move |budget| {
                 let queued = begun.elapsed();
                 let source = db.snapshot();
-                let result = match when {
+                let mut result = match when {
                     When::At(time_ms) => {
                         query::run_instant(&source, &scope(), &self.expression, time_ms, &options, budget)
                     }
                     When::Over(steps) => query::run_range(&source, &scope(), &self.expression, steps, &options, budget),
                 };
+                if let Ok(answer) = &mut result {
+                    answer.annotations.warnings.extend(source.unreachable());
+                }
                 Evaluated { result, queued, took: begun.elapsed(), samples: budget.samples_read() }
             })
             .await;

@@ -11,10 +11,10 @@ pub(crate) struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    /// Adds what `read` appends.
+    /// Adds what `read` appends; nothing of it if it fails.
     pub(crate) fn add<E>(&mut self, read: impl FnOnce(&mut SampleColumns) -> Result<(), E>) -> Result<(), E> {
         if self.out.is_empty() {
-            return read(self.out);
+            return read(self.out).inspect_err(|_| self.out.clear());
         }
         self.newer.clear();
         read(&mut self.newer)?;

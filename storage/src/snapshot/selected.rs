@@ -112,7 +112,7 @@ impl Selected {
                         Ok(())
                     }
                 });
-                read.map_err(|error| self.pinned.suspect(live, error))?;
+                read.or_else(|error| self.pinned.leave_out(live, error))?;
             }
             Part::Head(series) => {
                 for generation in &self.pinned.generations {
@@ -219,7 +219,12 @@ impl SeriesSet for Selected {
             let others: Vec<TimeRange> = (0..).zip(&covered).filter(|(p, _)| *p != place).map(|(_, r)| *r).collect();
             let request = PiecesRequest { range: readable, want, cuts, others: &others };
             let read = merged.add(|samples| live.segment.read_pieces(ordinal, &request, samples, summaries));
-            read.map_err(|error| self.pinned.suspect(live, error))?;
+            if let Err(error) = read {
+                self.pinned.leave_out(live, error)?;
+                // Summaries of it may be there already: all again, as samples.
+                out.summaries.clear();
+                return self.samples(i, range, budget, &mut out.samples);
+            }
         }
         if parts.len() > 1 {
             summaries.sort_by_key(|summary: &Summary| summary.range.start_ms);

@@ -1,0 +1,360 @@
+"""The scripts of docs/offline.md against PromQL: from the Parquet tree in the data directory, and from a bucket.
+
+Also: rows read back bit for bit, exports equal to queries, and a bucket that goes away and comes back.
+"""
+
+import csv
+import datetime
+import io
+import json
+import math
+import os
+import pathlib
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import cramjam
+
+from support import BINARY, Scene, check, eventually, free_port, run
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT.parent / "shared" / "conformance"))
+from promqltest import encode_write_request  # noqa: E402
+
+DAY_MS = 86_400_000
+DAYS = 4
+TODAY_MS = int(time.time()) * 1000 // DAY_MS * DAY_MS
+# Days that ended a while ago, so that all of them are closed and converted.
+FIRST_MS = TODAY_MS - (DAYS + 3) * DAY_MS
+LIMITS = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "+Inf"]
+METRIC = "step_latency_seconds_bucket"
+EXPRESSION = f"histogram_quantile(0.99, sum by (job, le) (increase({METRIC}[1d])))"
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+ODD = [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308, STALE, 0.1, 1e15 + 0.3]
+
+
+def scripts():
+    """The Python blocks of the page by the headings over them."""
+    found, heading, block = {}, None, None
+    for line in (ROOT / "docs" / "offline.md").read_text().splitlines():
+        if block is not None and line == "```":
+            found[heading], block = "\n".join(block), None
+        elif block is not None:
+            block.append(line)
+        elif line.startswith("### "):
+            heading = line[4:]
+        elif line == "```python":
+            block = []
+    check(set(found) == {"DuckDB", "Polars", "PySpark"}, f"docs/offline.md has scripts for {sorted(found)}")
+    return found
+
+
+def samples():
+    """{labels: [(ms, value)]}: buckets with restarts, gaps, series that begin and end inside a day, and odd values."""
+    dice, series = random.Random(3), {}
+    for job, spread in (("etl", 1.5), ("ingest", 1.0), ("quiet", 0.1)):
+        for instance in ("a", "b"):
+            counts = dict.fromkeys(LIMITS, 0)
+            for minute in range(0, DAYS * 1440, 2):
+                inside = minute % 1440
+                if instance == "b" and (inside < 300 or inside == 700 or 1000 < inside < 1100):
+                    if inside == 700:
+                        counts = dict.fromkeys(LIMITS, 0)
+                    continue
+                for _ in range(dice.randrange(4)):
+                    took = dice.lognormvariate(-3, spread)
+                    for le in LIMITS:
+                        counts[le] += took <= float(le)
+                at = FIRST_MS + minute * 60_000 + 17
+                for le in LIMITS:
+                    key = frozenset({"__name__": METRIC, "job": job, "instance": instance, "le": le}.items())
+                    series.setdefault(key, []).append((at, float(counts[le])))
+                    if instance == "a" and inside == 1300:
+                        series[key].append((at + 1, STALE))
+    for number in range(3):
+        key = frozenset({"__name__": "odd", "job": "x", "ünïcode": "ä\"\\\n", "number": str(number)}.items())
+        series[key] = [(FIRST_MS + i * 3_600_000, dice.choice(ODD)) for i in range(DAYS * 24)]
+    return series
+
+
+SERIES = samples()
+
+
+def write(server):
+    for part in range(0, len(SERIES), 20):
+        some = dict(list(SERIES.items())[part:part + 20])
+        body = bytes(cramjam.snappy.compress_raw(encode_write_request(some)))
+        status, text = server.request("POST", "/api/v1/write", body, {
+            "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy",
+            "X-Prometheus-Remote-Write-Version": "0.1.0"})
+        check(status // 100 == 2, f"remote write: {status} {text[:300]}")
+
+
+def start(scene, *flags, env=None, data="data"):
+    return scene.streamgauge("--scrape-self", "false", "--parquet.after", "1d", "--log-level", "info", *flags, env=env,
+                             data=data)
+
+
+def converted(server, data):
+    """Converts all that is old enough, and gives the days that are Parquet then."""
+    for work in ("flush", "compact"):
+        status, text = server.request("POST", f"/api/v1/admin/storage/{work}")
+        check(status == 200, f"{work}: {status} {text[:300]}")
+    live = json.loads((data / "parquet" / "_live.json").read_text())
+    days = [day["dt"] for day in live["days"]]
+    check(days == [date(day) for day in range(DAYS)], f"days in Parquet: {days}")
+    return live
+
+
+def date(day):
+    return datetime.datetime.fromtimestamp((FIRST_MS + day * DAY_MS) / 1000, datetime.timezone.utc).strftime("%Y-%m-%d")
+
+
+def promql(server):
+    """{(day, job): p99}"""
+    found = {}
+    for day in range(DAYS):
+        at = (FIRST_MS + (day + 1) * DAY_MS - 1) / 1000
+        for element in server.vector(EXPRESSION, time=f"{at:.3f}"):
+            found[date(day), element["metric"]["job"]] = float(element["value"][1])
+    check(len(found) == DAYS * 3, f"PromQL: {found}")
+    return found
+
+
+def check_script(name, text, root, want, env):
+    done = subprocess.run([sys.executable, "-c", text, str(root)], capture_output=True, timeout=300, text=True,
+                          env={**os.environ, **env})
+    check(done.returncode == 0, f"{name}: {done.stderr[-3000:]}")
+    lines = [line.split() for line in done.stdout.splitlines() if re.match(r"\d{4}-", line)]
+    got = {(day, job): float(value) for day, job, value in lines}
+    check(set(got) == set(want), f"{name}: {sorted(set(got) ^ set(want))}")
+    for key, value in want.items():
+        check(abs(got[key] - value) <= 1e-9 * abs(value), f"{name} {key}: {got[key]}, PromQL says {value}")
+
+
+def check_scripts(root, want, env):
+    for name, text in scripts().items():
+        began = time.monotonic()
+        check_script(name, text, root, want, env)
+        print(f"        {name} from {str(root).split(':')[0][:4]}: {time.monotonic() - began:.1f} s", flush=True)
+
+
+def bits(value):
+    return struct.unpack("<Q", struct.pack("<d", value))[0]
+
+
+def expected_rows(keep=lambda labels: True):
+    """{labels: {ms: bits}}, markers of staleness as the null that they are in Parquet."""
+    return {key: {ms: None if bits(value) == bits(STALE) else bits(value) for ms, value in values}
+            for key, values in SERIES.items() if keep(dict(key))}
+
+
+def read_rows(samples_glob, series_glob):
+    """The same from Parquet, by way of the map of labels."""
+    import duckdb
+    rows = duckdb.connect().execute("""
+        SELECT s.labels, list(epoch_ms(r.timestamp)), list(r.value), bool_and(r.stale = (r.value IS NULL)),
+               bool_and(r.metric = s.metric AND r.job IS NOT DISTINCT FROM s.labels['job'])
+        FROM read_parquet($samples, hive_partitioning = true) r JOIN read_parquet($series, hive_partitioning = true) s
+        USING (dt, series) GROUP BY s.labels, dt""", {"samples": samples_glob, "series": series_glob}).fetchall()
+    found = {}
+    for labels, times, values, marked, same in rows:
+        check(marked and same, f"{labels}: stale, metric or job is wrong")
+        kept = found.setdefault(frozenset(labels.items()), {})
+        kept.update((ms, None if value is None else bits(value)) for ms, value in zip(times, values))
+    return found
+
+
+def check_equal(got, want, what):
+    check(set(got) == set(want), f"{what}: other series: {list(set(got) ^ set(want))[:3]}")
+    for key, values in want.items():
+        different = {ms for ms in values.keys() | got[key].keys() if values.get(ms, 0) != got[key].get(ms, 0)}
+        check(not different, f"{what} {dict(key)}: {[(ms, got[key].get(ms), values.get(ms)) for ms in list(different)[:3]]}")
+
+
+def local_tree():
+    """The three scripts, and every bit of every row, from the data directory."""
+    with Scene() as scene:
+        server, data = start(scene), scene.dir / "data"
+        write(server)
+        before = promql(server)
+        converted(server, data)
+        want = promql(server)
+        check(all(abs(want[k] - before[k]) <= 1e-12 * abs(before[k]) for k in before), "PromQL differs once it is Parquet")
+        tree = data / "parquet"
+        check_equal(read_rows(f"{tree}/samples/dt=*/*.parquet", f"{tree}/series/dt=*/*.parquet"), expected_rows(), "rows")
+        check_scripts(tree, want, {})
+        return f"{sum(map(len, SERIES.values()))} rows"
+
+
+def moto(scene):
+    port = free_port()
+    command = [pathlib.Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", port]
+    server = scene.start(command, port=port, ready="/moto-api/", env={"PYTHONWARNINGS": "ignore"})
+    env = {"AWS_ENDPOINT_URL": server.base, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+           "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+    status, text = server.request("PUT", "/metrics")
+    check(status == 200, f"a bucket: {status} {text}")
+    return server, env
+
+
+def own(server, name):
+    status, text = server.get("/metrics")
+    check(status == 200, f"/metrics: {status}")
+    return float(re.search(rf"^{name} (\S+)$", text, re.M)[1])
+
+
+def objects(server):
+    status, text = server.get("/metrics?list-type=2&prefix=days/")
+    check(status == 200, f"list: {status}")
+    return re.findall(r"<Key>days/([^<]*)</Key>", text)
+
+
+def rows_in(data):
+    return sorted((data / "parquet").glob("*/dt=*/*.parquet"))
+
+
+def bucket():
+    """The same from an S3-compatible server, with its absence and the removal of old days."""
+    with Scene() as scene:
+        s3, env = moto(scene)
+        flags = ("--parquet.store", "s3://metrics/days", "--parquet.store-timeout", "2s")
+        server, data = start(scene, *flags, env=env), scene.dir / "data"
+        write(server)
+        before = promql(server)
+        live = converted(server, data)
+        names = [file["path"] for day in live["days"] for kind in ("samples", "series") for file in day[kind]]
+        eventually("local copies go", lambda: not rows_in(data), 60)
+        check(sorted(objects(s3)) == sorted(names + ["_live.json", "_owner.json"]), f"objects: {objects(s3)}")
+        want = promql(server)
+        check(all(abs(want[k] - before[k]) <= 1e-12 * abs(before[k]) for k in before), "PromQL differs from the bucket")
+        check(own(server, "streamgauge_parquet_store_reads_total") > 0, "nothing was read from the bucket")
+        check_scripts("s3://metrics/days", want, env)
+
+        check(server.stop() == 0, "a clean stop")
+        server = start(scene, *flags, env=env)
+        check(promql(server) == want, "PromQL differs after a restart")
+        check(server.stop() == 0, "a clean stop")
+
+        # A new start has nothing of it in memory. The bucket is away: no answer, no refusal.
+        server = start(scene, *flags, env=env)
+        s3.process.send_signal(signal.SIGSTOP)
+        try:
+            status, text = server.request("POST", "/api/metrics/report", json.dumps({
+                "component_name": "c", "component_type": "t",
+                "metrics": [{"metric_name": "now", "metric_type": "gauge", "metric_value": 7}]}).encode(),
+                {"Content-Type": "application/json"})
+            check(status == 200, f"a report while the bucket is away: {status} {text}")
+            check(server.vector("now")[0]["value"][1] == "7", "what is local is answered")
+            began = time.monotonic()
+            answer = server.json("/api/v1/query", query=f"count_over_time({METRIC}[{DAYS + 3}d])", time=TODAY_MS // 1000)
+            took = time.monotonic() - began
+            answer = server.json("/api/v1/query", query=f"sum(sum_over_time({METRIC}[{DAYS + 3}d]))", time=TODAY_MS // 1000)
+            check("cannot be read" in json.dumps(answer.get("warnings")), f"no warning: {json.dumps(answer)[:500]}")
+            check(took < 20, f"a query took {took} s while the bucket is away")
+            check(own(server, "streamgauge_parquet_store_up") == 0, "the store is up")
+        finally:
+            s3.process.send_signal(signal.SIGCONT)
+        back = lambda: not server.json("/api/v1/query", query=f"sum(sum_over_time({METRIC}[{DAYS + 3}d]))",
+                                       time=TODAY_MS // 1000).get("warnings")
+        eventually("the bucket is back", back, 60)
+        check(promql(server) == want, "PromQL differs after the bucket was away")
+        check(server.stop() == 0, "a clean stop")
+
+        # The first two days are too old now.
+        keep_days = (TODAY_MS - FIRST_MS) // DAY_MS - 2
+        server = start(scene, *flags, "--retention", f"{keep_days}d", env=env)
+        gone = lambda: not any(f"dt={date(0)}" in name for name in objects(s3))
+        eventually("old days leave the bucket", gone, 120)
+        check(any(f"dt={date(3)}" in name for name in objects(s3)), f"objects: {objects(s3)}")
+        live = json.loads(s3.get("/metrics/days/_live.json")[1])
+        check(date(0) not in [day["dt"] for day in live["days"]], "the list in the bucket is old")
+
+        # Another data directory must not write there, and the same one without the store must not start.
+        other = start(scene, *flags, env=env, data="other")
+        write(other)
+        for work in ("flush", "compact"):
+            other.request("POST", f"/api/v1/admin/storage/{work}")
+        eventually("the other is refused", lambda: own(other, "streamgauge_parquet_store_failures_total") > 0, 60)
+        check(len(rows_in(scene.dir / "other")) > 0, "the other's files stay local")
+        check(server.stop() == 0, "a clean stop")
+        done = subprocess.run([BINARY, "--data", str(data)], capture_output=True, text=True, timeout=60)
+        check(done.returncode == 1 and "parquet.store is not set" in done.stderr, f"{done.returncode} {done.stderr}")
+
+
+def export(*arguments):
+    done = subprocess.run([BINARY, "export", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    check(done.returncode == 0, f"export {arguments}: {done.stderr}")
+
+
+def read_lines(path):
+    """{labels: {ms: bits}} of an export as JSON lines or CSV."""
+    found, special = {}, {"NaN": math.nan, "+Inf": math.inf, "-Inf": -math.inf}
+    lines = path.read_text()
+    if path.suffix == ".csv":
+        rows = csv.DictReader(io.StringIO(lines))
+        rows = [{**row, "stale": row["stale"] == "true", "value": row["value"] or None} for row in rows]
+    else:
+        rows = map(json.loads, lines.splitlines())
+    for row in rows:
+        labels = json.loads(row["labels"]) if isinstance(row["labels"], str) else row["labels"]
+        check(labels["__name__"] == row["metric"] and (row["value"] is None) == row["stale"], f"{row}")
+        value = None if row["stale"] else special.get(row["value"], row["value"])
+        at = datetime.datetime.fromisoformat(row["timestamp"])
+        ms = round((at - datetime.datetime.fromtimestamp(0, datetime.timezone.utc)) / datetime.timedelta(milliseconds=1))
+        found.setdefault(frozenset(labels.items()), {})[ms] = None if value is None else bits(float(value))
+    return found
+
+
+def exports():
+    """Every format, from a server and from its data directory, equal to what was written."""
+    with Scene() as scene:
+        server, data = start(scene), scene.dir / "data"
+        write(server)
+        converted(server, data)
+        start_ms, end_ms = FIRST_MS + DAY_MS // 2, FIRST_MS + 2 * DAY_MS + 17
+        matchers = ["--match", f'{METRIC}{{job=~"etl|quiet"}}', "--match", "odd"]
+        span = ["--start", f"{start_ms / 1000:.3f}", "--end", f"{end_ms / 1000:.3f}"]
+        wanted = expected_rows(lambda labels: labels["job"] != "ingest")
+        wanted = {key: {ms: v for ms, v in values.items() if start_ms <= ms <= end_ms} for key, values in wanted.items()}
+        wanted = {key: values for key, values in wanted.items() if values}
+
+        def check_all(where, source):
+            for kind in ("parquet", "csv", "jsonl"):
+                path = scene.dir / f"{where}.{kind}"
+                export(*source, "--format", kind, *matchers, *span, "--to", path)
+                got = read_export(path) if kind == "parquet" else read_lines(path)
+                # One NaN is another in text.
+                want = wanted if kind == "parquet" else plain(wanted)
+                check_equal(got if kind == "parquet" else plain(got), want, f"{where} {kind}")
+
+        check_all("server", ["--url", server.base])
+        check(server.stop() == 0, "a clean stop")
+        check_all("data", ["--data", data])
+        return f"{sum(map(len, wanted.values()))} rows"
+
+
+def plain(rows):
+    nan = lambda v: v is not None and v & 0x7FFFFFFFFFFFFFFF > 0x7FF0000000000000
+    return {key: {ms: bits(math.nan) if nan(v) else v for ms, v in values.items()} for key, values in rows.items()}
+
+
+def read_export(path):
+    import pyarrow.parquet
+    table = pyarrow.parquet.read_table(path)
+    found = {}
+    for row in zip(*(table.column(name).to_pylist() for name in ("labels", "timestamp", "value", "stale"))):
+        labels, at, value, stale = row
+        ms = round(at.timestamp() * 1000)
+        check((value is None) == stale, f"{row}")
+        found.setdefault(frozenset(labels), {})[ms] = None if value is None else bits(value)
+    return found
+
+
+if __name__ == "__main__":
+    run([local_tree, exports, bucket])
