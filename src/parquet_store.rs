@@ -37,6 +37,8 @@ pub use stats::StoreStats;
 
 /// Directory of days below the data directory.
 const PARQUET_DIR: &str = "parquet";
+/// Directory of what was found corrupt, below the data directory.
+const QUARANTINE_DIR: &str = "quarantine";
 
 /// What the disk and the mover share.
 #[derive(Debug)]

@@ -5,11 +5,9 @@ use std::sync::{Arc, Weak};
 
 use storage::{Disk, DiskFile, DiskLock, RealDisk, Region, Space, StorageError};
 
-use super::Shared;
+use super::placement::Document;
 use super::region::{Handle, Tiered};
-
-/// Bytes that are copied at a time when a file is brought back.
-const COPY_BYTES: usize = 8 << 20;
+use super::{QUARANTINE_DIR, Shared};
 
 /// The machine's disk with the store behind it.
 #[derive(Debug)]
@@ -25,7 +23,12 @@ impl StoreDisk {
 
     /// Length of a file in the store.
     fn placed(&self, name: &str) -> Option<u64> {
-        self.shared.placement.look(|document| document.files.get(name).map(|object| object.bytes))
+        let find = |document: &Document| document.files.get(name).or_else(|| document.aside.get(name)).cloned();
+        self.shared.placement.look(find).map(|object| object.bytes)
+    }
+
+    fn is_quarantine(&self, path: &Path) -> bool {
+        path.starts_with(self.shared.data.join(QUARANTINE_DIR))
     }
 
     /// True if the file is in the store and has no local copy.
@@ -52,24 +55,14 @@ impl StoreDisk {
         Ok(region)
     }
 
-    /// Writes a copy of a file in the store.
-    fn bring_back(&self, region: &Handle, to: &Path) -> Result<(), StorageError> {
-        let mut file = self.local.create(to)?;
-        let mut offset = 0;
-        while offset < region.len() {
-            let bytes = region.read(offset, COPY_BYTES.min((region.len() - offset) as usize))?;
-            file.append(&bytes)?;
-            offset += bytes.len() as u64;
-        }
-        file.sync()
-    }
-
     /// What the placement has to forget before a local name changes, durably.
     fn forget(&self, name: &str, path: &Path, is_doomed: bool) -> Result<(), StorageError> {
         let changed = self.shared.placement.change(|document| {
-            if document.files.remove(name).is_some() {
-                let to = if is_doomed { &mut document.doomed } else { &mut document.aside };
-                to.insert(name.to_owned());
+            let Some(object) = document.files.remove(name) else { return };
+            if is_doomed {
+                document.doomed.insert(name.to_owned());
+            } else {
+                document.aside.insert(name.to_owned(), object);
             }
         });
         changed.map_err(|source| StorageError::Io { operation: "note", path: path.to_owned(), source })
@@ -106,10 +99,20 @@ impl Disk for StoreDisk {
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
-        match self.shared.name_of(from) {
-            Some(name) if self.is_only_there(from, &name)? => self.bring_back(&Handle(self.tiered(from, &name)?), to),
-            _ => self.local.hard_link(from, to),
+        let Some(name) = self.shared.name_of(from) else { return self.local.hard_link(from, to) };
+        let _moving = self.shared.open.lock();
+        let only_there = self.is_only_there(from, &name)?;
+        if self.is_quarantine(to) {
+            // What is there stays there, for people to look at: the removal that follows finds it put aside.
+            self.forget(&name, from, false)?;
+            return if only_there { Ok(()) } else { self.local.hard_link(from, to) };
         }
+        if only_there {
+            // Bringing it back could take hours, under locks that writes wait for.
+            let detail = "it is only in parquet.store, and a snapshot does not bring it back".to_owned();
+            return Err(StorageError::Unreachable { path: from.to_owned(), detail });
+        }
+        self.local.hard_link(from, to)
     }
 
     fn remove(&self, path: &Path) -> Result<(), StorageError> {
@@ -135,6 +138,14 @@ impl Disk for StoreDisk {
         names.sort_unstable();
         names.dedup();
         Ok(names)
+    }
+
+    fn list_dirs(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        self.local.list_dirs(dir)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        self.local.remove_dir(dir)
     }
 
     fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {

@@ -3,7 +3,7 @@
 //! ```json
 //! {"version":1,"owner":"0f1e…","store":"s3://bucket/prefix",
 //!  "files":{"samples/dt=2026-11-01/…":{"bytes":1234,"etag":"…"}},"doomed":["samples/dt=2026-10-01/…"],
-//!  "aside":[]}
+//!  "aside":{}}
 //! ```
 //! A file is in `files` only after its upload was verified, and a local copy goes only after that is durable here. Names
 //! in `doomed` are no longer ours and still have to be removed from the store; those in `aside` were found corrupt and are
@@ -37,7 +37,7 @@ pub(super) struct Document {
     /// What is to be removed there.
     pub(super) doomed: BTreeSet<String>,
     /// What is no longer used there, and not removed.
-    pub(super) aside: BTreeSet<String>,
+    pub(super) aside: BTreeMap<String, Object>,
 }
 
 /// The document and its file.
@@ -145,7 +145,7 @@ impl Document {
             store,
             files: BTreeMap::new(),
             doomed: BTreeSet::new(),
-            aside: BTreeSet::new(),
+            aside: BTreeMap::new(),
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
         add(&placement);
         placement.change(|d| d.doomed.extend(["dt=x".to_owned()])).unwrap();
         let written = std::fs::read_to_string(data.path().join(FILE)).unwrap();
-        let expected = r#"{"version":1,"owner":"me","store":"s3://b/p","files":{"samples/dt=2026-11-01/a.parquet":{"bytes":3,"etag":"\"e\""}},"doomed":["dt=x"],"aside":[]}"#;
+        let expected = r#"{"version":1,"owner":"me","store":"s3://b/p","files":{"samples/dt=2026-11-01/a.parquet":{"bytes":3,"etag":"\"e\""}},"doomed":["dt=x"],"aside":{}}"#;
         assert_eq!(written, expected);
         let again = open(data.path(), "s3://b/p").unwrap();
         assert_eq!(again.look(Document::clone), placement.look(Document::clone));

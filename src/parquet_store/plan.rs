@@ -47,8 +47,8 @@ pub(super) struct Differences {
 pub(super) fn compare(listed: &[(String, Object)], document: &Document, local: &BTreeMap<String, u64>) -> Differences {
     let listed: BTreeMap<&str, u64> = listed.iter().map(|(name, object)| (name.as_str(), object.bytes)).collect();
     let known = |name: &str| {
-        let sets = [&document.doomed, &document.aside];
-        document.files.contains_key(name) || local.contains_key(name) || sets.iter().any(|set| set.contains(name))
+        let maps = [&document.files, &document.aside];
+        local.contains_key(name) || document.doomed.contains(name) || maps.iter().any(|map| map.contains_key(name))
     };
     let missing: BTreeSet<&String> =
         document.files.iter().filter(|(n, o)| listed.get(n.as_str()) != Some(&o.bytes)).map(|(n, _)| n).collect();
@@ -107,7 +107,7 @@ mod tests {
     fn a_listing_finds_what_is_too_much_and_what_is_missing() {
         let mut document = document(&NAMES);
         document.doomed.insert("samples/dt=1960-01-01/doomed".to_owned());
-        document.aside.insert("samples/dt=1960-01-01/aside".to_owned());
+        document.aside.insert("samples/dt=1960-01-01/aside".to_owned(), Object { bytes: 1, etag: None });
         let object = |name: &str, bytes| (name.to_owned(), Object { bytes, etag: None });
         let listed = [
             object("samples/dt=1960-01-01/doomed", 1),

@@ -120,7 +120,7 @@ fn files_go_and_are_read_back() {
     let all = content(len);
     assert_eq!(region.read_all().unwrap(), all);
     for (offset, part) in [(0, 10), (BLOCK_BYTES - 3, 7), (len - 5, 5), (BLOCK_BYTES * 2, (BLOCK_BYTES * 3) as usize)] {
-        assert_eq!(region.read(offset, part).unwrap(), all[offset as usize..][..part], "{part} bytes at {offset}");
+        assert_eq!(*region.read(offset, part).unwrap(), all[offset as usize..][..part], "{part} bytes at {offset}");
     }
     for (offset, part) in [(len - 5, 6), (len, 1), (u64::MAX, 2)] {
         assert!(matches!(region.read(offset, part), Err(StorageError::Corrupt { .. })), "{part} bytes at {offset}");
@@ -187,23 +187,34 @@ fn a_name_that_is_written_again_is_sent_again() {
 }
 
 #[test]
-fn a_snapshot_brings_the_file_back() {
+fn a_snapshot_of_what_is_only_in_the_store_is_refused() {
     let mut scene = scene();
-    let path = scene.moved((8 << 20) + 1);
-    let to = scene.shared.data.join("copy");
-    scene.disk.hard_link(&path, &to).unwrap();
-    assert_eq!(std::fs::read(&to).unwrap(), content((8 << 20) + 1));
+    scene.clock.0.store(2 * DAY_MS - 1, Ordering::Relaxed);
+    let path = scene.moved(1000);
+    let to = |name: &str| scene.shared.data.join(name);
+    scene.disk.hard_link(&path, &to("copy")).unwrap();
+    assert_eq!(std::fs::read(to("copy")).unwrap(), content(1000), "while there is a local copy it is linked");
+    scene.clock.0.store(2 * DAY_MS, Ordering::Relaxed);
+    scene.moving.pass().unwrap();
+    let error = scene.disk.hard_link(&path, &scene.shared.data.join("other")).unwrap_err();
+    assert!(error.to_string().contains("a snapshot does not bring it back"), "{error}");
 }
 
 #[test]
 fn quarantine_leaves_the_object_alone() {
     let mut scene = scene();
     let path = scene.moved(1000);
-    scene.disk.rename(&path, &scene.shared.data.join("quarantined")).unwrap();
-    assert_eq!(scene.disk.len(&path).unwrap(), None);
+    let kept = scene.shared.data.join("quarantine/a.parquet");
+    scene.disk.hard_link(&path, &kept).unwrap();
+    assert_eq!(scene.read(&path).unwrap(), content(1000), "until the manifest is without it");
+    scene.disk.remove(&path).unwrap();
     scene.moving.pass().unwrap();
     assert!(scene.is_there(ROWS));
-    assert!(scene.shared.placement.look(|document| document.aside.contains(ROWS)));
+    let series = scene.path(SERIES);
+    scene.disk.rename(&series, &scene.shared.data.join("quarantine/b.parquet")).unwrap();
+    scene.moving.pass().unwrap();
+    assert!(scene.is_there(SERIES));
+    assert!(scene.shared.placement.look(|document| document.files.is_empty() && document.aside.len() == 2));
 }
 
 #[test]
