@@ -74,7 +74,7 @@ fn store_at(address: std::net::SocketAddr) -> Arc<dyn ObjectStore> {
 
 /// Bytes that tell where they are.
 fn content(len: u64) -> Vec<u8> {
-    (0..len).map(|i| (i / 7 ^ i >> 13) as u8).collect()
+    (0..len).map(|i| ((i / 7) ^ (i >> 13)) as u8).collect()
 }
 
 impl Scene {
