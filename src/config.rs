@@ -110,6 +110,7 @@ options! {
     "ingest.max_labels" ingest_max_labels: usize = "64", "Most labels of a series, its name included.";
     "ingest.max_name_bytes" ingest_max_name_bytes: usize = "255", "Longest metric name or label name, in bytes.";
     "ingest.max_value_bytes" ingest_max_value_bytes: usize = "4096", "Longest label value, in bytes.";
+    "ingest.max_histogram_buckets" ingest_max_histogram_buckets: usize = "512", "Most buckets of a native histogram sample. One with more is merged into coarser buckets until it fits, or refused if it cannot be: custom bounds, or the coarsest schema. The format itself holds 4096.";
     "ingest.max_help_bytes" ingest_max_help_bytes: usize = "4096", "Longest help text, in bytes; longer ones are cut.";
     "ingest.max_concurrent" ingest_max_concurrent: usize = "64", "Most requests that write at the same time; more wait.";
     "report.registration" report_registration: Registration = "auto", "Whether an unknown component that reports metrics is registered by itself (`auto`) or refused (`required`).";

@@ -9,6 +9,7 @@ mod group;
 mod labels;
 mod negotiate;
 mod parse;
+mod protobuf;
 mod scan;
 mod write;
 
@@ -18,6 +19,7 @@ pub use group::{family_of, group};
 pub use labels::{LabelPairs, parse_labels};
 pub use negotiate::{Negotiated, format_of_content_type, negotiate};
 pub use parse::{Entry, ExemplarLine, ParseError, Parser, SeriesLine};
+pub use protobuf::{DecodeError, Decoded, Forms, decode as decode_protobuf, is_protobuf};
 pub use write::{encode, format_value, write_line};
 
 /// Which of the formats.

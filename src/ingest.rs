@@ -8,6 +8,7 @@ mod raw_hash;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::{Histogram, SCHEMA_MAX};
 use parking_lot::Mutex;
 use storage::{Batch, Db, Refusal};
 
@@ -52,6 +53,14 @@ pub enum Rejection {
         /// `ingest.max_labels`
         limit: usize,
     },
+    /// A native histogram has too many buckets, and cannot be made coarser.
+    #[error("{count} buckets or custom bounds: limit ingest.max_histogram_buckets = {limit} reached")]
+    TooManyBuckets {
+        /// How many it has.
+        count: usize,
+        /// `ingest.max_histogram_buckets`
+        limit: usize,
+    },
     /// A metric or label name is too long.
     #[error("name {name:?}… has {bytes} bytes: limit ingest.max_name_bytes = {limit} reached")]
     NameTooLong {
@@ -90,12 +99,16 @@ impl Rejection {
             Rejection::Storage(Refusal::TooNew { .. }) => "too_new",
             Rejection::Storage(Refusal::TooManySeries { .. }) => "too_many_series",
             Rejection::TooManyLabels { .. } => "too_many_labels",
+            Rejection::TooManyBuckets { .. } | Rejection::Storage(Refusal::TooManyBuckets { .. }) => "too_many_buckets",
             Rejection::NameTooLong { .. } => "name_too_long",
             Rejection::ValueTooLong { .. } => "value_too_long",
             Rejection::Invalid(_) => "invalid",
         }
     }
 }
+
+/// Schemas up to here are known to Prometheus, and made coarser when they are received.
+const SCHEMA_REDUCIBLE_MAX: i32 = 52;
 
 /// Limits on labels.
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +167,7 @@ pub struct Ingest {
     db: Arc<Db>,
     telemetry: Arc<Telemetry>,
     limits: LabelLimits,
+    histogram_buckets_max: usize,
     rejections: Mutex<BTreeMap<(Origin, &'static str), RejectionCount>>,
 }
 
@@ -164,12 +178,28 @@ impl Ingest {
             name_bytes_max: config.ingest_max_name_bytes,
             value_bytes_max: config.ingest_max_value_bytes,
         };
-        Ingest { db, telemetry, limits, rejections: Mutex::default() }
+        let histogram_buckets_max = config.ingest_max_histogram_buckets;
+        Ingest { db, telemetry, limits, histogram_buckets_max, rejections: Mutex::default() }
     }
 
     /// Limits on labels.
     pub fn limits(&self) -> LabelLimits {
         self.limits
+    }
+
+    /// Checks a native histogram and makes it fit: what is finer than any schema that is kept, or has more buckets than
+    /// `ingest.max_histogram_buckets`, is merged into coarser buckets.
+    ///
+    /// # Errors
+    /// [`Rejection`] if its parts do not fit together, or if it cannot be made coarse enough.
+    pub fn fit_histogram(&self, histogram: &mut Histogram, is_integer: bool) -> Result<(), Rejection> {
+        if (SCHEMA_MAX + 1..=SCHEMA_REDUCIBLE_MAX).contains(&histogram.schema) {
+            histogram.coarsen(SCHEMA_MAX);
+        }
+        histogram.validate(is_integer).map_err(|error| Rejection::Invalid(error.to_string()))?;
+        let (count, limit) = (histogram.bucket_count().max(histogram.custom_bounds.len()), self.histogram_buckets_max);
+        let is_fit = histogram.custom_bounds.len() <= limit && histogram.coarsen_to_fit(limit);
+        if is_fit { Ok(()) } else { Err(Rejection::TooManyBuckets { count, limit }) }
     }
 
     /// Starts a batch.

@@ -4,8 +4,9 @@
 //! Specifications: Prometheus Remote-Write 1.0 (`prometheus.WriteRequest`) and 2.0 (`io.prometheus.write.v2.Request`).
 //! The HTTP side is in `http/remote_write.rs`.
 
+mod histogram;
 mod intake;
-mod proto;
+pub(crate) mod proto;
 mod v1;
 mod v2;
 

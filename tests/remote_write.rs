@@ -151,6 +151,72 @@ fn version_2_resolves_symbols() {
     assert_eq!((known.metric_type, known.unit.as_str()), (model::MetricType::Histogram, "seconds"));
 }
 
+/// A histogram of integers: one observation in each of `buckets` buckets from index 1 on.
+fn histogram(timestamp_ms: i64, buckets: u64, schema: u64) -> Proto {
+    let span = Proto::default().int(1, 2).int(2, buckets);
+    let deltas: Vec<u64> = (0..buckets).map(|i| if i == 0 { 2 } else { 0 }).collect();
+    Proto::default()
+        .int(1, buckets)
+        .double(3, 1.5)
+        .int(4, schema)
+        .message(11, span)
+        .packed(12, &deltas)
+        .int(15, timestamp_ms as u64)
+}
+
+fn stored_histograms(server: &Server) -> Vec<(i64, i32, Vec<f64>)> {
+    let (snapshot, budget) = (server.app().db.snapshot(), Budget::unlimited());
+    let set = snapshot.select(&Scope::default(), &[], TimeRange::ALL, &budget).unwrap();
+    let mut samples = SampleColumns::default();
+    let mut found = Vec::new();
+    for i in 0..set.len() {
+        set.samples(i, TimeRange::ALL, &budget, &mut samples).unwrap();
+        let of = |(ms, h): &(i64, std::sync::Arc<model::Histogram>)| (*ms, h.schema, h.positive.counts.clone());
+        found.extend(samples.histograms.iter().map(of));
+    }
+    found
+}
+
+#[test]
+fn both_versions_store_native_histograms() {
+    let server = Server::with(&[("ingest.max_histogram_buckets", "4")]);
+    let first = series(&[("__name__", "h")], &[(1, 1.0)]).message(4, histogram(5, 4, 4));
+    let answer = write(&server, &request(&[first]));
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
+    assert_eq!(answer.header("x-prometheus-remote-write-histograms-written"), Some("1"));
+    // One bucket more than the limit: merged by twos.
+    let table = ["", "__name__", "h"].iter().fold(Proto::default(), |p, s| p.bytes(4, s));
+    let second = Proto::default().packed(1, &[1, 2]).message(3, histogram(6, 5, 4));
+    let answer = post(&server, V2, &table.message(5, second));
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("0"));
+    assert_eq!(answer.header("x-prometheus-remote-write-histograms-written"), Some("1"));
+    let one = |n: usize| vec![1.0; n];
+    assert_eq!(stored_histograms(&server), [(5, 2, one(4)), (6, 1, vec![2.0, 2.0, 1.0])]);
+    // Custom bounds cannot be merged: refused, and only they.
+    let custom = |bounds: u64| {
+        let values = (0..bounds).fold(Proto::default(), |p, i| p.double(16, i as f64));
+        series(&[("__name__", "c")], &[(1, 1.0)]).message(4, Proto([Proto::default().int(4, 105).0, values.0].concat()))
+    };
+    assert_eq!(write(&server, &request(&[custom(4)])).status, 204);
+    let answer = write(&server, &request(&[custom(5)]));
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.body.contains("5 buckets or custom bounds: limit ingest.max_histogram_buckets = 4 reached"),
+        "{}",
+        answer.body
+    );
+    // What is finer than any schema that is kept becomes coarser.
+    assert_eq!(
+        write(&server, &request(&[series(&[("__name__", "z")], &[]).message(4, histogram(7, 4, 2 * 9))])).status,
+        204
+    );
+    assert_eq!(stored_histograms(&server).last(), Some(&(7, 8, vec![2.0, 2.0])));
+    let answer = server.get("/api/v1/query?query=histogram_count(h)&time=0.010");
+    assert!(answer.body.contains(r#""value":[0.010,"5"]"#), "{}", answer.body);
+}
+
 #[test]
 fn a_bad_series_does_not_cost_its_request() {
     let server = Server::with(&[("ingest.max_labels", "3"), ("ingest.max_future", "1h")]);
@@ -162,7 +228,8 @@ fn a_bad_series_does_not_cost_its_request() {
         (series(&[("__name__", "x"), ("", "1")], &[(1, 1.0)]), "empty name"),
         (series(&[("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3")], &[]), "limit ingest.max_labels = 3 reached"),
         (series(&[("__name__", "x")], &[(future, 1.0)]), "ingest.max_future"),
-        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(1, 1)), "native histogram"),
+        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(1, 1)), "histogram has 1 observations"),
+        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(4, 19)), "unknown schema -10"),
     ] {
         let answer = write(&server, &request(&[bad, good.clone()]));
         assert_eq!(answer.status, 400);
@@ -173,7 +240,7 @@ fn a_bad_series_does_not_cost_its_request() {
     assert!(good_is_there);
     let reasons: Vec<_> =
         server.app().ingest.rejections().into_iter().map(|(_, reason, n)| (reason, n.count)).collect();
-    assert_eq!(reasons, [("invalid", 4), ("too_many_labels", 1), ("too_new", 1)]);
+    assert_eq!(reasons, [("invalid", 5), ("too_many_labels", 1), ("too_new", 1)]);
 }
 
 #[test]

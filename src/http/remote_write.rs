@@ -32,7 +32,7 @@ async fn write(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> R
         Ok(outcome) => answer(&outcome),
         Err(fault) => {
             let mut response = fault.response(Dialect::Text);
-            written(response.headers_mut(), 0, 0);
+            written(response.headers_mut(), &Outcome::default());
             response
         }
     }
@@ -106,17 +106,21 @@ fn answer(outcome: &Outcome) -> Response {
     let mut response = if outcome.refused == 0 {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        let message =
-            format!("{} stored, {} refused: {}", outcome.samples, outcome.refused, outcome.examples.join("; "));
+        let message = format!(
+            "{} stored, {} refused: {}",
+            outcome.samples + outcome.histograms,
+            outcome.refused,
+            outcome.examples.join("; ")
+        );
         Fault::bad_request(message).response(Dialect::Text)
     };
-    written(response.headers_mut(), outcome.samples, outcome.exemplars);
+    written(response.headers_mut(), outcome);
     response
 }
 
 /// The headers in which 2.0 tells what was written.
-fn written(headers: &mut HeaderMap, samples: u64, exemplars: u64) {
-    headers.insert("x-prometheus-remote-write-samples-written", HeaderValue::from(samples));
-    headers.insert("x-prometheus-remote-write-histograms-written", HeaderValue::from(0_u64));
-    headers.insert("x-prometheus-remote-write-exemplars-written", HeaderValue::from(exemplars));
+fn written(headers: &mut HeaderMap, outcome: &Outcome) {
+    headers.insert("x-prometheus-remote-write-samples-written", HeaderValue::from(outcome.samples));
+    headers.insert("x-prometheus-remote-write-histograms-written", HeaderValue::from(outcome.histograms));
+    headers.insert("x-prometheus-remote-write-exemplars-written", HeaderValue::from(outcome.exemplars));
 }

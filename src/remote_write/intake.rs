@@ -8,6 +8,7 @@ use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::RequestError;
+use super::histogram::HistogramSample;
 use crate::ingest::{Ingest, LabelLimits, Origin, Rejection, raw_hash, secret_seed};
 
 /// Messages about refused series and samples that an answer carries at most.
@@ -27,6 +28,8 @@ pub struct Seen {
 pub struct Outcome {
     /// Float samples in the batch.
     pub samples: u64,
+    /// Native histogram samples in the batch.
+    pub histograms: u64,
     /// Exemplars in the batch.
     pub exemplars: u64,
     /// Samples and series that were refused.
@@ -145,11 +148,14 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Refuses native histogram samples: they are not stored yet.
-    pub(super) fn refuse_histograms(&mut self, count: usize, labels: &[(&str, &str)]) {
-        let rejection = Rejection::Invalid("native histogram samples are not stored yet".to_owned());
-        for _ in 0..count {
-            self.refuse(&rejection, &format!("a sample of {}", name_of(labels)));
+    /// Adds a native histogram sample of the series with these labels; one that is not valid is refused.
+    pub(super) fn push_histogram(&mut self, series: SeriesRef, sample: HistogramSample, labels: &[(&str, &str)]) {
+        let HistogramSample { timestamp_ms, mut histogram, is_integer } = sample;
+        let fitted = self.ingest.fit_histogram(&mut histogram, is_integer);
+        let pushed = fitted.and_then(|()| Ok(self.batch.push_histogram(series, timestamp_ms, histogram)?));
+        match pushed {
+            Ok(()) => self.outcome.histograms += 1,
+            Err(rejection) => self.refuse_sample(&rejection, labels),
         }
     }
 

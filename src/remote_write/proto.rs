@@ -14,7 +14,7 @@ pub struct WireError {
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// Integers, booleans, enums.
     Varint(u64),
     /// Doubles and fixed integers of eight bytes.
@@ -27,7 +27,7 @@ pub(super) enum Value<'a> {
 
 /// Walks the fields of one message.
 #[derive(Debug, Clone)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Offset of `bytes` in the whole message, for errors.
@@ -35,22 +35,22 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], base: usize) -> Self {
         Fields { bytes, at: 0, base }
     }
 
     /// Bytes of this message read so far.
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.at
     }
 
-    pub(super) fn error(&self, what: &'static str) -> WireError {
+    pub(crate) fn error(&self, what: &'static str) -> WireError {
         WireError { what, offset: self.base + self.at }
     }
 
     /// The next field's number and value; none at the end.
     #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, WireError> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, WireError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
@@ -76,6 +76,16 @@ impl<'a> Fields<'a> {
             return Err(self.error("a field with number 0"));
         }
         Ok(Some((tag >> 3, value)))
+    }
+
+    /// The next message of a stream in which each has its length before it; none at the end.
+    pub(crate) fn delimited(&mut self) -> Result<Option<(&'a [u8], usize)>, WireError> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        let offset = self.base + self.at;
+        Ok(Some((self.take(length)?, offset)))
     }
 
     #[inline]
@@ -119,7 +129,7 @@ impl<'a> Fields<'a> {
 
 impl<'a> Value<'a> {
     /// A message, text or packed list with its offset.
-    pub(super) fn bytes(self, fields: &Fields<'_>) -> Result<(&'a [u8], usize), WireError> {
+    pub(crate) fn bytes(self, fields: &Fields<'_>) -> Result<(&'a [u8], usize), WireError> {
         match self {
             Value::Bytes(bytes, offset) => Ok((bytes, offset)),
             _ => Err(fields.error("a field that should be a message or a text")),
@@ -127,7 +137,7 @@ impl<'a> Value<'a> {
     }
 
     /// An integer, boolean or enum.
-    pub(super) fn varint(self, fields: &Fields<'_>) -> Result<u64, WireError> {
+    pub(crate) fn varint(self, fields: &Fields<'_>) -> Result<u64, WireError> {
         match self {
             Value::Varint(number) => Ok(number),
             _ => Err(fields.error("a field that should be an integer")),
@@ -135,7 +145,7 @@ impl<'a> Value<'a> {
     }
 
     /// A double.
-    pub(super) fn double(self, fields: &Fields<'_>) -> Result<f64, WireError> {
+    pub(crate) fn double(self, fields: &Fields<'_>) -> Result<f64, WireError> {
         match self {
             Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
             _ => Err(fields.error("a field that should be a double")),
@@ -143,8 +153,44 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The number behind a zigzag encoded varint (`sint32`, `sint64`).
+pub(crate) fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+/// The varints of a repeated field, packed or not: calls `each` for every one.
+pub(crate) fn each_varint(value: Value<'_>, fields: &Fields<'_>, mut each: impl FnMut(u64)) -> Result<(), WireError> {
+    match value {
+        Value::Varint(number) => each(number),
+        Value::Bytes(bytes, offset) => {
+            let mut packed = Fields::new(bytes, offset);
+            while packed.at < bytes.len() {
+                each(packed.varint()?);
+            }
+        }
+        _ => return Err(fields.error("a field that should be a list of integers")),
+    }
+    Ok(())
+}
+
+/// The numbers of a `repeated double`, packed or not.
+pub(crate) fn each_double(value: Value<'_>, fields: &Fields<'_>, mut each: impl FnMut(f64)) -> Result<(), WireError> {
+    match value {
+        Value::Fixed64(bits) => each(f64::from_bits(bits)),
+        Value::Bytes(bytes, _) => {
+            let (numbers, rest) = bytes.as_chunks::<8>();
+            if !rest.is_empty() {
+                return Err(fields.error("a list of doubles that is cut"));
+            }
+            numbers.iter().for_each(|number| each(f64::from_le_bytes(*number)));
+        }
+        _ => return Err(fields.error("a field that should be a list of doubles")),
+    }
+    Ok(())
+}
+
 /// The numbers of a `repeated uint32`, packed or not: calls `each` for every one.
-pub(super) fn each_u32(value: Value<'_>, fields: &Fields<'_>, mut each: impl FnMut(u32)) -> Result<(), WireError> {
+pub(crate) fn each_u32(value: Value<'_>, fields: &Fields<'_>, mut each: impl FnMut(u32)) -> Result<(), WireError> {
     let number = |n: u64| u32::try_from(n).map_err(|_| fields.error("a reference of more than 32 bits"));
     match value {
         Value::Varint(n) => each(number(n)?),
@@ -160,7 +206,7 @@ pub(super) fn each_u32(value: Value<'_>, fields: &Fields<'_>, mut each: impl FnM
 }
 
 /// A sample: value is field 1, time in milliseconds field 2, in both versions.
-pub(super) fn sample(bytes: &[u8], offset: usize) -> Result<(i64, f64), WireError> {
+pub(crate) fn sample(bytes: &[u8], offset: usize) -> Result<(i64, f64), WireError> {
     let mut fields = Fields::new(bytes, offset);
     let (mut timestamp_ms, mut value) = (0, 0.0);
     while let Some((number, field)) = fields.next()? {

@@ -4,7 +4,7 @@ use storage::SeriesRef;
 
 use super::intake::{Intake, metric_type};
 use super::proto::{Fields, Value, WireError, sample};
-use super::{RequestError, WireError as Wire};
+use super::{RequestError, WireError as Wire, histogram};
 
 /// Keys of this version never mean those of the other.
 const CONTEXT: u64 = 1;
@@ -140,7 +140,6 @@ fn rest(
     labels: &[(&str, &str)],
     intake: &mut Intake<'_>,
 ) -> Result<(), RequestError> {
-    let mut histograms = 0;
     let mut fields = Fields::new(bytes, offset);
     while let Some((number, value)) = fields.next().map_err(wire)? {
         match number {
@@ -149,11 +148,13 @@ fn rest(
                 let (of, timestamp_ms, value) = exemplar(bytes, at).map_err(wire)?;
                 intake.push_exemplar(series, &of, timestamp_ms, value, labels);
             }
-            HISTOGRAMS => histograms += 1,
+            HISTOGRAMS => {
+                let (bytes, at) = value.bytes(&fields).map_err(wire)?;
+                intake.push_histogram(series, histogram::sample(bytes, at).map_err(wire)?, labels);
+            }
             _ => {}
         }
     }
-    intake.refuse_histograms(histograms, labels);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use model::{METRIC_NAME, MetricType};
 
 use super::intake::{Intake, metric_type};
 use super::proto::{Fields, WireError, each_u32, sample};
-use super::{RequestError, WireError as Wire};
+use super::{RequestError, WireError as Wire, histogram};
 use crate::ingest::raw_hash;
 
 /// Keys of this version never mean those of the other.
@@ -124,7 +124,6 @@ fn series<'a>(
     let known = intake.known(key).or_else(|| intake.series(key, &scratch.labels, index));
     let Some(series) = known else { return Ok(()) };
     note(what, offset, symbols, &scratch.labels, intake).map_err(wire)?;
-    let mut histograms = 0;
     let mut fields = Fields::new(bytes, offset);
     while let Some((number, value)) = fields.next().map_err(wire)? {
         match number {
@@ -135,7 +134,10 @@ fn series<'a>(
                     intake.refuse_sample(&rejection, &scratch.labels);
                 }
             }
-            HISTOGRAMS => histograms += 1,
+            HISTOGRAMS => {
+                let (bytes, at) = value.bytes(&fields).map_err(wire)?;
+                intake.push_histogram(series, histogram::sample(bytes, at).map_err(wire)?, &scratch.labels);
+            }
             EXEMPLARS => {
                 let (bytes, at) = value.bytes(&fields).map_err(wire)?;
                 let (timestamp_ms, value) = exemplar(bytes, at, symbols, &mut scratch.exemplar_labels).map_err(wire)?;
@@ -144,7 +146,6 @@ fn series<'a>(
             _ => {}
         }
     }
-    intake.refuse_histograms(histograms, &scratch.labels);
     Ok(())
 }
 

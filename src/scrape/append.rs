@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Metadata, MetricType};
+use model::{Histogram, Metadata, MetricType};
 use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -102,7 +102,7 @@ fn take_body(
         metric_type: MetricType::Unknown,
         metadata_digest: secret_seed(),
     };
-    let read = lines.read_all(Parser::new(&text, body.format()));
+    let read = lines.read_all(Parser::new(&text, body.format()), &body);
     let Lines { mut batch, mut pushed, counts, metadata_digest, .. } = lines;
     if let Err(error) = read {
         tracker.undo();
@@ -163,7 +163,7 @@ struct Lines<'a, 'b> {
 
 impl Lines<'_, '_> {
     /// Reads all lines. An error fails the whole scrape.
-    fn read_all(&mut self, parser: Parser<'_>) -> Result<(), String> {
+    fn read_all(&mut self, parser: Parser<'_>, body: &Body) -> Result<(), String> {
         for entry in parser {
             match entry.map_err(|e| e.to_string())? {
                 Entry::Help { family, help } => self.digest(&family, &help),
@@ -172,7 +172,7 @@ impl Lines<'_, '_> {
                     self.digest(&family, metric_type.as_str());
                 }
                 Entry::Unit { family, unit } => self.digest(&family, unit),
-                Entry::Series(line) => self.read(&line)?,
+                Entry::Series(line) => self.read(&line, body)?,
             }
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Lines<'_, '_> {
         self.metadata_digest = xxh3_64_with_seed(text.as_bytes(), digest);
     }
 
-    fn read(&mut self, line: &SeriesLine<'_>) -> Result<(), String> {
+    fn read(&mut self, line: &SeriesLine<'_>, body: &Body) -> Result<(), String> {
         self.counts.scraped += 1;
         let key = self.tracker.key(line.raw);
         let held = self.tracker.held(key).and_then(|held| self.batch.resume(held));
@@ -204,14 +204,29 @@ impl Lines<'_, '_> {
             Sighting::Again => {}
         }
         let timestamp_ms = own_time.unwrap_or(self.timestamp_ms);
-        match self.batch.push(series, timestamp_ms, line.value) {
+        let pushed = match body.histogram(line.line) {
+            None => self.batch.push(series, timestamp_ms, line.value).map_err(Rejection::from),
+            Some((histogram, is_integer)) => self.push_histogram(series, timestamp_ms, histogram.clone(), *is_integer),
+        };
+        match pushed {
             Ok(()) => self.pushed.push(series),
-            Err(refusal) => self.intake.ingest.reject(Origin::Scrape, &refusal.into(), line.raw),
+            Err(rejection) => self.intake.ingest.reject(Origin::Scrape, &rejection, line.raw),
         }
         if let Some(exemplar) = &line.exemplar {
             self.push_exemplar(series, exemplar, timestamp_ms);
         }
         Ok(())
+    }
+
+    fn push_histogram(
+        &mut self,
+        series: SeriesRef,
+        timestamp_ms: i64,
+        mut histogram: Histogram,
+        is_integer: bool,
+    ) -> Result<(), Rejection> {
+        self.intake.ingest.fit_histogram(&mut histogram, is_integer)?;
+        Ok(self.batch.push_histogram(series, timestamp_ms, histogram)?)
     }
 
     fn check_samples(&self) -> Result<(), String> {

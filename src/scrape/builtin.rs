@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::config::{ClientOptions, Job, Limits, Protocol, TargetGroup};
 use crate::config::Duration;
+use crate::exposition::Forms;
 
 const TIMEOUT_MAX: Duration = Duration(10_000);
 
@@ -41,6 +42,7 @@ fn job(name: &str, path: &str, address: &str, interval: Duration) -> Job {
         // The way is short; packing would only cost.
         compression: false,
         protocols: Protocol::DEFAULT.to_vec(),
+        histogram_forms: Forms { native: false, classic_too: false },
         fallback_protocol: None,
         client: ClientOptions::default(),
         relabel: Vec::new(),

@@ -18,6 +18,7 @@ pub use section::{Problem, Severity};
 
 use super::relabel::Rule;
 use crate::config::{ByteSize, Duration, OptionValue};
+use crate::exposition::Forms;
 
 /// A configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +73,8 @@ pub struct Job {
     pub compression: bool,
     /// Formats that are asked for, the most wanted first.
     pub protocols: Vec<Protocol>,
+    /// Which form of a histogram is taken from protobuf.
+    pub histogram_forms: Forms,
     /// The format of an answer whose content type says nothing.
     pub fallback_protocol: Option<Protocol>,
     /// How targets are spoken to.
@@ -195,7 +198,7 @@ pub struct TlsOptions {
     pub only_1_2: bool,
 }
 
-/// A text format.
+/// A format of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// OpenMetrics 1.0.0
@@ -206,10 +209,12 @@ pub enum Protocol {
     Text1,
     /// Prometheus text 0.0.4
     Text0,
+    /// Protobuf, the only one with native histograms.
+    Protobuf,
 }
 
 impl Protocol {
-    /// All that we read, in the order in which Prometheus asks for them by default.
+    /// The text formats, in the order in which Prometheus asks for them by default.
     pub const DEFAULT: [Protocol; 4] =
         [Protocol::OpenMetrics1, Protocol::OpenMetrics0, Protocol::Text1, Protocol::Text0];
 
@@ -220,6 +225,7 @@ impl Protocol {
             Protocol::OpenMetrics0 => "OpenMetricsText0.0.1",
             Protocol::Text1 => "PrometheusText1.0.0",
             Protocol::Text0 => "PrometheusText0.0.4",
+            Protocol::Protobuf => "PrometheusProto",
         }
     }
 
@@ -230,6 +236,9 @@ impl Protocol {
             Protocol::OpenMetrics0 => "application/openmetrics-text;version=0.0.1",
             Protocol::Text1 => "text/plain;version=1.0.0;escaping=allow-utf-8",
             Protocol::Text0 => "text/plain;version=0.0.4",
+            Protocol::Protobuf => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
         }
     }
 

@@ -1,7 +1,10 @@
 //! A batch of samples on its way in.
 
-use model::{Histogram, Labels, Metadata};
+use std::sync::Arc;
 
+use model::{Buckets, Histogram, Labels, Metadata};
+
+use crate::codec::histogram::BUCKETS_MAX;
 use crate::db::commit::BatchContent;
 use crate::db::engine::Engine;
 use crate::error::{CommitError, Refusal};
@@ -109,13 +112,43 @@ impl<'db> Batch<'db> {
     /// # Errors
     /// [`Refusal::TooOld`], [`Refusal::TooNew`]; the batch goes on without it.
     pub fn push(&mut self, series: SeriesRef, timestamp_ms: i64, value: f64) -> Result<(), Refusal> {
+        self.check_time(timestamp_ms)?;
+        self.content.samples.push((series, timestamp_ms, value));
+        Ok(())
+    }
+
+    /// Adds a native histogram sample, which wins over a float of this batch at the same time. Spans without buckets
+    /// are left out.
+    ///
+    /// # Errors
+    /// As [`Batch::push`]; [`Refusal::TooManyBuckets`] if there are more than are stored of one sample, ever.
+    pub fn push_histogram(
+        &mut self,
+        series: SeriesRef,
+        timestamp_ms: i64,
+        mut histogram: Histogram,
+    ) -> Result<(), Refusal> {
+        self.check_time(timestamp_ms)?;
+        let buckets = histogram.bucket_count().max(histogram.custom_bounds.len());
+        if buckets > BUCKETS_MAX {
+            return Err(Refusal::TooManyBuckets { buckets: buckets as u64, limit: BUCKETS_MAX as u64 });
+        }
+        for side in [&mut histogram.positive, &mut histogram.negative] {
+            if side.spans.iter().any(|span| span.length == 0) {
+                *side = Buckets::from_indexed(side.indexed());
+            }
+        }
+        self.content.histograms.push((series, timestamp_ms, Arc::new(histogram)));
+        Ok(())
+    }
+
+    fn check_time(&self, timestamp_ms: i64) -> Result<(), Refusal> {
         if timestamp_ms < self.oldest_ms {
             return Err(Refusal::TooOld { timestamp_ms, oldest_ms: self.oldest_ms });
         }
         if timestamp_ms > self.newest_ms {
             return Err(Refusal::TooNew { timestamp_ms, newest_ms: self.newest_ms });
         }
-        self.content.samples.push((series, timestamp_ms, value));
         Ok(())
     }
 
@@ -133,12 +166,12 @@ impl<'db> Batch<'db> {
 
     /// Number of samples so far.
     pub fn len(&self) -> usize {
-        self.content.samples.len()
+        self.content.samples.len() + self.content.histograms.len()
     }
 
     /// True if no sample was added.
     pub fn is_empty(&self) -> bool {
-        self.content.samples.is_empty()
+        self.len() == 0
     }
 
     /// Writes the batch to the WAL, waits for its sync, and makes it visible.
@@ -150,6 +183,5 @@ impl<'db> Batch<'db> {
     }
 }
 
-/// Room for native histogram samples beside floats: stored once the block format carries them.
-#[expect(dead_code, reason = "the shape of the later call is fixed now")]
-type HistogramSample = (SeriesRef, i64, Histogram);
+/// A native histogram sample of a series.
+pub(crate) type HistogramSample = (SeriesRef, i64, Arc<Histogram>);

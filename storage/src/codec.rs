@@ -17,6 +17,7 @@ mod beside;
 mod coded;
 mod constant;
 mod exceptions;
+pub(crate) mod histogram;
 mod huffman;
 pub(crate) mod integers;
 mod machine;

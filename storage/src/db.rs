@@ -454,6 +454,8 @@ mod deletes_tests;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod histograms_tests;
+#[cfg(test)]
 #[cfg(feature = "parquet")]
 mod parquet_tests;
 #[cfg(test)]

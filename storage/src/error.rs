@@ -23,6 +23,14 @@ pub enum Refusal {
         /// The newest that is taken now.
         newest_ms: i64,
     },
+    /// A histogram has more buckets than are stored of one sample.
+    #[error("a histogram has {buckets} buckets or custom bounds: at most {limit} are stored")]
+    TooManyBuckets {
+        /// Of the sample, or its custom bounds.
+        buckets: u64,
+        /// What the format allows.
+        limit: u64,
+    },
     /// There are as many active series as there may be.
     #[error("limit ingest.max_series = {limit} reached")]
     TooManySeries {

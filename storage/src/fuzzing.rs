@@ -113,4 +113,6 @@ pub fn block(bytes: &[u8]) {
     for beside in [Beside { base: &base, root: &root }, Beside { base: &root, root: &base }] {
         let _ = codec::decode_block_beside(block, count, beside, &mut Vec::new());
     }
+    let histograms = count % (codec::histogram::BLOCK_SAMPLES_MAX + 1);
+    let _ = codec::histogram::decode(block, histograms, &mut Vec::new());
 }

@@ -8,6 +8,7 @@
 pub(crate) mod chunk;
 pub(crate) mod epoch;
 pub(crate) mod generation;
+mod histograms;
 pub(crate) mod newest;
 mod order;
 mod pages;
@@ -18,10 +19,10 @@ pub(crate) mod symbols;
 
 use std::sync::Arc;
 
-use model::Labels;
+use model::{Labels, stale_nan};
 use parking_lot::Mutex;
 
-use crate::batch::{RawKey, Resolved, SeriesRef};
+use crate::batch::{HistogramSample, RawKey, Resolved, SeriesRef};
 use crate::error::Refusal;
 use epoch::Epochs;
 use generation::{Generation, GenerationWriter};
@@ -85,10 +86,17 @@ impl Head {
         sequence: u64,
         arrived_ms: i64,
         samples: &[(SeriesRef, i64, f64)],
+        histograms: &[HistogramSample],
     ) {
         writer.apply(sequence, arrived_ms, samples);
         let mut first = Vec::new();
         self.newest.apply(arrived_ms, samples, &mut first);
+        if !histograms.is_empty() {
+            writer.apply_histograms(sequence, histograms);
+            // No number stands for a histogram: where one is wanted, the series has ended.
+            let markers: Vec<_> = histograms.iter().map(|(series, ms, _)| (*series, *ms, stale_nan())).collect();
+            self.newest.apply(arrived_ms, &markers, &mut first);
+        }
         if !first.is_empty() {
             self.postings.add_later(first.into_iter());
         }
@@ -146,7 +154,7 @@ mod tests {
         let series = head.define(Some(key(1)), &labels, held.epoch()).unwrap();
         let forgotten = |_: &[SeriesRef]| panic!("nothing may be recycled yet");
         assert_eq!(head.collect(&generation, 50, forgotten), 0, "a batch is open");
-        head.apply(&mut generation.write(None), 1, 10, &[(series, 5, 1.0)]);
+        head.apply(&mut generation.write(None), 1, 10, &[(series, 5, 1.0)], &[]);
         drop(held);
         assert_eq!(head.collect(&generation, 50, forgotten), 0, "it has samples");
         let next = Generation::new(1);

@@ -10,6 +10,7 @@ mod families;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod forge;
 mod frames;
+mod histograms;
 mod label_cursor;
 mod labels;
 mod layout;

@@ -53,7 +53,8 @@ async fn latest(app: &Arc<App>, parameters: Parameters) -> Result<Latest, ApiErr
     found.await?
 }
 
-/// The newest sample in the range of each series that one of the selections has; series that ended are left out.
+/// The newest sample in the range of each series that one of the selections has; series that ended are left out, and so
+/// are native histograms, which the text format cannot carry.
 fn read_latest(
     source: &dyn SeriesSource,
     selections: &[Vec<Matcher>],
@@ -67,7 +68,9 @@ fn read_latest(
         let set = source.select(&scope(), matchers, range, budget)?;
         for i in 0..set.len() {
             set.samples(i, range, budget, &mut columns)?;
-            let Some(last) = columns.floats().next_back().filter(|sample| !is_stale(sample.value)) else { continue };
+            let newest_histogram = columns.histograms.last().map(|(ms, _)| *ms);
+            let is_shown = |sample: &Sample| !is_stale(sample.value) && Some(sample.timestamp_ms) > newest_histogram;
+            let Some(last) = columns.floats().next_back().filter(is_shown) else { continue };
             let labels = set.labels(i)?;
             // A line must begin with a name.
             if labels.metric_name().is_empty() {

@@ -10,6 +10,7 @@ use super::section::{Problem, Reader, Section, Severity};
 use super::yaml::{self, Node, Value};
 use super::{Auth, FileSd, HttpSd, Job, Limits, Loaded, Protocol, ScrapeConfig, TargetGroup, auth, keys};
 use crate::config::{ByteSize, Duration};
+use crate::exposition::Forms;
 use crate::scrape::glob;
 use crate::scrape::relabel::{Action, Rule, RuleSpec};
 
@@ -52,7 +53,9 @@ struct Global {
     interval: Duration,
     timeout: Duration,
     limits: Limits,
-    protocols: Vec<Protocol>,
+    /// None for what goes with the forms of histograms.
+    protocols: Option<Vec<Protocol>>,
+    histogram_forms: Forms,
 }
 
 /// Reads the main file; the problems given back are those of the files that it includes.
@@ -103,7 +106,8 @@ fn read_global(reader: &mut Reader, section: Section<'_>) -> Global {
         interval,
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT.min(interval)),
         limits: limits(reader, section, Limits::default()),
-        protocols: protocols(reader, section).unwrap_or_else(|| Protocol::DEFAULT.to_vec()),
+        protocols: protocols(reader, section),
+        histogram_forms: histogram_forms(reader, section, Forms { native: false, classic_too: false }),
     }
 }
 
@@ -157,8 +161,19 @@ fn body_size(reader: &mut Reader, section: Section<'_>) -> Option<ByteSize> {
     bytes.filter(|bytes| *bytes > 0).map(ByteSize)
 }
 
-/// The name of the one format of Prometheus that is no text.
-const PROTOBUF: &str = "PrometheusProto";
+fn histogram_forms(reader: &mut Reader, section: Section<'_>, or: Forms) -> Forms {
+    let native = reader.bool(section, "scrape_native_histograms", or.native);
+    let classic_too = reader.bool(section, "always_scrape_classic_histograms", or.classic_too);
+    // Its name before Prometheus 3.
+    let classic_too = reader.bool(section, "scrape_classic_histograms", classic_too);
+    Forms { native, classic_too }
+}
+
+/// Only protobuf carries native histograms: who wants them asks for it first.
+fn default_protocols(forms: Forms) -> Vec<Protocol> {
+    let first = forms.native.then_some(Protocol::Protobuf);
+    first.into_iter().chain(Protocol::DEFAULT).collect()
+}
 
 fn protocols(reader: &mut Reader, section: Section<'_>) -> Option<Vec<Protocol>> {
     section.get("scrape_protocols")?;
@@ -174,17 +189,15 @@ fn protocols(reader: &mut Reader, section: Section<'_>) -> Option<Vec<Protocol>>
     if names.is_empty() {
         reader.error(line, "scrape_protocols cannot be empty");
     }
-    // Protobuf alone: the target then sends what it can, which every client library does as text.
     if found.is_empty() { None } else { Some(found) }
 }
 
 fn protocol(reader: &mut Reader, line: u64, name: &str) -> Option<Protocol> {
-    let known = Protocol::DEFAULT.into_iter().find(|protocol| protocol.name() == name);
-    if known.is_none() && name == PROTOBUF {
-        reader.problem(Severity::Unsupported, line, format!("{PROTOBUF} is not supported and has no effect"));
-    } else if known.is_none() {
-        let names: Vec<&str> = Protocol::DEFAULT.iter().map(|p| p.name()).collect();
-        reader.error(line, format!("unknown scrape protocol {name}, known are {} and {PROTOBUF}", names.join(", ")));
+    let all = || Protocol::DEFAULT.into_iter().chain([Protocol::Protobuf]);
+    let known = all().find(|protocol| protocol.name() == name);
+    if known.is_none() {
+        let names: Vec<&str> = all().map(Protocol::name).collect();
+        reader.error(line, format!("unknown scrape protocol {name}, known are {}", names.join(", ")));
     }
     known
 }
@@ -222,6 +235,7 @@ fn read_job(reader: &mut Reader, section: Section<'_>, global: &Global) -> Job {
         reader.error(section.line_of("scheme"), format!("scheme {scheme:?} is neither http nor https"));
     }
     let relabel = rules(reader, section, "relabel_configs");
+    let histogram_forms = histogram_forms(reader, section, global.histogram_forms);
     Job {
         interval,
         timeout: timeout.unwrap_or(global.timeout.min(interval)),
@@ -232,7 +246,10 @@ fn read_job(reader: &mut Reader, section: Section<'_>, global: &Global) -> Job {
         honor_timestamps: reader.bool(section, "honor_timestamps", true),
         track_timestamps_staleness: reader.bool(section, "track_timestamps_staleness", false),
         compression: reader.bool(section, "enable_compression", true),
-        protocols: protocols(reader, section).unwrap_or_else(|| global.protocols.clone()),
+        protocols: protocols(reader, section)
+            .or_else(|| global.protocols.clone())
+            .unwrap_or_else(|| default_protocols(histogram_forms)),
+        histogram_forms,
         fallback_protocol: fallback_protocol(reader, section),
         client: auth::client(reader, section),
         metric_relabel: rules(reader, section, "metric_relabel_configs"),

@@ -232,10 +232,7 @@ const GOOD: &[(&str, &[&str])] = &[
         "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], type: A, port: 1}\n  oauth2: {client_id: i, token_url: 'http://x'}\n",
         &["3: dns_sd_configs is not supported and has no effect", "5: oauth2 is not supported and has no effect"],
     ),
-    (
-        "scrape_configs:\n- job_name: a\n  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n",
-        &["3: PrometheusProto is not supported and has no effect"],
-    ),
+    ("scrape_configs:\n- job_name: a\n  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n", &[]),
     ("scrape_configs:\n- job_name: a\n  enable_http2: true\n  proxy_from_environment: false\n", &[]),
     (
         "scrape_configs:\n- job_name: a\n  native_histogram_bucket_limit: 160\n",

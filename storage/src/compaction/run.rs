@@ -165,7 +165,7 @@ impl Engine {
             if count.is_multiple_of(CHECK_EVERY) && !pace.step(meter.set_series(series.series_read()), world) {
                 return Ok(false);
             }
-            self.counters.compacted_samples.add(samples.len() as u64);
+            self.counters.compacted_samples.add((samples.len() + samples.histograms.len()) as u64);
             if let [output] = outputs.as_mut_slice() {
                 output.add_series(&labels, &samples)?;
                 continue;
@@ -288,6 +288,7 @@ fn days_of(live: &[Arc<LiveSegment>]) -> Result<BTreeSet<i64>, StorageError> {
             samples.clear();
             live.segment.read(ordinal, TimeRange::ALL, &mut samples)?;
             days.extend(samples.timestamps_ms.iter().map(|ms| day_of(*ms)));
+            days.extend(samples.histograms.iter().map(|(ms, _)| day_of(*ms)));
         }
     }
     Ok(days)

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Metadata;
+use model::{Histogram, Metadata};
 use parking_lot::{Condvar, Mutex};
 
-use crate::batch::{Committed, Exemplar, SeriesRef};
+use crate::batch::{Committed, Exemplar, HistogramSample, SeriesRef};
 use crate::error::{CommitError, StorageError};
 use crate::head::generation::Generation;
 use crate::head::registry::Registry;
@@ -26,20 +26,28 @@ pub(crate) const PENDING_BYTES_MAX: u64 = BODY_MAX_BYTES as u64 / 2;
 #[derive(Debug, Default)]
 pub(crate) struct BatchContent {
     pub(crate) samples: Vec<(SeriesRef, i64, f64)>,
+    pub(crate) histograms: Vec<HistogramSample>,
     pub(crate) metadata: Vec<(String, Metadata)>,
     pub(crate) exemplars: Vec<(SeriesRef, Exemplar)>,
 }
 
 impl BatchContent {
     pub(crate) fn is_empty(&self) -> bool {
-        self.samples.is_empty() && self.metadata.is_empty() && self.exemplars.is_empty()
+        self.sample_count() == 0 && self.metadata.is_empty() && self.exemplars.is_empty()
+    }
+
+    /// Samples of both kinds.
+    pub(crate) fn sample_count(&self) -> u64 {
+        (self.samples.len() + self.histograms.len()) as u64
     }
 
     /// Bytes for the account of what waits.
     fn pending_bytes(&self) -> u64 {
         let metadata = self.metadata.iter().map(|(family, m)| family.len() + m.help.len() + m.unit.len() + 64);
         let exemplars = self.exemplars.iter().map(|(_, exemplar)| exemplar.labels.heap_bytes() + 64);
-        (self.samples.len() * SAMPLE_BYTES + metadata.sum::<usize>() + exemplars.sum::<usize>()) as u64
+        let histograms = self.histograms.iter().map(|(_, _, h)| 2 * (h.heap_bytes() + size_of::<Histogram>()));
+        let others = histograms.sum::<usize>() + metadata.sum::<usize>() + exemplars.sum::<usize>();
+        (self.samples.len() * SAMPLE_BYTES + others) as u64
     }
 }
 
@@ -370,6 +378,7 @@ impl State {
         let State { encoder, numbers, records, .. } = self;
         let content = &waiting.content;
         let used = content.samples.iter().map(|(series, _, _)| *series);
+        let used = used.chain(content.histograms.iter().map(|(series, _, _)| *series));
         let used = used.chain(content.exemplars.iter().map(|(series, _)| *series));
         let new: Vec<SeriesRef> = used.filter(|series| numbers.claim(*series)).collect();
         if !new.is_empty() {
@@ -386,6 +395,8 @@ impl State {
         }
         let number = |series: SeriesRef| numbers.get(series).unwrap_or_default();
         encoder.samples(content.samples.iter().map(|(series, ms, value)| (number(*series), *ms, *value)));
+        encoder
+            .histograms(content.histograms.iter().map(|(series, ms, histogram)| (number(*series), *ms, &**histogram)));
         encoder.metadata(content.metadata.iter().map(|(family, metadata)| (family.as_str(), metadata)));
         encoder.exemplars(
             content

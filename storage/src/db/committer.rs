@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commit::{FreezeTicket, Frozen, Waiting};
+use super::commit::{BatchContent, FreezeTicket, Frozen, Waiting};
 use super::engine::Engine;
 use crate::batch::Committed;
 use crate::error::{CommitError, StorageError};
@@ -65,7 +65,7 @@ impl Committer {
             Ok(()) => {
                 engine.apply(&group);
                 for waiting in &group {
-                    let samples = waiting.content.samples.len() as u64;
+                    let samples = waiting.content.sample_count();
                     engine.counters.committed_samples.add(samples);
                     waiting.finish(Ok(Committed { sequence: waiting.sequence, samples }));
                 }
@@ -204,7 +204,8 @@ impl Engine {
         let open = self.snapshots.range();
         let mut writer = view.active.write(open);
         for waiting in group {
-            self.head.apply(&mut writer, waiting.sequence, waiting.arrived_ms, &waiting.content.samples);
+            let BatchContent { samples, histograms, .. } = &waiting.content;
+            self.head.apply(&mut writer, waiting.sequence, waiting.arrived_ms, samples, histograms);
             if !waiting.content.metadata.is_empty() {
                 let dropped = self.metadata.apply(waiting.content.metadata.iter().cloned());
                 self.counters.metadata_dropped.add(dropped);

@@ -17,6 +17,8 @@ use crate::segment::SegmentWriter;
 
 /// Series whose labels are read under one set of locks.
 const LABELS_LOCKED: usize = 256;
+/// What an open float sample takes.
+const FLOAT_BYTES: u64 = 16;
 
 impl Engine {
     /// Asks for a flush in the background.
@@ -35,7 +37,12 @@ impl Engine {
     /// True if the head or the WAL is as large as it should become. Half of the WAL's bound, because it goes on growing
     /// while the head is written.
     pub(crate) fn is_head_large(&self) -> bool {
-        let samples = self.view.read().active.sample_count();
+        let (samples, histogram_bytes) = {
+            let view = self.view.read();
+            (view.active.sample_count(), view.active.histogram_bytes())
+        };
+        // A histogram takes the memory of many floats.
+        let samples = samples + histogram_bytes / FLOAT_BYTES;
         samples >= self.options.head_samples_max || self.wal_files.total_bytes() >= self.options.wal_bytes_max / 2
     }
 

@@ -15,7 +15,7 @@ use super::metadata::MetadataMap;
 use super::prepared::open_segment;
 use super::recent::Recent;
 use super::store_file;
-use crate::batch::{Exemplar, SeriesRef};
+use crate::batch::{Exemplar, HistogramSample, SeriesRef};
 use crate::compaction::progress::Progress;
 use crate::deletes::{Delete, leave_families};
 use crate::error::StorageError;
@@ -387,7 +387,7 @@ impl Replay<'_> {
 
     fn apply(&mut self, header: &RecordHeader, mut body: RecordBody) {
         self.wal_generation = self.wal_generation.max(header.generation);
-        if header.sequence <= self.sequence && !body.samples.is_empty() {
+        if header.sequence <= self.sequence && !(body.samples.is_empty() && body.histograms.is_empty()) {
             // A record that the next file repeats.
             return;
         }
@@ -397,11 +397,15 @@ impl Replay<'_> {
         let find = |number: u32| numbers.get(number as usize).copied().flatten();
         let mut samples = Vec::with_capacity(body.samples.len());
         samples.extend(body.samples.iter().filter_map(|(n, ms, value)| Some((find(*n)?, *ms, *value))));
-        self.counters.replayed_samples.add(samples.len() as u64);
-        self.counters.wal_lost_samples.add((body.samples.len() - samples.len()) as u64);
-        if !samples.is_empty() {
+        let sent = body.samples.len() + body.histograms.len();
+        let histograms = body.histograms.into_iter().filter_map(|(n, ms, h)| Some((find(n)?, ms, Arc::new(h))));
+        let histograms: Vec<HistogramSample> = histograms.collect();
+        let kept = samples.len() + histograms.len();
+        self.counters.replayed_samples.add(kept as u64);
+        self.counters.wal_lost_samples.add((sent - kept) as u64);
+        if kept > 0 {
             let mut writer = self.active.write(None);
-            self.head.apply(&mut writer, header.sequence, header.arrived_ms, &samples);
+            self.head.apply(&mut writer, header.sequence, header.arrived_ms, &samples, &histograms);
         }
         leave_families(self.deletes, header.sequence, &mut body.metadata);
         self.counters.metadata_dropped.add(self.metadata.apply(body.metadata));

@@ -4,20 +4,24 @@
 //! batches, so that no reader sees half of a batch.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use model::{SampleColumns, TimeRange};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::chunk::{Chunk, OpenSnapshots};
+use super::histograms::Histograms;
 use super::pages::Pages;
 use super::registry::SHARD_COUNT;
-use crate::batch::SeriesRef;
+use crate::batch::{HistogramSample, SeriesRef};
 
 /// One chunk per series, sharded as the registry is.
 #[derive(Debug)]
 pub(crate) struct Generation {
     shards: Vec<RwLock<Shard>>,
+    histograms: RwLock<Histograms>,
+    /// True once there is a histogram: most generations have none, and are spared the lock.
+    has_histograms: AtomicBool,
     /// The sequence before the first batch that may be in here.
     base: u64,
     last_sequence: AtomicU64,
@@ -54,6 +58,8 @@ impl Generation {
     pub(crate) fn new(base: u64) -> Self {
         Generation {
             shards: (0..SHARD_COUNT).map(|_| RwLock::default()).collect(),
+            histograms: RwLock::default(),
+            has_histograms: AtomicBool::new(false),
             base,
             last_sequence: AtomicU64::new(base),
             sample_count: AtomicU64::new(0),
@@ -64,7 +70,12 @@ impl Generation {
     /// Begins to write; `open` are the sequences of the oldest and the newest open snapshot.
     pub(crate) fn write(&self, open: Option<(u64, u64)>) -> GenerationWriter<'_> {
         let open = open.map(|(oldest, newest)| OpenSnapshots { oldest: self.cap(oldest), newest: self.cap(newest) });
-        GenerationWriter { generation: self, shards: self.shards.iter().map(|shard| shard.write()).collect(), open }
+        GenerationWriter {
+            generation: self,
+            shards: self.shards.iter().map(|shard| shard.write()).collect(),
+            histograms: self.histograms.write(),
+            open,
+        }
     }
 
     /// A sequence as chunks count them.
@@ -91,26 +102,32 @@ impl Generation {
     /// True if the series has samples in here that a snapshot at `sequence` sees, in the range.
     pub(crate) fn has_samples(&self, series: SeriesRef, sequence: u64, range: TimeRange) -> bool {
         self.with(series, |chunk, pages| chunk.has_samples(pages, self.cap(sequence), range)).unwrap_or(false)
+            || self.with_histograms(|all| all.has_samples(series, self.cap(sequence), range)).unwrap_or(false)
     }
 
     /// True if the series has any sample in here.
     pub(crate) fn holds(&self, series: SeriesRef) -> bool {
         self.with(series, |chunk, _| !chunk.is_empty()).unwrap_or(false)
+            || self.with_histograms(|all| all.holds(series)).unwrap_or(false)
     }
 
     /// Appends to `out` the samples of a series that a snapshot at `sequence` sees, in the range.
     pub(crate) fn read(&self, series: SeriesRef, sequence: u64, range: TimeRange, out: &mut SampleColumns) {
         self.with(series, |chunk, pages| chunk.read(pages, self.cap(sequence), range, out));
+        self.with_histograms(|all| all.read(series, self.cap(sequence), range, out));
     }
 
     /// First and last time of a series' samples in here.
     pub(crate) fn times(&self, series: SeriesRef) -> Option<TimeRange> {
-        self.with(series, |chunk, _| chunk.times()).flatten()
+        let floats = self.with(series, |chunk, _| chunk.times()).flatten();
+        let histograms = self.with_histograms(|all| all.times(series)).flatten();
+        floats.into_iter().chain(histograms).reduce(|a, b| a.union(&b))
     }
 
     /// Adds the UTC days on which the series has samples in here.
     pub(crate) fn add_days(&self, series: SeriesRef, days: &mut BTreeSet<i64>) {
         self.with(series, |chunk, pages| chunk.add_days(pages, days));
+        self.with_histograms(|all| all.add_days(series, days));
     }
 
     /// The series that have samples in here.
@@ -121,12 +138,28 @@ impl Generation {
             let filled = content.chunks.iter().enumerate().filter(|(_, chunk)| !chunk.is_empty());
             found.extend(filled.map(|(place, _)| SeriesRef::at(shard, place)));
         }
+        self.with_histograms(|all| {
+            found.extend(all.series());
+            found.sort_unstable();
+            found.dedup();
+        });
         found
     }
 
-    /// Bytes of all chunks.
+    /// Bytes of all samples.
     pub(crate) fn bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.read().bytes() as u64).sum()
+        let floats: u64 = self.shards.iter().map(|shard| shard.read().bytes() as u64).sum();
+        floats + self.histogram_bytes()
+    }
+
+    /// Bytes of all histograms.
+    pub(crate) fn histogram_bytes(&self) -> u64 {
+        self.with_histograms(|all| all.bytes() as u64).unwrap_or(0)
+    }
+
+    /// Visits the histograms, if there are any.
+    fn with_histograms<R>(&self, visit: impl FnOnce(&Histograms) -> R) -> Option<R> {
+        self.has_histograms.load(Ordering::Acquire).then(|| visit(&self.histograms.read()))
     }
 
     fn with<R>(&self, series: SeriesRef, visit: impl FnOnce(&Chunk, &Pages) -> R) -> Option<R> {
@@ -140,6 +173,7 @@ impl Generation {
 pub(crate) struct GenerationWriter<'a> {
     generation: &'a Generation,
     shards: Vec<RwLockWriteGuard<'a, Shard>>,
+    histograms: RwLockWriteGuard<'a, Histograms>,
     open: Option<OpenSnapshots>,
 }
 
@@ -152,10 +186,25 @@ impl GenerationWriter<'_> {
                 shard.push(series.place(), distance, (*timestamp_ms, *value), self.open);
             }
         }
+        if !self.histograms.is_empty() {
+            for (series, timestamp_ms, _) in samples {
+                self.histograms.note_float(*series, distance, *timestamp_ms);
+            }
+        }
         let generation = self.generation;
         generation.last_sequence.store(sequence, Ordering::Release);
         generation.sample_count.fetch_add(samples.len() as u64, Ordering::Relaxed);
         generation.oldest_arrival_ms.fetch_min(arrived_ms, Ordering::Relaxed);
+    }
+
+    /// Adds the histograms of the batch that was applied last; they win over its floats.
+    pub(crate) fn apply_histograms(&mut self, sequence: u64, histograms: &[HistogramSample]) {
+        let distance = self.generation.cap(sequence);
+        for (series, timestamp_ms, histogram) in histograms {
+            self.histograms.push(*series, distance, *timestamp_ms, histogram.clone());
+        }
+        self.generation.has_histograms.store(true, Ordering::Release);
+        self.generation.sample_count.fetch_add(histograms.len() as u64, Ordering::Relaxed);
     }
 }
 

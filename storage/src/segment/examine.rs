@@ -301,7 +301,7 @@ impl Segment {
         for ordinal in 0..self.len() {
             samples.clear();
             let read = self.read(ordinal, TimeRange::ALL, &mut samples);
-            total += samples.len() as u64;
+            total += (samples.len() + samples.histograms.len()) as u64;
             note(Some(ordinal), read.and_then(|()| self.check_samples(ordinal, &samples)))?;
             match self.labels(ordinal) {
                 Ok(labels) => {
@@ -321,11 +321,14 @@ impl Segment {
     fn check_samples(&self, ordinal: u32, samples: &SampleColumns) -> Result<Option<&'static str>, StorageError> {
         let times = &samples.timestamps_ms;
         let range = self.time_range(ordinal)?;
-        let ends = times.first().zip(times.last()).map(|(first, last)| TimeRange { start_ms: *first, end_ms: *last });
-        if ends.is_some_and(|ends| ends != range) || !times.is_sorted_by(|a, b| a < b) {
+        let ends = times.first().zip(times.last()).map(|(first, last)| (*first, *last));
+        let histograms = samples.histograms.first().zip(samples.histograms.last()).map(|(a, b)| (a.0, b.0));
+        let ends = ends.into_iter().chain(histograms).map(|(start_ms, end_ms)| TimeRange { start_ms, end_ms });
+        let rises = times.is_sorted_by(|a, b| a < b) && samples.histograms.is_sorted_by(|a, b| a.0 < b.0);
+        if ends.reduce(|a, b| a.union(&b)).is_some_and(|ends| ends != range) || !rises {
             return Ok(Some("its times do not rise, or are not where they should be"));
         }
-        if samples.len() != self.sample_count(ordinal)? as usize {
+        if samples.len() + samples.histograms.len() != self.sample_count(ordinal)? as usize {
             return Ok(Some("it has another number of samples than it says"));
         }
         let statistics = self.statistics(ordinal)?;

@@ -31,6 +31,7 @@
 //! | [`Kind::Statistics`] | records of `statistics.rs`, one for each block that is large enough, in order of the series |
 //! | [`Kind::Metadata`] | what is known about metric families, see [`encode_metadata`] |
 //! | [`Kind::Rows`] | only in the index of a Parquet day, and needed: its files, see `parquet/files.rs` |
+//! | [`Kind::Histograms`] | which series have native histograms, and where; see `histograms.rs` |
 //!
 //! A **paged** section is its pages one after the other, then for each page the offset of its end in the section
 //! (`u64`). Every page but the last has the full number of items; the number of items is in the footer.
@@ -93,12 +94,14 @@ pub(super) enum Kind {
     Statistics = 10,
     Metadata = 11,
     Rows = 12,
+    /// Only there if there are native histograms.
+    Histograms = 32,
 }
 
 impl Kind {
     /// The name of a kind for people; none if it is not known.
     pub(super) fn name_of(kind: u64) -> Option<&'static str> {
-        const NAMES: [(Kind, &str); 12] = [
+        const NAMES: [(Kind, &str); 13] = [
             (Kind::Data, "data"),
             (Kind::Names, "label names"),
             (Kind::Values, "label values"),
@@ -111,6 +114,7 @@ impl Kind {
             (Kind::Statistics, "statistics"),
             (Kind::Metadata, "metadata"),
             (Kind::Rows, "files of a Parquet day"),
+            (Kind::Histograms, "native histograms"),
         ];
         NAMES.iter().find(|(known, _)| *known as u64 == kind).map(|(_, name)| *name)
     }
@@ -340,7 +344,7 @@ mod tests {
 
     #[test]
     fn unknown_sections_are_skipped_unless_they_are_needed() {
-        for (kind, flags, opens) in [(32, 0, true), (u64::MAX, 0, true), (32, FLAG_NEEDED, false)] {
+        for (kind, flags, opens) in [(63, 0, true), (u64::MAX, 0, true), (63, FLAG_NEEDED, false)] {
             let known = (1..=11).map(|kind| (kind, FLAG_NEEDED, Section::default()));
             let sections = known.chain([(kind, flags, Section::default())]).collect();
             let table_checksum = crate::format::checksum(&[]);

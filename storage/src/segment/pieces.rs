@@ -60,6 +60,14 @@ impl Segment {
         samples: &mut SampleColumns,
         summaries: &mut Vec<Summary>,
     ) -> Result<(), StorageError> {
+        if self.has_histograms() {
+            let before = samples.histograms.len();
+            self.read_histograms(ordinal, request.range, samples)?;
+            if samples.histograms.len() > before {
+                let Some(open) = self.open_columns(ordinal, request.range)? else { return Ok(()) };
+                return open.blocks(request.range).try_for_each(|b| self.read_block(&open, b, request.range, samples));
+            }
+        }
         let Some(open) = self.open_columns(ordinal, request.range)? else { return Ok(()) };
         for block in open.blocks(request.range) {
             let covered = open.covered(block);
@@ -92,6 +100,7 @@ impl Segment {
         range: TimeRange,
         out: &mut SampleColumns,
     ) -> Result<(), StorageError> {
+        self.read_histograms(ordinal, range, out)?;
         let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
         open.blocks(range).try_for_each(|block| self.read_presence(&open, block, range, out))
     }
@@ -106,6 +115,7 @@ impl Segment {
         range: TimeRange,
         out: &mut SampleColumns,
     ) -> Result<(), StorageError> {
+        self.read_histograms(ordinal, range, out)?;
         let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
         match open.last_in(range) {
             Some((block, last_ms)) => {
@@ -128,10 +138,14 @@ impl Segment {
         range: TimeRange,
         out: &mut SampleColumns,
     ) -> Result<(), StorageError> {
+        self.read_histograms(ordinal, range, out)?;
         let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
         match open.last_in(range) {
             Some((block, last_ms)) if self.markers_of(&open, block)? == Some(0) => out.push(last_ms, 0.0),
-            Some(_) => return self.read_newest(ordinal, range, out),
+            Some(_) => {
+                out.histograms.clear();
+                return self.read_newest(ordinal, range, out);
+            }
             None => return open.blocks(range).try_for_each(|block| self.read_presence(&open, block, range, out)),
         }
         Ok(())

@@ -10,6 +10,7 @@ use model::{Metadata, SampleColumns, TimeRange};
 use super::SegmentInfo;
 use super::bases::{self, BlockKey};
 use super::frames::FrameReader;
+use super::histograms::HistogramIndex;
 use super::labels::LabelSets;
 use super::layout::{
     BASES_MAX, ColumnHead, FLAG_NEEDED, Footer, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow,
@@ -50,6 +51,7 @@ pub(crate) struct Segment {
     /// About the files that hold the values, if this is only their index.
     rows_section: Option<Section>,
     rows: Option<Arc<dyn ValueRows>>,
+    pub(super) histograms: HistogramIndex,
     pub(super) values: Paged<ValuesPage>,
     pub(super) own_sets: Paged<LabelSets>,
     pub(super) shared_sets: Paged<LabelSets>,
@@ -87,7 +89,8 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(super) fn assemble(frames: FrameReader, footer: Footer, path: &Path) -> Result<Self, StorageError> {
-        let known = |kind: &u64| *kind >= Kind::Data as u64 && *kind <= Kind::Rows as u64;
+        let known =
+            |kind: &u64| (Kind::Data as u64..=Kind::Rows as u64).contains(kind) || *kind == Kind::Histograms as u64;
         if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !known(kind)) {
             return Err(FormatError::new("a section is needed but not known").in_file(path, frames.file_bytes()));
         }
@@ -112,6 +115,7 @@ impl Segment {
             metadata: find(Kind::Metadata)?,
             rows_section: have(Kind::Rows),
             rows: None,
+            histograms: HistogramIndex::new(find(Kind::Histograms).ok()),
             values: Paged::new(find(Kind::Values)?, s.pairs, VALUES_PER_PAGE, VALUE_PAGES_KEPT),
             own_sets: Paged::new(find(Kind::OwnSets)?, s.own_sets, SETS_PER_PAGE, SET_PAGES_KEPT),
             shared_sets: Paged::new(find(Kind::SharedSets)?, s.shared_sets, SETS_PER_PAGE, SET_PAGES_KEPT),
@@ -167,6 +171,7 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`] or [`StorageError::Io`]; `out` may have some of the samples then.
     pub(crate) fn read(&self, ordinal: u32, range: TimeRange, out: &mut SampleColumns) -> Result<(), StorageError> {
+        self.read_histograms(ordinal, range, out)?;
         let Some(open) = self.open_columns(ordinal, range)? else { return Ok(()) };
         open.blocks(range).try_for_each(|block| self.read_block(&open, block, range, out))
     }
@@ -316,7 +321,12 @@ impl Segment {
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(crate) fn time_range(&self, ordinal: u32) -> Result<TimeRange, StorageError> {
         let row = self.times_row(self.series_row(ordinal)?.times)?;
-        Ok(TimeRange { start_ms: row.first_ms, end_ms: row.last_ms })
+        let floats = TimeRange { start_ms: row.first_ms, end_ms: row.last_ms };
+        Ok(match self.histogram_times(ordinal)? {
+            Some((_, histograms)) if row.count == 0 => histograms,
+            Some((_, histograms)) => floats.union(&histograms),
+            None => floats,
+        })
     }
 
     /// Number of samples of a series.
@@ -324,7 +334,8 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(crate) fn sample_count(&self, ordinal: u32) -> Result<u32, StorageError> {
-        Ok(self.times_row(self.series_row(ordinal)?.times)?.count)
+        let floats = self.times_row(self.series_row(ordinal)?.times)?.count;
+        Ok(floats + self.histogram_times(ordinal)?.map_or(0, |(count, _)| count))
     }
 
     /// What was known about metric families when the segment was written, sorted by family.

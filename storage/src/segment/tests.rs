@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use model::{Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, TimeRange, stale_nan};
 use proptest::prelude::*;
@@ -134,9 +133,6 @@ fn series_must_come_in_order() {
     writer.add_series(&b, &some).unwrap();
     assert!(writer.add_series(&a, &some).is_err());
     assert!(writer.add_series(&b, &some).is_err());
-    let mut native = SampleColumns::default();
-    native.histograms.push((1, Arc::default()));
-    assert!(writer.add_series(&labels(&[("c", "1")]), &native).is_err());
     writer.add_series(&labels(&[("d", "1")]), &SampleColumns::default()).unwrap();
     assert_eq!(writer.finish().unwrap().series, 1);
 }

@@ -40,11 +40,11 @@ pub(super) struct TimesColumns {
 }
 
 impl TimesColumns {
-    /// The number of a column (not empty), and its bytes if it is new and must be written at `offset` of the data.
+    /// The number of a column, and its bytes if it is new and must be written at `offset` of the data.
     pub(super) fn add(&mut self, times_ms: &[i64], offset: u64) -> (u32, Option<Vec<u8>>) {
         let hash = content_hash_i64(times_ms);
         let slot = hash as usize % PLAIN_COLUMNS;
-        if let Some((number, _)) = self.plain.get(slot).filter(|(_, plain)| plain == times_ms) {
+        if let Some((number, _)) = self.plain.get(slot).filter(|(_, plain)| !plain.is_empty() && plain == times_ms) {
             return (*number, None);
         }
         if let Some(number) = self.by_hash.get(&hash).copied()

@@ -6,6 +6,7 @@ use model::{Labels, Metadata, SampleColumns, TimeRange};
 
 use super::families::Families;
 use super::frames::FrameWriter;
+use super::histograms::{HistogramRows, encode_column};
 use super::layout::{
     ColumnHead, FLAG_NEEDED, HEADER_BYTES, Kind, SERIES_PER_PAGE, Section, SeriesPage, SeriesRow, Summary,
     encode_metadata, header,
@@ -36,6 +37,7 @@ pub(crate) struct SegmentWriter {
     labels: LabelRows,
     times: TimesColumns,
     families: Families,
+    histograms: HistogramRows,
     statistics: Vec<u8>,
     statistics_count: u64,
     page: Vec<SeriesRow>,
@@ -45,6 +47,8 @@ pub(crate) struct SegmentWriter {
     places: Vec<Vec<u8>>,
     metadata: Vec<(String, Metadata)>,
     samples: u64,
+    /// Of them those that are floats: the rows, if other files hold them.
+    floats: u64,
     range: TimeRange,
     column: Vec<u8>,
     /// The files that hold the values, if this is only their index.
@@ -67,6 +71,7 @@ impl SegmentWriter {
             labels: LabelRows::default(),
             times: TimesColumns::default(),
             families: Families::default(),
+            histograms: HistogramRows::default(),
             statistics: Vec::new(),
             statistics_count: 0,
             page: Vec::with_capacity(SERIES_PER_PAGE),
@@ -74,6 +79,7 @@ impl SegmentWriter {
             places: Vec::new(),
             metadata: Vec::new(),
             samples: 0,
+            floats: 0,
             range: TimeRange { start_ms: i64::MAX, end_ms: i64::MIN },
             column: Vec::new(),
             rows: None,
@@ -102,16 +108,14 @@ impl SegmentWriter {
         if self.before.as_ref().is_some_and(|before| before >= labels) {
             return Err(self.refuse("series do not come in label order"));
         }
-        if !samples.histograms.is_empty() {
-            return Err(self.refuse("segments of this version hold no native histograms"));
-        }
         if samples.timestamps_ms.len() != samples.values.len() {
             return Err(self.refuse("times and values differ in number"));
         }
-        let (Some(first_ms), Some(last_ms)) = (samples.timestamps_ms.first(), samples.timestamps_ms.last()) else {
-            return Ok(());
-        };
-        let Ok(count) = u32::try_from(samples.values.len()) else {
+        let floats = samples.timestamps_ms.first().zip(samples.timestamps_ms.last()).map(|(a, b)| (*a, *b));
+        let histograms = samples.histograms.first().zip(samples.histograms.last()).map(|(a, b)| (a.0, b.0));
+        let ends = floats.into_iter().chain(histograms).map(|(start_ms, end_ms)| TimeRange { start_ms, end_ms });
+        let Some(range) = ends.reduce(|a, b| a.union(&b)) else { return Ok(()) };
+        let Ok(count) = u32::try_from(samples.values.len() + samples.histograms.len()) else {
             return Err(self.refuse("a series has too many samples"));
         };
         if labels.len() > SET_PAIRS_MAX {
@@ -127,7 +131,7 @@ impl SegmentWriter {
         let statistics_first = self.statistics_count;
         let (values_offset, (values_bytes, base_distance)) = if self.rows.is_some() {
             self.add_statistics(&samples.values);
-            (self.samples, (0, 0))
+            (self.floats, (0, 0))
         } else {
             (self.data_offset(), self.append_values(labels, &samples.values, times)?)
         };
@@ -143,12 +147,27 @@ impl SegmentWriter {
             shared: 0,
         };
         self.page.push(row);
+        self.append_histograms(samples)?;
         if self.page.len() == SERIES_PER_PAGE {
             self.end_page();
         }
         self.samples += u64::from(count);
-        self.range = self.range.union(&TimeRange { start_ms: *first_ms, end_ms: *last_ms });
+        self.floats += samples.values.len() as u64;
+        self.range = self.range.union(&range);
         self.before = Some(labels.clone());
+        Ok(())
+    }
+
+    /// Appends the histograms of the series that was added last.
+    fn append_histograms(&mut self, samples: &SampleColumns) -> Result<(), StorageError> {
+        if samples.histograms.is_empty() {
+            return Ok(());
+        }
+        let column = encode_column(&samples.histograms);
+        let bytes = u32::try_from(column.len()).map_err(|_| self.refuse("a series has too many samples"))?;
+        let offset = self.data_offset();
+        self.file.append(&column)?;
+        self.histograms.push(self.labels.len() - 1, offset, bytes, &samples.histograms);
         Ok(())
     }
 
@@ -260,6 +279,9 @@ impl SegmentWriter {
         sections.paged(Kind::Times, pages)?;
         write_postings(&mut sections, &rows, &split)?;
         sections.blob(Kind::Statistics, 0, &self.statistics)?;
+        if let Some(bytes) = self.histograms.section() {
+            sections.blob(Kind::Histograms, FLAG_NEEDED, &bytes)?;
+        }
         sections.blob(Kind::Metadata, 0, &compressed_metadata(&self.metadata, &self.path)?)?;
         if let Some(rows) = &self.rows {
             sections.blob(Kind::Rows, FLAG_NEEDED, rows)?;

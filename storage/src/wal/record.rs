@@ -26,13 +26,15 @@
 //! | 2 samples | count; WAL numbers (zigzag, difference to the one before, first to 0); times (the same); values: for each two the number of bytes (4 bits each, low half first), then the bytes |
 //! | 3 metadata | count; family, type (1 byte), help, unit |
 //! | 4 exemplars | count; WAL number, time (zigzag), value (8 bytes), labels (canonical text) |
-//! | 5, 6, 7 | reserved: histograms, deletes, start times |
+//! | 5 histograms | count; WAL numbers and times as in 2; for each one byte, 1 if the layout is that of the one before, else 0 and the layout (`codec/histogram.rs`); numbers: of each histogram count, zero count, sum and buckets, all as the values in 2 |
+//! | 6, 7 | reserved: deletes, start times |
 //!
 //! A value's bytes are the high bytes of its bits, without trailing zero bytes: small integers take two or three.
 //! A WAL number stands for a series within one generation; a record that defines it comes before those that use it.
 
-use model::{Labels, Metadata, MetricType};
+use model::{Histogram, Labels, Metadata, MetricType};
 
+use crate::codec::histogram::{numbers, numbers_mut, put_layout, read_layout, same_layout};
 use crate::format::{Cursor, FormatError, Put, checksum, high_bytes, put_high_bytes};
 
 /// Length of a record's header.
@@ -54,6 +56,10 @@ const SECTION_SERIES: u8 = 1;
 const SECTION_SAMPLES: u8 = 2;
 const SECTION_METADATA: u8 = 3;
 const SECTION_EXEMPLARS: u8 = 4;
+const SECTION_HISTOGRAMS: u8 = 5;
+
+/// Custom bounds that layouts used again may add up to, for each byte of their section.
+const BOUNDS_PER_BYTE_MAX: usize = 256;
 
 /// What stands before a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,18 +247,34 @@ impl RecordEncoder {
             return;
         }
         self.section.put_varint(samples.len() as u64);
-        let mut before = 0;
-        for (wal_number, _, _) in samples.clone() {
-            self.section.put_zigzag(i64::from(wal_number) - before);
-            before = i64::from(wal_number);
-        }
-        let mut before = 0_i64;
-        for (_, timestamp_ms, _) in samples.clone() {
-            self.section.put_zigzag(timestamp_ms.wrapping_sub(before));
-            before = timestamp_ms;
-        }
+        put_places(&mut self.section, samples.clone().map(|(wal_number, timestamp_ms, _)| (wal_number, timestamp_ms)));
         put_values(&mut self.section, samples.map(|(_, _, value)| value.to_bits()));
         self.end_section(SECTION_SAMPLES);
+    }
+
+    /// Adds the native histograms: WAL number, time, histogram.
+    pub(crate) fn histograms<'a>(
+        &mut self,
+        histograms: impl ExactSizeIterator<Item = (u32, i64, &'a Histogram)> + Clone,
+    ) {
+        self.end_series();
+        if histograms.len() == 0 {
+            return;
+        }
+        self.section.put_varint(histograms.len() as u64);
+        put_places(&mut self.section, histograms.clone().map(|(number, ms, _)| (number, ms)));
+        let mut before: Option<&Histogram> = None;
+        for (_, _, histogram) in histograms.clone() {
+            let is_same = before.is_some_and(|before| same_layout(before, histogram));
+            self.section.put_u8(u8::from(is_same));
+            if !is_same {
+                put_layout(&mut self.section, histogram);
+            }
+            before = Some(histogram);
+        }
+        let values: Vec<u64> = histograms.flat_map(|(_, _, h)| numbers(h).map(f64::to_bits)).collect();
+        put_values(&mut self.section, values.into_iter());
+        self.end_section(SECTION_HISTOGRAMS);
     }
 
     /// Adds metadata of families.
@@ -329,6 +351,19 @@ impl RecordEncoder {
     }
 }
 
+fn put_places(out: &mut Vec<u8>, places: impl Iterator<Item = (u32, i64)> + Clone) {
+    let mut before = 0;
+    for (wal_number, _) in places.clone() {
+        out.put_zigzag(i64::from(wal_number) - before);
+        before = i64::from(wal_number);
+    }
+    let mut before = 0_i64;
+    for (_, timestamp_ms) in places {
+        out.put_zigzag(timestamp_ms.wrapping_sub(before));
+        before = timestamp_ms;
+    }
+}
+
 fn put_values(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = u64> + Clone) {
     let lengths_at = out.len();
     out.resize(lengths_at + values.len().div_ceil(2), 0);
@@ -395,6 +430,8 @@ pub(crate) struct RecordBody {
     pub(crate) series: Definitions,
     /// WAL number, time, value.
     pub(crate) samples: Vec<(u32, i64, f64)>,
+    /// WAL number, time, histogram.
+    pub(crate) histograms: Vec<(u32, i64, Histogram)>,
     pub(crate) metadata: Vec<(String, Metadata)>,
     pub(crate) exemplars: Vec<ExemplarEntry>,
 }
@@ -435,6 +472,7 @@ fn decode_sections(body: &[u8]) -> Result<RecordBody, FormatError> {
         match kind {
             SECTION_SERIES => decode_series(&mut section, &mut out.series)?,
             SECTION_SAMPLES => decode_samples(&mut section, &mut out.samples)?,
+            SECTION_HISTOGRAMS => decode_histograms(&mut section, &mut out.histograms)?,
             SECTION_METADATA => decode_metadata(&mut section, &mut out.metadata)?,
             SECTION_EXEMPLARS => decode_exemplars(&mut section, &mut out.exemplars)?,
             _ => continue,
@@ -512,6 +550,50 @@ fn decode_samples(cursor: &mut Cursor<'_>, out: &mut Vec<(u32, i64, f64)>) -> Re
         let bytes = cursor.take(usize::from(length))?;
         let bits = high_bytes(bytes).ok_or_else(|| cursor.error("a value has more than eight bytes"))?;
         *value = f64::from_bits(bits);
+    }
+    Ok(())
+}
+
+fn decode_histograms(cursor: &mut Cursor<'_>, out: &mut Vec<(u32, i64, Histogram)>) -> Result<(), FormatError> {
+    let section_bytes = cursor.rest().len();
+    let count = count(cursor, 3)?;
+    let mut places = Vec::with_capacity(count);
+    let mut before = 0;
+    for _ in 0..count {
+        places.push((wal_number(cursor, &mut before)?, 0));
+    }
+    let mut before = 0_i64;
+    for (_, timestamp_ms) in &mut places {
+        before = before.wrapping_add(cursor.zigzag()?);
+        *timestamp_ms = before;
+    }
+    // Layouts are repeated only when it is known that there is a number for each of their buckets.
+    let (mut layouts, mut layout_of) = (Vec::new(), Vec::with_capacity(count));
+    let (mut value_count, mut bound_count) = (0, 0);
+    for _ in 0..count {
+        if cursor.u8()? == 0 {
+            layouts.push(read_layout(cursor)?);
+        }
+        let layout: &Histogram = layouts.last().ok_or_else(|| cursor.error("a histogram without a layout"))?;
+        value_count += numbers(layout).count();
+        bound_count += layout.custom_bounds.len();
+        layout_of.push(layouts.len() - 1);
+    }
+    if value_count.div_ceil(2) > cursor.rest().len() || bound_count > section_bytes.saturating_mul(BOUNDS_PER_BYTE_MAX)
+    {
+        return Err(cursor.error("histograms have more buckets than there are numbers"));
+    }
+    let lengths = cursor.take(value_count.div_ceil(2))?;
+    let mut lengths = lengths.iter().flat_map(|pair| [pair & 15, pair >> 4]);
+    out.reserve(count);
+    for ((number, timestamp_ms), layout) in places.into_iter().zip(layout_of) {
+        let mut histogram = layouts.get(layout).cloned().unwrap_or_default();
+        for place in numbers_mut(&mut histogram) {
+            let bytes = cursor.take(usize::from(lengths.next().unwrap_or_default()))?;
+            let bits = high_bytes(bytes).ok_or_else(|| cursor.error("a value has more than eight bytes"))?;
+            *place = f64::from_bits(bits);
+        }
+        out.push((number, timestamp_ms, histogram));
     }
     Ok(())
 }
