@@ -64,6 +64,8 @@ pub(crate) struct Engine {
     pub(crate) flush_signal: Signal,
     pub(crate) compact_signal: Signal,
     pub(crate) flush_requested: AtomicBool,
+    /// The list of Parquet files is not what the manifest says. Changes under the manifest's lock.
+    pub(crate) parquet_list_due: AtomicBool,
     pub(crate) retention: RwLock<Arc<RetentionRules>>,
     pub(crate) recent: Recent,
     pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
@@ -213,12 +215,17 @@ impl Engine {
         self.counters.manifest_installs.add(1);
         let is_parquet = |id: &u64| before.segment(*id).is_some_and(SegmentEntry::is_parquet);
         if removed.iter().any(is_parquet) || added.iter().any(|live| live.entry.is_parquet()) {
-            // Only for other readers: it is written again at the next change and at the next start.
-            if let Err(error) = write_list(&*self.disk, &self.layout, store.current()) {
-                self.counters.findings.add(format!("the list of Parquet files could not be written: {error}"));
-            }
+            self.parquet_list_due.store(true, Ordering::Release);
+            self.write_parquet_list(store.current());
         }
         Ok(true)
+    }
+
+    /// Writes the list of Parquet files if it is due. It is only for other readers; what fails is tried again.
+    pub(crate) fn write_parquet_list(&self, manifest: &Manifest) {
+        if self.parquet_list_due.load(Ordering::Acquire) && write_list(&*self.disk, &self.layout, manifest).is_ok() {
+            self.parquet_list_due.store(false, Ordering::Release);
+        }
     }
 
     /// Removes the files of segments that do not count any more. Who still reads them goes on.

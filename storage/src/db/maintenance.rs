@@ -68,6 +68,7 @@ impl Engine {
             self.queue.request_reopen();
         }
         self.look_at_suspects();
+        self.write_parquet_list(self.manifest.lock().current());
     }
 
     /// Below the floor of free space: read-only; above it again: writable.

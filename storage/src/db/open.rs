@@ -25,7 +25,6 @@ use crate::io::Disk;
 use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::{Layout, manifest_version, segment_id, wal_number};
 use crate::options::{Clock, DbOptions};
-use crate::parquet::write_list;
 use crate::retention::RetentionRules;
 use crate::snapshot::OpenSnapshots;
 use crate::stats::Counters;
@@ -135,6 +134,7 @@ pub(crate) fn open(
         flush_signal: Signal::default(),
         compact_signal: Signal::default(),
         flush_requested: must_flush.into(),
+        parquet_list_due: manifest.segments.iter().any(SegmentEntry::is_parquet).into(),
         lock: parking_lot::Mutex::new(Some(lock)),
         saving: parking_lot::Mutex::default(),
         options,
@@ -209,7 +209,7 @@ fn remove_parquet_strangers(
             }
         }
     }
-    write_list(disk, layout, manifest)
+    Ok(())
 }
 
 fn highest_segment(disk: &dyn Disk, layout: &Layout) -> Result<Option<u64>, StorageError> {

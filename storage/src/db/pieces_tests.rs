@@ -5,7 +5,8 @@ use model::{
 };
 use proptest::prelude::*;
 
-use super::tests::{NOW_MS, open, write};
+use super::DbOptions;
+use super::tests::{NOW_MS, open_with, options, write};
 use crate::io::fake::FakeDisk;
 
 const STEP_MS: i64 = 15_000;
@@ -115,7 +116,12 @@ const WANTS: [Want; 6] = [
 
 /// Writes the runs, with a flush after each that says so; compacts if asked to.
 fn filled(runs: &[(Run, bool)], compact: bool) -> super::Db {
-    let db = open(&FakeDisk::default());
+    filled_as(runs, compact, None)
+}
+
+/// As [`filled`]; compacted into Parquet if that is asked for.
+fn filled_as(runs: &[(Run, bool)], compact: bool, parquet_after_ms: Option<i64>) -> super::Db {
+    let db = open_with(&FakeDisk::default(), DbOptions { parquet_after_ms, maintenance: false, ..options() });
     for ((first, length, seed), flushed) in runs {
         let samples: Vec<(usize, i64, f64)> =
             (*first..(first + length).min(STEPS)).map(|i| (0, START_MS + i * STEP_MS, value(*seed, i))).collect();
@@ -165,10 +171,10 @@ proptest! {
     #[test]
     fn pieces_are_the_samples(
         runs in prop::collection::vec((run(), any::<bool>()), 1..4),
-        compact in any::<bool>(),
+        compact in any::<bool>(), parquet in any::<bool>(),
         range in (-10..STEPS, 0..2 * STEPS), windows in (1_i64..3_000, 1_i64..3_000),
     ) {
-        let db = filled(&runs, compact);
+        let db = filled_as(&runs, compact, parquet.then_some(0));
         let range = TimeRange {
             start_ms: START_MS + range.0 * STEP_MS - 1,
             end_ms: START_MS + (range.0 + range.1) * STEP_MS,

@@ -35,11 +35,18 @@ fn wait_until_writable(db: &Db) {
 
 #[test]
 fn a_full_disk_is_read_only_and_then_not() {
-    for (capacity, free_bytes_min) in [(12_000, 0), (40_000, 0), (40_000, 16_000), (100_000, 0)] {
-        println!("capacity {capacity}, floor {free_bytes_min}");
+    for (capacity, free_bytes_min, parquet_after_ms) in [
+        (12_000, 0, None),
+        (40_000, 0, None),
+        (40_000, 16_000, None),
+        (100_000, 0, None),
+        (40_000, 0, Some(0)),
+        (100_000, 16_000, Some(0)),
+    ] {
+        println!("capacity {capacity}, floor {free_bytes_min}, Parquet {parquet_after_ms:?}");
         let disk = FakeDisk::default();
         disk.set_capacity(capacity);
-        let options = DbOptions { wal_file_bytes: 4000, free_bytes_min, ..quiet() };
+        let options = DbOptions { wal_file_bytes: 4000, free_bytes_min, parquet_after_ms, ..quiet() };
         let db = try_open(&disk, &options).unwrap();
         let (mut batches, mut ledger) = (Batches::new(capacity), Ledger::default());
         for round in 1..4 {

@@ -8,8 +8,10 @@ use crate::io::fake::Failure;
 
 const EVERY: &str = "STREAMGAUGE_IO_ERRORS_EVERY";
 
-fn small() -> DbOptions {
-    DbOptions { wal_file_bytes: 500, open_partitions_max: 2, retention_ms: Some(10 * DAY_MS), ..quiet() }
+/// With closed days as Parquet or without.
+fn small(parquet_after_ms: Option<i64>) -> DbOptions {
+    let retention_ms = Some(10 * DAY_MS);
+    DbOptions { wal_file_bytes: 500, open_partitions_max: 2, retention_ms, parquet_after_ms, ..quiet() }
 }
 
 /// Which calls fail, and how.
@@ -23,14 +25,20 @@ fn failures(calls: &[&str]) -> Vec<(u64, Failure)> {
 
 /// The state of one run of the scenario.
 struct Run {
+    options: DbOptions,
     disk: FakeDisk,
     batches: Batches,
     ledger: Ledger,
 }
 
 impl Run {
-    fn new() -> Self {
-        Run { disk: FakeDisk::default(), batches: Batches::new(1), ledger: Ledger::default() }
+    fn new(parquet_after_ms: Option<i64>) -> Self {
+        Run {
+            options: small(parquet_after_ms),
+            disk: FakeDisk::default(),
+            batches: Batches::new(1),
+            ledger: Ledger::default(),
+        }
     }
 
     /// An error is fine if the disk failed, and only then.
@@ -42,7 +50,7 @@ impl Run {
     }
 
     fn open(&self) -> Option<Db> {
-        let db = self.allow("open", try_open(&self.disk, &small()))?;
+        let db = self.allow("open", try_open(&self.disk, &self.options))?;
         assert_eq!(db.findings(), Vec::<String>::new(), "a failing disk is no damaged file");
         Some(db)
     }
@@ -112,7 +120,17 @@ impl Run {
 
 #[test]
 fn every_call_fails_in_turn() {
-    let mut whole = Run::new();
+    fail_every_call(None);
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+fn every_call_fails_in_turn_with_parquet() {
+    fail_every_call(Some(0));
+}
+
+fn fail_every_call(parquet_after_ms: Option<i64>) {
+    let mut whole = Run::new(parquet_after_ms);
     whole.scenario();
     let calls = whole.disk.calls();
     whole.recover(0);
@@ -134,7 +152,7 @@ fn every_call_fails_in_turn() {
     assert!(calls.len() > 150 && wanted.iter().all(|kind| calls.contains(kind)), "{calls:?}");
     for (call, how) in failures(&calls) {
         println!("call {call} of {}, {}, fails: {how:?}", calls.len(), calls[call as usize]);
-        let mut run = Run::new();
+        let mut run = Run::new(parquet_after_ms);
         run.disk.fail_call_at(call, how);
         run.scenario();
         assert_eq!(run.disk.struck(), Some(calls[call as usize]), "the scenario is the same each time");
@@ -145,7 +163,17 @@ fn every_call_fails_in_turn() {
 /// The same process goes on when the disk works again, without a restart.
 #[test]
 fn a_process_goes_on_when_the_disk_works_again() {
-    let mut whole = Run::new();
+    go_on_after_every_call(None);
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+fn a_process_goes_on_with_parquet_when_the_disk_works_again() {
+    go_on_after_every_call(Some(0));
+}
+
+fn go_on_after_every_call(parquet_after_ms: Option<i64>) {
+    let mut whole = Run::new(parquet_after_ms);
     let db = whole.open().unwrap();
     let before = whole.disk.calls().len();
     whole.process(&db);
@@ -153,7 +181,7 @@ fn a_process_goes_on_when_the_disk_works_again() {
     drop(db);
     for (call, how) in failures(&calls) {
         println!("call {call} of {}, {}, fails: {how:?}", calls.len(), calls[call as usize]);
-        let mut run = Run::new();
+        let mut run = Run::new(parquet_after_ms);
         let db = run.open().unwrap();
         run.disk.fail_call_at(call, how);
         run.process(&db);
