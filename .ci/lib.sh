@@ -77,7 +77,7 @@ reference_command="$PEERS_BIN/prometheus --config.file=/dev/null --storage.tsdb.
 
 conformance_comparison() {
   local log=$tools/conformance-comparison.log
-  (cd "$shared/conformance" && PYTHONDONTWRITEBYTECODE=1 "$python" compare_queries.py --no-native-histograms \
+  (cd "$shared/conformance" && PYTHONDONTWRITEBYTECODE=1 "$python" compare_queries.py \
     --reference-cmd "${reference_command//$'\n'/ }" --candidate-cmd "$server_command" compliance/queries.yml) > "$log" 2>&1 || true
   tail -n 15 "$log"
   at_least "comparison with Prometheus" "$1" "$log"

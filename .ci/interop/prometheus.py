@@ -41,10 +41,10 @@ def matrix(server, expression, start, end, step):
     return {json.dumps(s["metric"], sort_keys=True): s["values"] for s in data}
 
 
-def compare(ours, theirs, start, end, step):
+def compare(ours, theirs, start, end, step, expressions=EXPRESSIONS, least=1000):
     """Points compared; the first difference fails."""
     points = 0
-    for expression in EXPRESSIONS:
+    for expression in expressions:
         a, b = (matrix(s, expression, start, end, step) for s in (ours, theirs))
         check(b, f"{expression}: Prometheus has nothing")
         check(set(a) == set(b), f"{expression}: other series: {set(a) ^ set(b)}")
@@ -53,7 +53,7 @@ def compare(ours, theirs, start, end, step):
             for got, want in zip(a[series], values):
                 check(got[0] == want[0] and close(got[1], want[1]), f"{expression} {series}: {got}, not {want}")
             points += len(values)
-    check(points >= 1000, f"only {points} points compared")
+    check(points >= least, f"only {points} points compared")
     return points
 
 
@@ -133,6 +133,78 @@ def remote_write(message):
         return f"{version.split(' (')[0]}: {sent:.0f} samples sent, {len(EXPRESSIONS)} expressions, {points} points equal"
 
 
+NATIVE_SECONDS = 30
+
+# One metric of Prometheus itself, which it exposes as a native histogram too.
+NATIVE = "prometheus_http_request_duration_seconds"
+NATIVE_EXPRESSIONS = [
+    f"histogram_quantile(0.9, {NATIVE})",
+    f"histogram_quantile(0.5, sum(rate({NATIVE}[10s])))",
+    f"histogram_fraction(0, 0.01, sum by (handler) ({NATIVE}))",
+    f"histogram_count(increase({NATIVE}[15s]))",
+    f"histogram_sum({NATIVE})",
+    f"histogram_stddev(avg({NATIVE}))",
+    f"count(changes({NATIVE}[15s]))",
+    f"histogram_avg(sum_over_time({NATIVE}[10s]))",
+    f"histogram_quantile(0.99, {NATIVE} - {NATIVE} offset 6s)",
+]
+
+
+def native_histograms(message):
+    """Prometheus scrapes native histograms of itself and writes them to us; answers agree, also after a flush."""
+    with Scene() as scene:
+        server = scene.streamgauge("--scrape-self", "false")
+        port = free_port()
+        config = ("global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\n"
+                  f"remote_write:\n- url: http://127.0.0.1:{server.port}/api/v1/write\n  protobuf_message: {message}\n"
+                  "  send_native_histograms: true\n"
+                  f"scrape_configs:\n- job_name: prometheus\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n")
+        theirs = scene.prometheus(config, "--enable-feature=native-histograms", port=port)
+        until = time.time() + NATIVE_SECONDS
+        while time.time() < until:
+            theirs.vector("rate(prometheus_tsdb_head_samples_appended_total[10s])")
+            time.sleep(0.2)
+        failed = theirs.vector("sum(prometheus_remote_storage_histograms_failed_total)")
+        check(float(failed[0]["value"][1]) == 0, f"{failed}\n{theirs.log_tail()}")
+        check(float(theirs.vector("sum(prometheus_remote_storage_histograms_total)")[0]["value"][1]) > 20, "none sent")
+        end = math.floor(time.time() - 8)
+        start = end - 16
+        eventually("the window is complete", lambda: server.vector(f"timestamp(up) >= {end}"), 30)
+        for _ in range(2):
+            points = compare(server, theirs, start, end, 1, NATIVE_EXPRESSIONS, 100)
+            server.request("POST", "/api/v1/admin/storage/flush")
+            server.request("POST", "/api/v1/admin/storage/compact")
+        return f"{len(NATIVE_EXPRESSIONS)} expressions, {points} points equal, twice"
+
+
+def native_histograms_1():
+    return native_histograms("prometheus.WriteRequest")
+
+
+def native_histograms_2():
+    return native_histograms("io.prometheus.write.v2.Request")
+
+
+def native_histograms_scraped():
+    """We and a Prometheus scrape the same native histograms: quantiles of what does not change any more are equal."""
+    with Scene() as scene:
+        target = scene.prometheus("global: {}\n", "--enable-feature=native-histograms")
+        for _ in range(20):
+            target.vector("vector(1)")
+        job = ("scrape_configs:\n- job_name: p\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
+               f"  static_configs:\n  - targets: ['127.0.0.1:{target.port}']\n")
+        file = scene.dir / "native.yml"
+        file.write_text(job + "  scrape_native_histograms: true\n")
+        server = scene.streamgauge("--scrape-config", file, "--scrape-self", "false")
+        theirs = scene.prometheus(job, "--enable-feature=native-histograms", data="second")
+        query = f'histogram_quantile(0.9, {NATIVE}{{handler="/api/v1/query"}})'
+        eventually("both have scraped", lambda: server.vector(query) and theirs.vector(query), 30)
+        a, b = (s.vector(query)[0]["value"][1] for s in (server, theirs))
+        check(close(a, b), f"{a}, not {b}")
+        check(server.vector(f"{NATIVE}_bucket") == [], "the classic form was not asked for")
+        return f"the 0.9-quantile is {float(a):.2g} s on both"
+
+
 def remote_write_1():
     return remote_write("prometheus.WriteRequest")
 
@@ -142,4 +214,5 @@ def remote_write_2():
 
 
 if __name__ == "__main__":
-    run([unmodified_configuration, prometheus_scrapes_our_export, remote_write_1, remote_write_2])
+    run([unmodified_configuration, prometheus_scrapes_our_export, native_histograms_1, native_histograms_2,
+         native_histograms_scraped, remote_write_1, remote_write_2])
