@@ -93,6 +93,11 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// As [`Intake::known`] for many keys, in turn.
+    pub(super) fn all_known(&self, keys: &[RawKey], out: &mut Vec<Option<Resolved>>) {
+        self.batch.resolve_all(keys, out);
+    }
+
     /// Finds or makes the series with these labels, the `index`th of its request; none if it was refused, which is
     /// counted.
     pub(super) fn series(&mut self, key: RawKey, labels: &[(&str, &str)], index: usize) -> Option<SeriesRef> {

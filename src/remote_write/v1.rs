@@ -1,6 +1,6 @@
 //! Remote write 1.0: `prometheus.WriteRequest` (`prompb/remote.proto`, `prompb/types.proto`).
 
-use storage::SeriesRef;
+use storage::{RawKey, Resolved, SeriesRef};
 
 use super::intake::{Intake, metric_type};
 use super::proto::{Fields, Value, WireError, sample};
@@ -21,23 +21,33 @@ fn wire(source: Wire) -> RequestError {
     RequestError::Wire { message: "prometheus.WriteRequest", source }
 }
 
-/// What is reused from series to series.
+/// Series whose keys are looked up together: their look-ups wait for memory at the same time.
+const TOGETHER: usize = 64;
+
+/// Series that were walked over, and what is reused from some to the next.
 #[derive(Default)]
-struct Scratch<'a> {
-    labels: Vec<(&'a str, &'a str)>,
+struct Walked<'a> {
+    series: Vec<Walk<'a>>,
+    keys: Vec<RawKey>,
+    known: Vec<Option<Resolved>>,
+    /// Samples of all of them.
     samples: Vec<(i64, f64)>,
+    labels: Vec<(&'a str, &'a str)>,
 }
 
 pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), RequestError> {
     let mut fields = Fields::new(body, 0);
-    let mut scratch = Scratch::default();
+    let mut walked = Walked::default();
     let mut index = 0;
     while let Some((number, value)) = fields.next().map_err(wire)? {
         match number {
             TIMESERIES => {
                 let (bytes, offset) = value.bytes(&fields).map_err(wire)?;
-                series(bytes, offset, index, &mut scratch, intake)?;
+                walked.add(bytes, offset, index, intake)?;
                 index += 1;
+                if walked.series.len() == TOGETHER {
+                    walked.push(intake)?;
+                }
             }
             METADATA => {
                 let (bytes, offset) = value.bytes(&fields).map_err(wire)?;
@@ -46,52 +56,93 @@ pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Request
             _ => {}
         }
     }
-    Ok(())
+    walked.push(intake)
 }
 
-/// What a walk over a `TimeSeries` finds, beside its float samples.
+/// What a walk over a `TimeSeries` finds.
 struct Walk<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+    /// Place among the series of the request.
+    index: usize,
     /// The bytes of all labels, which are the series' key.
     raw: &'a [u8],
+    /// Float samples.
+    samples: usize,
     histograms: usize,
     exemplars: usize,
 }
 
-/// One `TimeSeries`. The labels of one that is known are not read.
-fn series<'a>(
-    bytes: &'a [u8],
-    offset: usize,
-    index: usize,
-    scratch: &mut Scratch<'a>,
-    intake: &mut Intake<'_>,
-) -> Result<(), RequestError> {
-    let found = walk(bytes, offset, &mut scratch.samples).map_err(wire)?;
-    intake.count(scratch.samples.len() + found.histograms)?;
-    let key = intake.key(CONTEXT, found.raw);
-    let known = match intake.known(key) {
-        Some(series) => Some(series),
-        None => {
-            labels(bytes, offset, &mut scratch.labels).map_err(wire)?;
-            intake.series(key, &scratch.labels, index)
-        }
-    };
-    let Some(series) = known else { return Ok(()) };
-    for (timestamp_ms, value) in &scratch.samples {
-        if let Err(rejection) = intake.push(series, *timestamp_ms, *value) {
-            labels(bytes, offset, &mut scratch.labels).map_err(wire)?;
-            intake.refuse_sample(&rejection, &scratch.labels);
-        }
+impl<'a> Walked<'a> {
+    fn add(
+        &mut self,
+        bytes: &'a [u8],
+        offset: usize,
+        index: usize,
+        intake: &mut Intake<'_>,
+    ) -> Result<(), RequestError> {
+        let found = walk(bytes, offset, index, &mut self.samples).map_err(wire)?;
+        intake.count(found.samples + found.histograms)?;
+        self.keys.push(intake.key(CONTEXT, found.raw));
+        self.series.push(found);
+        Ok(())
     }
-    if found.histograms + found.exemplars > 0 {
-        labels(bytes, offset, &mut scratch.labels).map_err(wire)?;
-        rest(bytes, offset, series, &scratch.labels, intake)?;
+
+    /// Gives all of them to the batch. The labels of those that are known are not read.
+    fn push(&mut self, intake: &mut Intake<'_>) -> Result<(), RequestError> {
+        intake.all_known(&self.keys, &mut self.known);
+        let mut samples = self.samples.as_slice();
+        for ((walk, key), known) in self.series.drain(..).zip(self.keys.drain(..)).zip(&self.known) {
+            let (own, rest) = samples.split_at_checked(walk.samples).unwrap_or_default();
+            samples = rest;
+            walk.push(key, *known, own, &mut self.labels, intake)?;
+        }
+        self.samples.clear();
+        Ok(())
     }
-    Ok(())
+}
+
+impl<'a> Walk<'a> {
+    fn push(
+        &self,
+        key: RawKey,
+        known: Option<Resolved>,
+        samples: &[(i64, f64)],
+        scratch: &mut Pairs<'a>,
+        intake: &mut Intake<'_>,
+    ) -> Result<(), RequestError> {
+        let (bytes, offset) = (self.bytes, self.offset);
+        let series = match known {
+            Some(Resolved::Series(series)) => series,
+            // Remote write is not relabelled: nothing defines a drop here.
+            Some(Resolved::Dropped) | None => {
+                labels(bytes, offset, scratch).map_err(wire)?;
+                let Some(series) = intake.series(key, scratch, self.index) else { return Ok(()) };
+                series
+            }
+        };
+        for (timestamp_ms, value) in samples {
+            if let Err(rejection) = intake.push(series, *timestamp_ms, *value) {
+                labels(bytes, offset, scratch).map_err(wire)?;
+                intake.refuse_sample(&rejection, scratch);
+            }
+        }
+        if self.histograms + self.exemplars > 0 {
+            labels(bytes, offset, scratch).map_err(wire)?;
+            rest(bytes, offset, series, scratch, intake)?;
+        }
+        Ok(())
+    }
 }
 
 /// Finds the labels without reading them, and reads the samples.
-fn walk<'a>(bytes: &'a [u8], offset: usize, samples: &mut Vec<(i64, f64)>) -> Result<Walk<'a>, WireError> {
-    samples.clear();
+fn walk<'a>(
+    bytes: &'a [u8],
+    offset: usize,
+    index: usize,
+    samples: &mut Vec<(i64, f64)>,
+) -> Result<Walk<'a>, WireError> {
+    let samples_before = samples.len();
     let mut fields = Fields::new(bytes, offset);
     let (mut range, mut in_one_piece) = (None::<(usize, usize)>, true);
     let (mut histograms, mut exemplars) = (0, 0);
@@ -116,7 +167,8 @@ fn walk<'a>(bytes: &'a [u8], offset: usize, samples: &mut Vec<(i64, f64)>) -> Re
     }
     // Every sender writes the labels together; if one does not, the whole series is the key.
     let labels = range.filter(|_| in_one_piece).and_then(|(start, end)| bytes.get(start..end));
-    Ok(Walk { raw: labels.unwrap_or(bytes), histograms, exemplars })
+    let (raw, samples) = (labels.unwrap_or(bytes), samples.len() - samples_before);
+    Ok(Walk { bytes, offset, index, raw, samples, histograms, exemplars })
 }
 
 /// The labels of a `TimeSeries`, in its order.

@@ -67,6 +67,13 @@ impl Head {
         }
     }
 
+    /// As [`Head::resolve`] for many keys; gives what they stand for in turn.
+    pub(crate) fn resolve_all(&self, keys: &[RawKey], epoch: u32, out: &mut Vec<Option<Resolved>>) {
+        out.clear();
+        self.raw_keys.get_all(keys, out);
+        self.registry.touch_all(out, epoch);
+    }
+
     /// Finds or makes a series, to someone who has pinned `epoch`.
     ///
     /// # Errors
@@ -167,6 +174,10 @@ mod tests {
         let reader = head.epochs.pin_reader();
         assert_eq!(head.collect(&next, 50, forgotten), 1);
         assert_eq!(head.resolve(key(1), reader.epoch()), None);
+        head.raw_keys.insert(key(2), Resolved::Dropped);
+        let mut found = Vec::new();
+        head.resolve_all(&[key(1), key(2), key(3)], reader.epoch(), &mut found);
+        assert_eq!(found, [None, Some(Resolved::Dropped), None]);
         assert_eq!(head.registry.labels(series), labels, "the snapshot still reads it");
         drop(reader);
         let mut recycled = Vec::new();

@@ -14,7 +14,7 @@ use model::Labels;
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::symbols::{Symbols, SymbolsRead};
-use crate::batch::SeriesRef;
+use crate::batch::{Resolved, SeriesRef};
 use crate::error::Refusal;
 
 const SHARD_BITS: u32 = 4;
@@ -173,6 +173,18 @@ impl Registry {
     pub(crate) fn touch(&self, series: SeriesRef, epoch: u32) -> bool {
         let Some(shard) = self.shards.get(series.shard()) else { return false };
         shard.read().rows.get(series.place()).is_some_and(|row| row.touch(epoch))
+    }
+
+    /// As [`Registry::touch`] for the series among many keys' answers; those that are retired are taken out.
+    pub(crate) fn touch_all(&self, found: &mut [Option<Resolved>], epoch: u32) {
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.read()).collect();
+        let is_alive = |series: SeriesRef| {
+            let rows = shards.get(series.shard()).and_then(|rows| rows.rows.get(series.place()));
+            rows.is_some_and(|row| row.touch(epoch))
+        };
+        for one in found {
+            one.take_if(|one| matches!(one, Resolved::Series(series) if !is_alive(*series)));
+        }
     }
 
     /// Finds the series with these labels, or makes it if there are fewer than `series_max`.
