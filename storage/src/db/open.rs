@@ -366,23 +366,30 @@ impl Replay<'_> {
         let registry = &self.head.registry;
         let mut symbols = Vec::new();
         registry.symbols().intern(definitions.texts(), &mut symbols);
+        // References are counted here and noted once: most texts of a record are in hundreds of its series.
+        let mut given = vec![0_u32; symbols.len()];
         let numbers = self.series.entry(generation).or_default();
         let (mut labels, mut schema) = (Vec::new(), None);
         for (definition, texts) in definitions.series() {
             let symbol = |text: u32| symbols.get(text as usize).copied().unwrap_or_default();
             labels.clear();
             labels.extend(texts.iter().map(|(name, value)| (symbol(*name), symbol(*value))));
-            let series = registry.define_interned(definition.hash, &labels, &mut schema, self.epoch.epoch());
+            let found = registry.define_interned(definition.hash, &labels, &mut schema, self.epoch.epoch());
+            if found.is_some_and(|(_, is_new)| is_new) {
+                for (_, value) in texts {
+                    given.get_mut(*value as usize).into_iter().for_each(|count| *count += 1);
+                }
+            }
             let index = definition.wal_number as usize;
             if numbers.len() <= index {
                 // Numbers are given out one after the other; one that jumps is damage that a checksum did not find.
                 numbers.resize(index.min(numbers.len() + NUMBERS_AHEAD) + 1, None);
             }
             if let Some(slot) = numbers.get_mut(index) {
-                *slot = series;
+                *slot = found.map(|(series, _)| series);
             }
         }
-        registry.symbols().release(symbols.into_iter());
+        registry.symbols().settle(symbols.into_iter().zip(given));
     }
 
     fn apply(&mut self, header: &RecordHeader, mut body: RecordBody) {

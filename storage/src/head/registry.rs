@@ -218,16 +218,17 @@ impl Registry {
         Ok(SeriesRef::at(index, place))
     }
 
-    /// As [`Registry::define`] for labels that are symbols already, whose references the caller holds, and their hash
-    /// ([`Labels::hash128`]). `schema` is that of the series before, as a guess. There is no limit: what a replay defines
-    /// was let in once.
+    /// As [`Registry::define`] for labels that are symbols already, and their hash ([`Labels::hash128`]); says whether
+    /// the series is new. The caller has references to all symbols: those to the values of a new series are the
+    /// registry's from now on. `schema` is that of the series before, as a guess. There is no limit: what a replay
+    /// defines was let in once.
     pub(crate) fn define_interned(
         &self,
         hash: u128,
         labels: &[(u32, u32)],
         schema: &mut Option<u32>,
         epoch: u32,
-    ) -> Option<SeriesRef> {
+    ) -> Option<(SeriesRef, bool)> {
         let (index, hash) = (hash as usize % SHARD_COUNT, (hash >> 64) as u64);
         let mut rows = self.shards.get(index)?.write();
         let names = || labels.iter().map(|(name, _)| *name);
@@ -248,12 +249,11 @@ impl Registry {
             })
         });
         if let Some(place) = found {
-            return Some(SeriesRef::at(index, *place as usize));
+            return Some((SeriesRef::at(index, *place as usize), false));
         }
-        self.symbols.hold(values());
         let place = rows.insert(hash, schema, values(), epoch);
         self.series_count.fetch_add(1, Ordering::Relaxed);
-        Some(SeriesRef::at(index, place))
+        Some((SeriesRef::at(index, place), true))
     }
 
     /// The schema with these names; takes the list, whose references it keeps if the schema is new.
@@ -474,8 +474,10 @@ mod tests {
             let mut symbols = Vec::new();
             registry.symbols().intern(set.iter().flat_map(|(name, value)| [*name, *value]), &mut symbols);
             let pairs: Vec<(u32, u32)> = symbols.chunks(2).map(|pair| (pair[0], pair[1])).collect();
-            let series = registry.define_interned(labels(set).hash128(), &pairs, schema, 0).unwrap();
-            registry.symbols().release(symbols.into_iter());
+            let (series, is_new) = registry.define_interned(labels(set).hash128(), &pairs, schema, 0).unwrap();
+            // One reference to each is ours; the values' are given away with a new series.
+            let given = pairs.iter().flat_map(|(name, value)| [(*name, 0), (*value, u32::from(is_new))]);
+            registry.symbols().settle(given);
             series
         };
         let mut schema = None;

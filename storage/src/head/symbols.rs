@@ -156,6 +156,19 @@ impl Symbols {
         }
     }
 
+    /// Ends the caller's one reference to each symbol, of which it gave so many to others.
+    pub(crate) fn settle(&self, given: impl Iterator<Item = (u32, u32)>) {
+        let mut table = self.table.write();
+        for (symbol, count) in given {
+            let Some(entry) = table.entries.get_mut(symbol as usize) else { continue };
+            let references = entry.references.get_mut();
+            *references = references.wrapping_add(count).wrapping_sub(1);
+            if *references == 0 {
+                table.remove(symbol);
+            }
+        }
+    }
+
     /// Takes back one reference to each.
     pub(crate) fn release(&self, symbols: impl Iterator<Item = u32>) {
         let mut table = self.table.write();
@@ -254,6 +267,19 @@ mod tests {
         let mut again = Vec::new();
         symbols.intern(["c"].into_iter(), &mut again);
         assert_eq!(again, [ids[0]], "numbers are used again");
+    }
+
+    #[test]
+    fn references_that_were_given_away_count() {
+        let symbols = Symbols::default();
+        let mut ids = Vec::new();
+        symbols.intern(["a", "b"].into_iter(), &mut ids);
+        symbols.settle([(ids[0], 2), (ids[1], 0)].into_iter());
+        assert_eq!((symbols.read().find("a"), symbols.read().find("b")), (Some(ids[0]), None));
+        symbols.release([ids[0]].into_iter());
+        assert!(symbols.read().find("a").is_some(), "one of two is left");
+        symbols.release([ids[0]].into_iter());
+        assert_eq!(symbols.size().0, 0);
     }
 
     #[test]
