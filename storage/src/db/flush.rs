@@ -192,6 +192,7 @@ impl Engine {
             let view = self.head.registry.view();
             labels.extend(some.iter().map(|series| view.labels(*series)));
             drop(view);
+            generation.warm(some);
             for (series, labels) in some.iter().zip(&labels) {
                 let start_ms = times.start_ms.max(retention.oldest_ms(labels, now_ms));
                 samples.clear();

@@ -72,6 +72,22 @@ fn unit_of(i: usize) -> (usize, usize) {
     (i & !(capacity - 1), capacity)
 }
 
+/// A unit of a column, and the last sample of the column that it has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnitPlace {
+    address: u32,
+    last: usize,
+}
+
+impl UnitPlace {
+    /// The unit before; none before the first.
+    pub(crate) fn before(self, pages: &Pages) -> Option<UnitPlace> {
+        let (first, capacity) = unit_of(self.last);
+        let unit = pages.get(self.address, capacity)?;
+        Some(UnitPlace { address: unit.before, last: first.checked_sub(1)? })
+    }
+}
+
 impl Chunk {
     /// Adds a sample of the batch `sequence` (distance to the generation's first, plus one).
     pub(crate) fn push(&mut self, pages: &mut Pages, sequence: u32, point: Point, open: Option<OpenSnapshots>) {
@@ -144,15 +160,20 @@ impl Chunk {
 
     /// The units with the first `visible` samples, the newest first, each with how many of them it has.
     fn units<'p>(&self, pages: &'p Pages, visible: usize) -> impl Iterator<Item = (Unit<'p>, usize)> {
-        let (mut address, mut behind) = (self.tail, self.count as usize);
+        let mut next = self.last_unit();
         std::iter::from_fn(move || {
-            let (first, capacity) = unit_of(behind.checked_sub(1)?);
-            let unit = pages.get(address, capacity)?;
-            let count = visible.min(behind).saturating_sub(first);
-            (address, behind) = (unit.before, first);
-            Some((unit, count))
+            let at = next?;
+            let (first, capacity) = unit_of(at.last);
+            let unit = pages.get(at.address, capacity)?;
+            next = first.checked_sub(1).map(|last| UnitPlace { address: unit.before, last });
+            Some((unit, visible.min(at.last + 1).saturating_sub(first)))
         })
         .skip_while(|(_, count)| *count == 0)
+    }
+
+    /// The newest unit.
+    pub(crate) fn last_unit(&self) -> Option<UnitPlace> {
+        (self.count as usize).checked_sub(1).map(|last| UnitPlace { address: self.tail, last })
     }
 
     /// A range as offsets: the first in it, and the first behind it.
