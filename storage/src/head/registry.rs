@@ -204,8 +204,11 @@ impl Registry {
             return Err(full);
         }
         let mut symbols = Vec::with_capacity(2 * labels.len());
-        self.symbols.intern(labels.iter().map(|(name, _)| name), &mut symbols);
-        let schema = self.schema(&mut symbols);
+        let names = || labels.iter().map(|(name, _)| name);
+        let schema = self.known_schema(names()).unwrap_or_else(|| {
+            self.symbols.intern(names(), &mut symbols);
+            self.schema(&mut symbols)
+        });
         self.symbols.intern(labels.iter().map(|(_, value)| value), &mut symbols);
         let mut rows = shard.write();
         if let Some(found) = self.find(&rows, index, hash, labels, epoch) {
@@ -254,6 +257,14 @@ impl Registry {
         let place = rows.insert(hash, schema, values(), epoch);
         self.series_count.fetch_add(1, Ordering::Relaxed);
         Some((SeriesRef::at(index, place), true))
+    }
+
+    /// The schema with these names, if there is one: it holds its names, so that no references are taken.
+    fn known_schema<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<u32> {
+        let schemas = self.schemas.read();
+        let symbols = self.symbols.read();
+        let names: Option<Vec<u32>> = names.map(|name| symbols.find(name)).collect();
+        schemas.ids.get(names?.as_slice()).copied()
     }
 
     /// The schema with these names; takes the list, whose references it keeps if the schema is new.
