@@ -61,26 +61,30 @@ impl Committer {
     fn commit(&mut self, group: Vec<Waiting>, mut records: Vec<u8>) {
         let engine = self.engine.clone();
         engine.counters.commit_groups.add(1);
-        match self.write(&mut records) {
+        let written = self.write(&mut records);
+        match &written {
             Ok(()) => {
                 engine.apply(&group);
-                for waiting in &group {
-                    let samples = waiting.content.sample_count();
-                    engine.counters.committed_samples.add(samples);
-                    waiting.finish(Ok(Committed { sequence: waiting.sequence, samples }));
-                }
+let samples = group.iter().map(|waiting| waiting.content.sample_count()).sum();
+                engine.counters.committed_samples.add(samples);
                 engine.counters.committed_batches.add(group.len() as u64);
-                engine.head.postings.catch_up_if_due(&engine.head.registry);
             }
             Err(error) => {
                 engine.counters.failed_batches.add(group.len() as u64);
-                self.give_up_file(&error);
-                for waiting in &group {
-                    waiting.finish(Err(CommitError::Storage(error.again())));
-                }
+                self.give_up_file(error);
             }
         }
+        // Before anyone is told: who commits again at once finds the room.
         engine.queue.release(&group, records);
+        for waiting in &group {
+            waiting.finish(match &written {
+                Ok(()) => Ok(Committed { sequence: waiting.sequence, samples: waiting.content.sample_count() }),
+                Err(error) => Err(CommitError::Storage(error.again())),
+            });
+        }
+        if written.is_ok() {
+            engine.head.postings.catch_up_if_due(&engine.head.registry);
+        }
         engine.flush_if_due();
     }
 
