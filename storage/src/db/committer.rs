@@ -65,7 +65,7 @@ impl Committer {
         match &written {
             Ok(()) => {
                 engine.apply(&group);
-let samples = group.iter().map(|waiting| waiting.content.sample_count()).sum();
+                let samples = group.iter().map(|waiting| waiting.content.sample_count()).sum();
                 engine.counters.committed_samples.add(samples);
                 engine.counters.committed_batches.add(group.len() as u64);
             }
