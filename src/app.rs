@@ -212,6 +212,7 @@ fn catalog_options(config: &Config) -> CatalogOptions {
 fn db_options(config: &Config) -> DbOptions {
     DbOptions {
         retention_ms: (config.retention.0 > 0).then(|| config.retention.ms()),
+        rollups: config.rollups.rules.clone(),
         retention_bytes: match config.retention_size {
             RetentionSize::Auto => half_of_file_system(&config.data),
             RetentionSize::Unbounded => None,

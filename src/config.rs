@@ -4,9 +4,11 @@
 //! tables), default. The rest of the program sees only the resolved [`Config`].
 
 mod layers;
+mod rollups;
 mod values;
 
 pub use layers::{ConfigError, Layer, resolve};
+pub use rollups::Rollups;
 pub use values::{
     ByteSize, Depth, Duration, Format, LabelColumns, OptionValue, Registration, RetentionSize, StoreUrl, Sync, Zone,
 };
@@ -80,6 +82,7 @@ options! {
     "scrape_self_interval" scrape_self_interval: Duration = "10s", "Interval of these two built-in jobs.";
     "retention" retention: Duration = "0", "How long samples are kept, such as `30d`; 0 keeps them for ever.";
     "retention_size" retention_size: RetentionSize = "auto", "Largest size of the data directory; the oldest days go first. `auto` is half of the file system, 0 no bound.";
+    "rollups" rollups: Rollups = "", "Roll-ups to keep, as `RESOLUTION:RETENTION` or `RESOLUTION:RETENTION:{MATCHERS}` separated by semicolons, such as `5m:90d; 1h:0` (0 keeps them for ever): what is left of old samples, and what answers long ranges. At most 8; each resolution divides a day and the next coarser one.";
     "storage.max_retention_rules" storage_max_retention_rules: usize = "1000", "Most retention rules.";
     "auth_token_file" auth_token_file: Option<PathBuf> = "", "File with the token that allows administration, reload and clean-up from beyond loopback.";
     "log_format" log_format: Format = "text", "Log lines as `text` or `json`.";

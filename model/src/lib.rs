@@ -16,6 +16,8 @@
 //! | segment | an immutable, mapped file of one time partition |
 //! | head | what is not yet in segments, kept safe by the WAL |
 //! | summary | what a run of consecutive samples amounts to ([`Summary`]) |
+//! | roll-up | what is kept of series in buckets of a fixed length, the resolution, when their samples are gone |
+//! | bucket | what a series' samples in `(k·r−r, k·r]` amount to, `r` being the resolution of a roll-up |
 //! | postings | the series that carry one label pair |
 //! | step grid | the evaluation times of a range query ([`Steps`]) |
 
@@ -41,5 +43,5 @@ pub use matcher::{MatchOp, Matcher, MatcherError, anchored_regex};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, SampleColumns, is_stale, stale_nan};
 pub use source::{Scope, SeriesGroups, SeriesSet, SeriesSource, SourceError};
-pub use summary::{Cuts, Pieces, Summary, Want};
+pub use summary::{Coarse, Cuts, Pieces, Summary, Want};
 pub use time::{Steps, TimeRange};

@@ -6,7 +6,7 @@ use crate::budget::{Budget, BudgetError};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::sample::SampleColumns;
-use crate::summary::{Cuts, Pieces, Want};
+use crate::summary::{Coarse, Cuts, Pieces, Want};
 use crate::time::TimeRange;
 
 /// What every read is confined to: a matcher that is added to each selection.
@@ -191,8 +191,9 @@ pub trait SeriesSet: Send + Sync {
     /// - If `want` has no need of values, the values of samples other than markers may be 0.
     /// - Each sample and each summary counts as one in the budget.
     ///
-    /// A source with buckets of fixed resolutions takes the coarsest whose buckets are not split, and finer ones or
-    /// samples at the edges. Where it has nothing finer for a bucket that is split, a bucket's last sample stands for it.
+    /// A source with buckets of fixed resolutions takes the coarsest that are not split, and finer ones or samples at the
+    /// edges. Where the samples are gone and it has nothing finer for a bucket that is split, the bucket stands as a whole
+    /// at the time of its last sample, which is then the range of its summary, and [`Pieces::has_split_buckets`] says so.
     ///
     /// The default gives samples only.
     ///
@@ -210,6 +211,22 @@ pub trait SeriesSet: Send + Sync {
         let _ = (want, cuts);
         out.clear();
         self.samples(i, range, budget, &mut out.samples)
+    }
+
+    /// The length of the coarsest buckets that may stand for samples that are gone, in milliseconds; 0 if none do.
+    fn coarsest_ms(&self) -> i64 {
+        0
+    }
+
+    /// Where in the range of series `i` buckets stand for samples that are gone; the coarsest first, which are the oldest.
+    /// There, [`SeriesSet::samples`] and its like give the last sample of each bucket, and the staleness marker that ended
+    /// it.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::samples`].
+    fn coarse(&self, i: usize, range: TimeRange) -> Result<Vec<Coarse>, SourceError> {
+        let _ = (i, range);
+        Ok(Vec::new())
     }
 }
 

@@ -102,9 +102,17 @@ const NO_STEPS: Steps = Steps { start_ms: 1, end_ms: 0, step_ms: 1 };
 
 /// True if one of the times lies in the range and is not its last millisecond.
 fn parts(times: &Steps, range: TimeRange) -> bool {
-    let first = i128::from(times.start_ms);
-    let step = i128::from(times.step_ms.max(1));
-    let start = i128::from(range.start_ms).max(first);
+    // Times of this era leave room for all sums; the others take the long way.
+    const SMALL: i64 = i64::MAX / 8;
+    let is_small = |ms: i64| (-SMALL..SMALL).contains(&ms);
+    let (first, step, start) = (times.start_ms, times.step_ms.max(1), range.start_ms);
+    if is_small(first) && is_small(step) && is_small(start) {
+        let after = start.max(first) - first + step - 1;
+        let time = first + (after.cast_unsigned() / step.cast_unsigned()).cast_signed() * step;
+        return time < range.end_ms && time <= times.end_ms;
+    }
+    let (first, step) = (i128::from(first), i128::from(step));
+    let start = i128::from(start).max(first);
     // The first of the times that is not before the range.
     let time = first + (start - first + step - 1).div_euclid(step) * step;
     time < i128::from(range.end_ms) && time <= i128::from(times.end_ms)
@@ -117,6 +125,18 @@ pub struct Pieces {
     pub samples: SampleColumns,
     /// In order of time; no sample of the series lies in the range of a summary.
     pub summaries: Vec<Summary>,
+    /// True if there is a bucket of a roll-up that is split and stands whole at the time of its last sample, because
+    /// there is nothing finer: what is made of it is near the truth and not exact.
+    pub has_split_buckets: bool,
+}
+
+/// Where buckets of a roll-up stand for samples that are not kept any more: of each the last sample is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coarse {
+    /// Up to this time, back to that of the coarser one before it.
+    pub until_ms: i64,
+    /// Length of the buckets.
+    pub resolution_ms: i64,
 }
 
 impl Pieces {
@@ -124,6 +144,7 @@ impl Pieces {
     pub fn clear(&mut self) {
         self.samples.clear();
         self.summaries.clear();
+        self.has_split_buckets = false;
     }
 
     /// True if there is nothing.

@@ -255,7 +255,7 @@ impl<'q> Evaluator<'q> {
                 self.drop_name(&mut series);
                 sink(series)
             }),
-            Node::VectorSelector(selector) => self.stream_selector(selector, Aspect::Value, grid, sink),
+            Node::VectorSelector(selector) => self.stream_selector(selector, expr.span, Aspect::Value, grid, sink),
             Node::Binary(binary) => self.stream_binary(binary, expr.span, grid, sink),
             Node::Aggregation(aggregation) => self.stream_aggregation(aggregation, grid, sink),
             Node::Call { function, args } => self.stream_call(function, args, expr.span, grid, sink),

@@ -8,8 +8,8 @@
 //! times overlap with theirs, must be among them, or it could not be told any more which write was the last.
 
 mod merge;
-mod pace;
+pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod purge;
-mod run;
+pub(crate) mod run;

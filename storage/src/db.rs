@@ -30,7 +30,7 @@ use crate::deletes::Delete;
 use crate::error::{DeleteError, StorageError};
 use crate::head::newest::NewestSample;
 use crate::io::{Disk, RealDisk};
-use crate::manifest::SegmentEntry;
+use crate::manifest::{Manifest, SegmentEntry};
 use crate::options::{Clock, DbOptions};
 use crate::retention::{Keep, RetentionRules, day_text, expired};
 use crate::snapshot::Snapshot;
@@ -57,6 +57,8 @@ pub struct CompactReport {
     pub segments_after: u64,
     /// Segments left out because they could not be read.
     pub set_aside: u64,
+    /// Pieces of work done for roll-ups: days built and merges.
+    pub rollups: u64,
 }
 
 /// What retention dropped.
@@ -350,14 +352,20 @@ impl Engine {
 
     /// Drops what is too old or too much.
     pub(crate) fn enforce_retention(&self) -> Result<RetentionReport, StorageError> {
+        self.drop_old_rollups()?;
+        let now_ms = self.clock.now_ms();
+        let manifest = self.manifest.lock().current().clone();
+        let beside = manifest.rollups.files().map(|entry| entry.bytes).sum::<u64>() + self.wal_files.total_bytes();
         let keep = Keep {
-            oldest_ms: self.oldest_kept_ms(self.clock.now_ms()),
-            bytes_max: self.options.retention_bytes.map(|max| max.saturating_sub(self.wal_files.total_bytes())),
+            oldest_ms: self.oldest_kept_ms(now_ms),
+            bytes_max: self.options.retention_bytes.map(|max| max.saturating_sub(beside)),
         };
-        let gone = expired(self.manifest.lock().current(), keep);
+        let mut gone = expired(&manifest, keep);
+        self.hold_for_rollups(&manifest, keep, now_ms, &mut gone);
         let ids: Vec<u64> = gone.iter().map(|entry| entry.id).collect();
+        let floor = |manifest: &mut Manifest| manifest.rollups.raise_floor(keep, &gone);
         // False if a compaction replaced one of them in between: its result is looked at next time.
-        if ids.is_empty() || !self.install(&ids, &[], |_| (), |_| ())? {
+        if ids.is_empty() || !self.install(&ids, &[], floor, |_| ())? {
             return Ok(RetentionReport::default());
         }
         self.remove_files(&gone);
@@ -373,6 +381,7 @@ impl Engine {
 
     fn stats(&self) -> DbStats {
         let counters = &self.counters;
+        let rollups = self.view.read().rollups.clone();
         let (generations, segments, deletes, sequence) = {
             let view = self.view.read();
             let frozen = view.frozen.as_ref().map(|frozen| frozen.generation.clone());
@@ -434,6 +443,14 @@ impl Engine {
             compaction_done_bytes: compacting.as_ref().map_or(0, |job| job.done_bytes),
             compaction_set_aside: self.compaction.aside(self.clock.now_ms()).len() as u64,
             retention_dropped_bytes: counters.retention_dropped_bytes.get(),
+            rollup_runs: rollups.len() as u64,
+            rollup_bytes: rollups.iter().map(|run| run.entry.segment.bytes).sum(),
+            rollup_buckets: rollups.iter().map(|run| run.entry.segment.samples).sum(),
+            rollup_touched_days: rollups.iter().map(|run| run.entry.touched_days()).sum(),
+            rollup_days: counters.rollup_days.get(),
+            rollup_merges: counters.rollup_merges.get(),
+            rollup_failures: counters.rollup_failures.get(),
+            rollup_dropped_bytes: counters.rollup_dropped_bytes.get(),
             quarantined: counters.quarantined.get(),
             quarantine_files: quarantine.len() as u64,
             open_snapshots: self.snapshots.count(),
@@ -460,6 +477,8 @@ mod histograms_tests;
 mod parquet_tests;
 #[cfg(test)]
 mod pieces_tests;
+#[cfg(test)]
+mod rollup_tests;
 #[cfg(test)]
 mod step_tests;
 #[cfg(test)]

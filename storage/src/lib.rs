@@ -32,6 +32,7 @@ mod options;
 pub mod parquet;
 mod repair;
 mod retention;
+mod rollup;
 #[allow(dead_code, unused_imports, reason = "block statistics are written from the first version on and read later")]
 #[expect(clippy::indexing_slicing, reason = "writers index what they have built; readers of bytes use cursors")]
 mod segment;
@@ -52,6 +53,7 @@ pub use offline::{DataFile, check_sealed_file, data_files, have_same_seal, lock_
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
 #[doc(hidden)]
 pub use options::{Probe, Step};
+pub use rollup::{RollupRule, RollupRules, RollupRulesError};
 pub use snapshot::Snapshot;
 pub use stats::DbStats;
 pub use verify::{FoundDamage, Touched, TouchedSeries, VerifyOptions, VerifyReport, verify};

@@ -18,7 +18,8 @@
 //! 1970, zigzag), first and last time (zigzag), lowest and highest sequence, series, samples, bytes, time of creation
 //! (zigzag). Section 3, if there was ever a delete: the number that the next delete gets (varint), how many there are
 //! (varint), and each as `deletes.rs` says. Section 5, if there are Parquet days: how many there are (varint), and for
-//! each the id of its index and the number of its files (varints), and each file as `parquet/files.rs` says. A section with an odd kind that is not known is an error: it says that
+//! each the id of its index and the number of its files (varints), and each file as `parquet/files.rs` says. Section 7,
+//! if there are roll-ups: as `rollup/entry.rs` says. A section with an odd kind that is not known is an error: it says that
 //! something must not be read without it. Others are skipped.
 //!
 //! [`ManifestStore::install`] is the one way in which a segment becomes visible or is given up.
@@ -35,6 +36,7 @@ use crate::io::Disk;
 use crate::names::{Layout, manifest_name, manifest_version};
 use crate::options::{Probe, Step, reached};
 use crate::parquet::DayFile;
+use crate::rollup::entry::Rollups;
 
 /// `SGMANIF` and a zero byte.
 const MAGIC: &[u8; 8] = b"SGMANIF\0";
@@ -42,6 +44,7 @@ const FORMAT: FormatVersion = FormatVersion(1);
 const SECTION_SEGMENTS: u64 = 1;
 const SECTION_DELETES: u64 = 3;
 const SECTION_PARQUET: u64 = 5;
+const SECTION_ROLLUPS: u64 = 7;
 const SEGMENT_ENTRY_BYTES_MIN: usize = 11;
 
 /// A segment of the live set.
@@ -75,6 +78,7 @@ pub(crate) struct Manifest {
     pub(crate) next_delete: u64,
     /// In order of their numbers.
     pub(crate) deletes: Vec<Delete>,
+    pub(crate) rollups: Rollups,
 }
 
 impl Manifest {
@@ -90,7 +94,9 @@ impl Manifest {
             out.put_varint(number);
         }
         let days: Vec<&SegmentEntry> = self.segments.iter().filter(|entry| entry.is_parquet()).collect();
-        out.put_varint(1 + u64::from(self.next_delete > 0) + u64::from(!days.is_empty()));
+        let has_rollups = self.rollups != Rollups::default();
+        let more = [self.next_delete > 0, !days.is_empty(), has_rollups];
+        out.put_varint(1 + more.into_iter().filter(|there| *there).count() as u64);
         let mut section = Vec::new();
         section.put_varint(self.segments.len() as u64);
         for entry in &self.segments {
@@ -113,6 +119,12 @@ impl Manifest {
             out.put_varint(section.len() as u64);
             out.append(&mut section);
         }
+        if has_rollups {
+            self.rollups.encode(&mut section);
+            out.put_varint(SECTION_ROLLUPS);
+            out.put_varint(section.len() as u64);
+            out.append(&mut section);
+        }
         let sum = checksum(&out);
         out.put_u64(sum);
         out
@@ -131,7 +143,12 @@ impl Manifest {
     /// The sealed files that this version needs, relative to the data directory: never written again, of any kind.
     /// Snapshots, backups and `verify` go by this list.
     pub(crate) fn sealed_files(&self) -> Vec<PathBuf> {
-        self.segments.iter().flat_map(SegmentEntry::sealed_files).collect()
+        self.segments.iter().chain(self.rollups.files()).flat_map(SegmentEntry::sealed_files).collect()
+    }
+
+    /// True if a segment or a run of roll-ups has this number.
+    pub(crate) fn has_file(&self, id: u64) -> bool {
+        self.segment(id).is_some() || self.rollups.files().any(|entry| entry.id == id)
     }
 
     /// The entry of a segment.
@@ -172,7 +189,8 @@ impl SegmentEntry {
         self.bytes + self.files.iter().map(|file| file.bytes).sum::<u64>()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the bytes; those of its files are in a section of their own.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(self.id);
         match self.day {
             Some(day) => {
@@ -189,7 +207,11 @@ impl SegmentEntry {
         out.put_zigzag(self.created_ms);
     }
 
-    fn decode(cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the bytes are none.
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
         let id = cursor.varint()?;
         let day = match cursor.u8()? {
             0 => None,
@@ -263,6 +285,9 @@ fn decode_content(mut cursor: Cursor<'_>) -> Result<Manifest, FormatError> {
             section.finish()?;
         } else if kind == SECTION_PARQUET {
             decode_parquet(&mut section, &mut manifest.segments)?;
+            section.finish()?;
+        } else if kind == SECTION_ROLLUPS {
+            manifest.rollups = Rollups::decode(&mut section)?;
             section.finish()?;
         } else if kind % 2 == 1 {
             return Err(cursor.error("the manifest has a section that must be understood and is not known"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::parquet::RowColumns;
+use crate::rollup::RollupRules;
 
 /// When a batch's WAL record is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +132,8 @@ pub struct DbOptions {
     pub metadata_max: usize,
     /// Exemplars that are kept, the newest (`ingest.max_exemplars`).
     pub exemplars_max: usize,
+    /// Which roll-ups are kept (`rollups`).
+    pub rollups: RollupRules,
     /// False: nothing is flushed, compacted or dropped but by a call; tests count the operations on a disk.
     #[doc(hidden)]
     pub maintenance: bool,
@@ -164,6 +167,7 @@ impl DbOptions {
             series_idle_max: Duration::from_secs(20 * 60),
             metadata_max: 200_000,
             exemplars_max: 100_000,
+            rollups: RollupRules::default(),
             maintenance: true,
             probe: None,
         }

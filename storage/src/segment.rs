@@ -4,6 +4,7 @@
 //! its size, and decodes only what is asked for. `segment/layout.rs` is the specification of the bytes.
 
 mod bases;
+mod buckets;
 mod damage;
 mod examine;
 mod families;

@@ -7,6 +7,7 @@
 mod groups;
 mod masks;
 mod merged;
+mod rolled;
 mod runs;
 mod selected;
 
@@ -17,21 +18,25 @@ use model::{Budget, Matcher, Scope, SeriesSet, SeriesSource, SourceError, TimeRa
 use parking_lot::Mutex;
 
 use crate::batch::SeriesRef;
-use crate::db::engine::{Engine, LiveSegment};
+use crate::db::engine::{Engine, LiveSegment, Rollup};
 use crate::deletes::{Delete, Mask};
 use crate::error::StorageError;
 use crate::head::epoch::Pin;
 use crate::head::generation::Generation;
+use crate::manifest::SegmentEntry;
 use crate::retention::RetentionRules;
+use crate::rollup::entry::RollupEntry;
 use masks::Masks;
 pub(crate) use merged::Merged;
 use runs::{Joined, Run};
-use selected::Selected;
+pub(crate) use selected::Selected;
 
 /// Series up to which sorting texts is cheaper than ranking all symbols.
 const SORT_TEXTS_MAX: usize = 4096;
 /// Texts of what cannot be reached that one snapshot keeps.
 const UNREACHABLE_MAX: usize = 10;
+/// Buckets in a range from which on a run of roll-ups is looked at although the samples are there.
+const BUCKETS_MIN: i64 = 16;
 /// Series that are looked at between two looks at the budget.
 const CHECK_EVERY: usize = 1024;
 
@@ -79,6 +84,9 @@ pub struct Snapshot {
 struct Pinned {
     engine: Arc<Engine>,
     segments: Arc<Vec<Arc<LiveSegment>>>,
+    rollups: Arc<Vec<Rollup>>,
+    /// Up to this time samples were dropped for their size.
+    rollup_floor_ms: i64,
     /// Frozen and active, in this order.
     generations: Vec<Arc<Generation>>,
     /// What they hide is not seen.
@@ -109,8 +117,10 @@ impl Snapshot {
         let pinned = Pinned {
             engine: engine.clone(),
             segments: view.segments.clone(),
+            rollups: view.rollups.clone(),
+            rollup_floor_ms: view.rollup_floor_ms,
             generations: frozen.into_iter().chain([view.active.clone()]).collect(),
-            masks: Masks::new(view.deletes.clone(), view.segments.len()),
+            masks: Masks::new(view.deletes.clone(), view.segments.len() + view.rollups.len()),
             sequence: view.sequence,
             retention: engine.retention.read().clone(),
             taken_ms: engine.clock.now_ms(),
@@ -127,7 +137,8 @@ impl Snapshot {
     pub(crate) fn without(engine: &Arc<Engine>, delete: &Delete) -> Result<Self, StorageError> {
         let mut snapshot = Snapshot::new(engine);
         if let Some(pinned) = Arc::get_mut(&mut snapshot.pinned) {
-            pinned.masks = pinned.masks.with(delete, &pinned.segments)?;
+            let rollups = pinned.rollups.iter().map(|run| run.live.as_ref());
+            pinned.masks = pinned.masks.with(delete, pinned.segments.iter().map(Some).chain(rollups))?;
         }
         Ok(snapshot)
     }
@@ -136,6 +147,28 @@ impl Snapshot {
     /// some of it, if there is much.
     pub fn unreachable(&self) -> Vec<String> {
         self.pinned.unreachable.lock().iter().cloned().collect()
+    }
+
+    /// All samples that are there, whatever retention says, and no roll-ups: what these are built from.
+    pub(crate) fn of_samples(engine: &Arc<Engine>) -> Self {
+        let mut snapshot = Snapshot::new(engine);
+        if let Some(pinned) = Arc::get_mut(&mut snapshot.pinned) {
+            pinned.rollups = Arc::default();
+            pinned.rollup_floor_ms = i64::MIN;
+            pinned.retention = Arc::default();
+        }
+        snapshot
+    }
+
+    /// The segments.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &SegmentEntry> {
+        self.pinned.segments.iter().map(|live| &live.entry)
+    }
+
+    /// The numbers of the segments and of the deletes.
+    pub(crate) fn made_of(&self) -> (Vec<u64>, Vec<u64>) {
+        let segments = self.pinned.segments.iter().map(|live| live.entry.id).collect();
+        (segments, self.pinned.masks.deletes().iter().map(|delete| delete.id).collect())
     }
 
     /// Sequence of the last batch that the snapshot sees.
@@ -148,6 +181,41 @@ impl Pinned {
     fn overlapping(&self, range: TimeRange) -> impl Iterator<Item = (u32, &LiveSegment)> {
         let segments = self.segments.iter().map(|live| &**live);
         (0..).zip(segments).filter(move |(_, live)| live.entry.times.overlaps(&range))
+    }
+
+    /// A run of roll-ups.
+    fn rollup(&self, index: u32) -> Option<(&RollupEntry, &LiveSegment)> {
+        let run = self.rollups.get(index as usize)?;
+        Some((&run.entry, run.live.as_deref()?))
+    }
+
+    /// The place of a run among the masks.
+    fn place_of_rollup(&self, index: u32) -> u32 {
+        (self.segments.len() as u32).saturating_add(index)
+    }
+
+    /// The oldest time whose buckets are seen.
+    fn oldest_of_rollup_ms(&self, resolution_ms: i64) -> i64 {
+        self.engine.options.rollups.oldest_ms(resolution_ms, self.taken_ms)
+    }
+
+    /// Up to this time samples of some series may be gone.
+    fn gone_of_any_ms(&self) -> i64 {
+        self.retention.newest_of_all_ms(self.taken_ms).saturating_sub(1).max(self.rollup_floor_ms)
+    }
+
+    /// The runs of roll-ups that may say something of the range that the samples do not say as cheaply.
+    fn rollups_for(&self, range: TimeRange) -> impl Iterator<Item = (u32, &RollupEntry, &LiveSegment)> {
+        let reaches_back = range.start_ms <= self.gone_of_any_ms();
+        let length_ms = range.end_ms.saturating_sub(range.start_ms);
+        (0..).zip(self.rollups.iter()).filter_map(move |(index, run)| {
+            let (entry, live) = (&run.entry, run.live.as_deref()?);
+            let start_ms = range.start_ms.saturating_sub(entry.resolution_ms);
+            let is_long = length_ms / entry.resolution_ms.max(1) >= BUCKETS_MIN;
+            let is_seen = live.entry.times.end_ms >= self.oldest_of_rollup_ms(entry.resolution_ms);
+            let is_in = entry.ranges.overlaps(TimeRange { start_ms, ..range });
+            (is_in && is_seen && (reaches_back || is_long)).then_some((index, entry, live))
+        })
     }
 
     /// True if the head has samples of the series that this snapshot sees, in the range.
@@ -201,14 +269,12 @@ impl Pinned {
                 return Ok(true);
             }
         }
-        Ok(false)
-    }
-
-    fn suspect_at(&self, index: u32, error: StorageError) -> SourceError {
-        match self.segments.get(index as usize) {
-            Some(live) => self.suspect(live, error),
-            None => error.into(),
+        for (index, _, live) in self.rollups_for(range) {
+            if self.mask(self.place_of_rollup(index), live)?.is_some() {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     /// Goes on without what cannot be reached now; other errors end the read.
@@ -229,19 +295,37 @@ impl Pinned {
     }
 }
 
-impl SeriesSource for Snapshot {
-    fn select(
+impl Snapshot {
+    /// As [`SeriesSource::select`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn select_samples(
         &self,
         scope: &Scope,
         matchers: &[Matcher],
         range: TimeRange,
         budget: &Budget,
-    ) -> Result<Box<dyn SeriesSet + '_>, SourceError> {
+    ) -> Result<Selected, SourceError> {
         let pinned = &self.pinned;
         if range.is_empty() {
-            return Ok(Box::new(Selected { pinned: pinned.clone(), series: Joined::default() }));
+            return Ok(Selected { pinned: pinned.clone(), series: Joined::default(), coarsest_ms: 0 });
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut coarsest_ms) = (Vec::new(), 0);
+        for (index, entry, live) in pinned.rollups_for(range) {
+            budget.check()?;
+            let mut found = live.segment.select(scope, matchers).map_err(|error| pinned.suspect(live, error))?;
+            if let Some(mask) = pinned.mask(pinned.place_of_rollup(index), live)? {
+                mask.leave_visible(&live.segment, &mut found).map_err(|error| pinned.suspect(live, error))?;
+            }
+            if !found.is_empty() {
+                runs.push(Run::Rollup(index, found));
+                coarsest_ms = entry.resolution_ms.max(coarsest_ms);
+            }
+        }
+        if range.start_ms > pinned.gone_of_any_ms() {
+            coarsest_ms = 0;
+        }
         for (index, live) in pinned.overlapping(range) {
             budget.check()?;
             let mut found = live.segment.select(scope, matchers).map_err(|error| pinned.suspect(live, error))?;
@@ -258,7 +342,19 @@ impl SeriesSource for Snapshot {
         }
         let series = Joined::new(pinned, &runs, budget)?;
         budget.take_bytes(series.bytes() as u64)?;
-        Ok(Box::new(Selected { pinned: pinned.clone(), series }))
+        Ok(Selected { pinned: pinned.clone(), series, coarsest_ms })
+    }
+}
+
+impl SeriesSource for Snapshot {
+    fn select(
+        &self,
+        scope: &Scope,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Box<dyn SeriesSet + '_>, SourceError> {
+        Ok(Box::new(self.select_samples(scope, matchers, range, budget)?))
     }
 
     fn label_names(
@@ -282,6 +378,9 @@ impl SeriesSource for Snapshot {
             }
         } else {
             for (_, live) in pinned.overlapping(range) {
+                names.extend(live.segment.label_names().map(str::to_owned));
+            }
+            for (_, _, live) in pinned.rollups_for(range) {
                 names.extend(live.segment.label_names().map(str::to_owned));
             }
             if !pinned.head_is_empty() {
@@ -308,6 +407,9 @@ impl SeriesSource for Snapshot {
             values.extend(groups.labels.iter().filter_map(|labels| labels.get(name)).map(str::to_owned));
         } else {
             for (_, live) in pinned.overlapping(range) {
+                values.append(&mut live.segment.label_values(name).map_err(|error| pinned.suspect(live, error))?);
+            }
+            for (_, _, live) in pinned.rollups_for(range) {
                 values.append(&mut live.segment.label_values(name).map_err(|error| pinned.suspect(live, error))?);
             }
             if !pinned.head_is_empty() {

@@ -49,6 +49,10 @@ pub(crate) struct Counters {
     pub(crate) compacted_samples: Counter,
     pub(crate) retention_dropped_bytes: Counter,
     pub(crate) retired_series: Counter,
+    pub(crate) rollup_days: Counter,
+    pub(crate) rollup_merges: Counter,
+    pub(crate) rollup_failures: Counter,
+    pub(crate) rollup_dropped_bytes: Counter,
     pub(crate) quarantined: Counter,
     pub(crate) metadata_dropped: Counter,
     pub(crate) free_bytes: Counter,
@@ -180,6 +184,22 @@ pub struct DbStats {
     pub compaction_set_aside: u64,
     /// Bytes that retention dropped.
     pub retention_dropped_bytes: u64,
+    /// Runs of roll-ups that count.
+    pub rollup_runs: u64,
+    /// Bytes of these.
+    pub rollup_bytes: u64,
+    /// Buckets in these; those that do not count any more and markers included.
+    pub rollup_buckets: u64,
+    /// Days of roll-ups that wait to be built again because samples came or went.
+    pub rollup_touched_days: u64,
+    /// Days of roll-ups built, for each resolution.
+    pub rollup_days: u64,
+    /// Merges of runs of roll-ups.
+    pub rollup_merges: u64,
+    /// Pieces of work for roll-ups that failed.
+    pub rollup_failures: u64,
+    /// Bytes of roll-ups that were dropped for their age.
+    pub rollup_dropped_bytes: u64,
     /// Files that were found corrupt and moved away, since the start.
     pub quarantined: u64,
     /// Files in the directory of those.

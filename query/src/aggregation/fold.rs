@@ -290,7 +290,7 @@ impl<'q> Evaluator<'q> {
             Node::VectorSelector(selector) => {
                 let fold = |scan: &Scan<'_, 'q>| self.fold_scan::<F>(aggregation, scan, key, grid, None);
                 let aspect = if F::NEEDS_VALUES { Aspect::Value } else { Aspect::Presence };
-                Some(self.scan_selector(selector, aspect, grid, fold)?)
+                Some(self.scan_selector(selector, expr.span, aspect, grid, fold)?)
             }
             Node::Call { function, args } => match rollup::find(function).filter(|r| is_selected(r, args)) {
                 Some(rollup) => {

@@ -177,7 +177,7 @@ impl<'q> Evaluator<'q> {
     /// The time of each sample of a selector; of anything else the evaluation time.
     fn timestamp(&self, arg: &Expr, grid: Grid, sink: &mut Sink<'_, 'q>) -> Result<(), QueryError> {
         if let Node::VectorSelector(selector) = &strip(arg).node {
-            return self.stream_selector(selector, Aspect::Time, grid, &mut |mut series| {
+            return self.stream_selector(selector, arg.span, Aspect::Time, grid, &mut |mut series| {
                 self.drop_name(&mut series);
                 sink(series)
             });

@@ -113,7 +113,7 @@ impl<'q> Evaluator<'q> {
         // The info series are seen as of the time at which the first selector sees its series.
         let modifiers = first_modifiers(base_arg).cloned().unwrap_or_default();
         let selector = Selector { name: None, matchers, modifiers };
-        self.stream_selector(&selector, Aspect::Time, grid, &mut |series| {
+        self.stream_selector(&selector, base_arg.span, Aspect::Time, grid, &mut |series| {
             let name = series.labels.metric_name().to_owned();
             let identity = identity(&name, &series.labels)?;
             if !found.names.contains(&name) {

@@ -1,9 +1,10 @@
 //! Collects annotations while an expression is evaluated, worded and placed as Prometheus does it
 //! (`util/annotations/annotations.go`).
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use model::QuantileNote;
+use model::{Coarse, QuantileNote};
 
 use crate::answer::Annotations;
 use crate::quote::{Number, Quoted};
@@ -15,6 +16,19 @@ pub(crate) struct Notes<'q> {
     /// The expression's text, in which positions are counted.
     text: &'q str,
     found: Mutex<Annotations>,
+}
+
+/// The lengths of buckets, for people.
+struct Resolutions<'c>(&'c [Coarse]);
+
+impl fmt::Display for Resolutions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("resolution")?;
+        for (i, coarse) in self.0.iter().enumerate() {
+            write!(f, "{}{}s", if i == 0 { " " } else { " and " }, coarse.resolution_ms as f64 / 1000.0)?;
+        }
+        Ok(())
+    }
 }
 
 /// ` for metric name "x"`, or nothing for no name.
@@ -157,6 +171,28 @@ impl<'q> Notes<'q> {
     pub(crate) fn possible_non_counter(&self, span: Span, metric: &str) {
         let message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket";
         self.info(span, &format!("{message}: {}", Quoted(metric)));
+    }
+
+    /// Instants that see the last samples of buckets.
+    pub(crate) fn last_of_buckets(&self, span: Span, coarse: &[Coarse]) {
+        let message =
+            "samples of some of the time are not kept any more; the last one of each bucket of a roll-up stands for";
+        self.info(span, &format!("{message} them, {}", Resolutions(coarse)));
+    }
+
+    /// Windows that begin or end within buckets of which there is nothing finer.
+    pub(crate) fn split_buckets(&self, span: Span, coarse: &[Coarse]) {
+        let message =
+            "windows do not begin and end with the buckets of roll-ups, and samples of that time are not kept any";
+        let then = "more; each bucket counts whole to where its last sample lies, so values are near";
+        self.warning(span, &format!("{message} {then}, {}", Resolutions(coarse)));
+    }
+
+    /// A function that needs samples which are gone.
+    pub(crate) fn samples_gone(&self, span: Span, function: &str, coarse: &[Coarse]) {
+        let message =
+            "needs samples that are not kept any more; it was computed from the last one of each bucket of a roll-up";
+        self.warning(span, &format!("{function} {message}, {}", Resolutions(coarse)));
     }
 
     /// Buckets of a classic histogram that did not rise.

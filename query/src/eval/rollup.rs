@@ -86,16 +86,25 @@ impl<'q> Evaluator<'q> {
         let call = self.rollup_call(rollup, args, range, grid)?;
         let windows = self.windows(selector, self.times.positive_ms(length)?, grid.steps)?;
         let set = self.select(selector, &windows)?;
+        let span = range_span(args, range);
         let from_runs = partial::from_runs(rollup.name);
         let reading = from_runs.map_or(Reading::Samples, |f| Reading::Pieces(f.want, partial::cuts(&windows)));
         let finds_resets = self.finds_resets.load(Ordering::Relaxed);
         let transform = |i: usize, scratch: &mut Scratch<'q>| {
+            if scratch.read.has_split_buckets {
+                self.notes.split_buckets(span, &self.coarse(set.as_ref(), i, &windows)?);
+            }
             if let Some(from_runs) = from_runs.filter(|_| !scratch.read.summaries.is_empty()) {
                 let mut column = Column::absent(windows.steps.count(), self.budget)?;
                 if partial::roll(from_runs, &scratch.read, &windows, &mut column) {
                     return Ok((!column.is_vacant()).then_some(column));
                 }
                 set.samples(i, windows.union(), self.budget, &mut scratch.read.samples)?;
+            }
+            let coarse = self.coarse(set.as_ref(), i, &windows)?;
+            if !coarse.is_empty() {
+                // What is known of buckets beyond their last samples does not answer this function, or not these values.
+                self.notes.samples_gone(span, rollup.name, &coarse);
             }
             if finds_resets {
                 find_resets(&mut scratch.read.samples.histograms);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{Histogram, ResetHint, SampleColumns, SeriesSet, Steps, is_stale};
+use model::{Coarse, Histogram, ResetHint, SampleColumns, SeriesSet, Steps, is_stale};
 
 use crate::answer::SeriesPoints;
 use crate::ast::{DurationExpr, Selector};
@@ -12,6 +12,7 @@ use crate::eval::column::{Charge, Column};
 use crate::eval::parallel::{Reading, Scan, Scratch};
 use crate::eval::window::Windows;
 use crate::eval::{Evaluator, Grid, Sink};
+use crate::span::Span;
 
 /// What an instant selector tells of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +45,19 @@ impl<'q> Evaluator<'q> {
     pub(crate) fn stream_selector(
         &self,
         selector: &Selector,
+        span: Span,
         aspect: Aspect,
         grid: Grid,
         sink: &mut Sink<'_, 'q>,
     ) -> Result<(), QueryError> {
-        self.scan_selector(selector, aspect, grid, |scan| self.each_series(scan, sink))
+        self.scan_selector(selector, span, aspect, grid, |scan| self.each_series(scan, sink))
     }
 
     /// Finds the series of an instant selector and says `then` how to read them.
     pub(crate) fn scan_selector<R>(
         &self,
         selector: &Selector,
+        span: Span,
         aspect: Aspect,
         grid: Grid,
         then: impl FnOnce(&Scan<'_, 'q>) -> Result<R, QueryError>,
@@ -62,11 +65,18 @@ impl<'q> Evaluator<'q> {
         let windows = self.windows(selector, self.options.lookback_delta_ms, grid.steps)?;
         let set = self.select(selector, &windows)?;
         let finds_resets = self.finds_resets.load(Ordering::Relaxed);
-        let newest = |_: usize, scratch: &mut Scratch<'q>| {
+        // Where buckets stand for samples, each is looked back to for its own length longer.
+        let reach = Windows { range_ms: windows.range_ms.saturating_add(set.coarsest_ms()), ..windows };
+        let newest = |i: usize, scratch: &mut Scratch<'q>| {
             let mut column = Column::absent(grid.len, self.budget)?;
             let read = &mut scratch.read.samples;
             if read.histograms.is_empty() {
-                fill_newest(read, &windows, aspect, &mut column);
+                let coarse = self.coarse(set.as_ref(), i, &reach)?;
+                if !coarse.is_empty() {
+                    self.notes.last_of_buckets(span, &coarse);
+                }
+                let lookback = Lookback { reach: &reach, samples_ms: windows.range_ms, coarse: &coarse };
+                fill_newest(read, &lookback, aspect, &mut column);
             } else {
                 if finds_resets {
                     find_resets(&mut read.histograms);
@@ -83,8 +93,16 @@ impl<'q> Evaluator<'q> {
             Aspect::Value => Reading::Samples,
             Aspect::Time | Aspect::Presence => Reading::Times,
         };
-        let range = windows.union();
+        let range = reach.union();
         then(&Scan { set: set.as_ref(), range, reading, transform: &newest })
+    }
+
+    /// Where buckets stand for samples of series `i` in the windows.
+    pub(crate) fn coarse(&self, set: &dyn SeriesSet, i: usize, windows: &Windows) -> Result<Vec<Coarse>, QueryError> {
+        if set.coarsest_ms() == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(set.coarse(i, windows.union())?)
     }
 
     /// The samples of a range selector in its one window, for an instant query of the selector itself.
@@ -119,11 +137,34 @@ impl<'q> Evaluator<'q> {
     }
 }
 
+/// How far back a sample may lie.
+struct Lookback<'c> {
+    /// The windows at their longest.
+    reach: &'c Windows,
+    /// For samples that are none of buckets.
+    samples_ms: i64,
+    /// Where they are: the coarsest first.
+    coarse: &'c [Coarse],
+}
+
+impl Lookback<'_> {
+    /// True if a sample of this time still counts at the end of a window.
+    fn reaches(&self, time_ms: i64, end_ms: i64) -> bool {
+        let of_bucket = self.coarse.iter().find(|coarse| time_ms <= coarse.until_ms);
+        let longer_ms = of_bucket.map_or(0, |coarse| coarse.resolution_ms);
+        time_ms > end_ms.saturating_sub(self.samples_ms.saturating_add(longer_ms))
+    }
+}
+
 /// Puts the newest float of each window into its place. A staleness marker ends the series.
-fn fill_newest(read: &SampleColumns, windows: &Windows, aspect: Aspect, column: &mut Column<'_>) {
+fn fill_newest(read: &SampleColumns, lookback: &Lookback<'_>, aspect: Aspect, column: &mut Column<'_>) {
+    let windows = lookback.reach;
     for (i, slice) in windows.slices(&read.timestamps_ms).enumerate() {
         let Some(newest) = slice.end.checked_sub(1).filter(|at| *at >= slice.start) else { continue };
         let (Some(time), Some(value)) = (read.timestamps_ms.get(newest), read.values.get(newest)) else { continue };
+        if !lookback.reaches(*time, windows.end_ms(i)) {
+            continue;
+        }
         if is_stale(*value) {
             continue;
         }
@@ -211,7 +252,8 @@ mod tests {
         if read.histograms.is_empty() {
             let both: Vec<_> = column.iter().collect();
             let mut column = Column::absent(steps.count(), &budget).unwrap();
-            fill_newest(read, &windows, aspect, &mut column);
+            let lookback = Lookback { reach: &windows, samples_ms: windows.range_ms, coarse: &[] };
+            fill_newest(read, &lookback, aspect, &mut column);
             assert_eq!(column.iter().collect::<Vec<_>>(), both);
         }
         column.iter().collect()
@@ -229,6 +271,27 @@ mod tests {
         let mut read = SampleColumns::default();
         read.push(10, 4.0);
         assert_eq!(newest(&read, Aspect::Value), [None, Some(4.0), Some(4.0), None, None, None, None]);
+    }
+
+    #[test]
+    fn buckets_are_looked_back_to_for_longer() {
+        let coarse = [Coarse { until_ms: 20, resolution_ms: 30 }, Coarse { until_ms: 40, resolution_ms: 5 }];
+        let steps = Steps { start_ms: 0, end_ms: 60, step_ms: 10 };
+        let reach = Windows { steps, pinned_ms: None, offset_ms: 0, range_ms: 10 + 30 };
+        let lookback = Lookback { reach: &reach, samples_ms: 10, coarse: &coarse };
+        let at = |times: &[i64]| {
+            let mut read = SampleColumns::default();
+            times.iter().for_each(|time| read.push(*time, 1.0));
+            let budget = Budget::unlimited();
+            let mut column = Column::absent(steps.count(), &budget).unwrap();
+            fill_newest(&read, &lookback, Aspect::Time, &mut column);
+            column.iter().map(|value| value.map(|seconds| (seconds * 1000.0).round() as i64)).collect::<Vec<_>>()
+        };
+        let (a, b, c) = (Some(1), Some(36), Some(45));
+        // 40 ms for the coarse one, 15 for the finer, 10 for the sample.
+        assert_eq!(at(&[1]), [None, a, a, a, a, None, None]);
+        assert_eq!(at(&[36]), [None, None, None, None, b, b, None]);
+        assert_eq!(at(&[45]), [None, None, None, None, None, c, None]);
     }
 
     #[test]

@@ -105,6 +105,29 @@ const ROWS: &[Row] = &[
         "Segments that compaction leaves alone for ten minutes because it failed on them.",
         |s| s.compaction_set_aside as f64,
     ),
+    ("streamgauge_rollup_runs", Gauge, "Files of roll-ups, those without any bucket included.", |s| {
+        s.rollup_runs as f64
+    }),
+    ("streamgauge_rollup_bytes", Gauge, "Bytes of these.", |s| s.rollup_bytes as f64),
+    ("streamgauge_rollup_buckets", Gauge, "Buckets in these, the markers of ended series included.", |s| {
+        s.rollup_buckets as f64
+    }),
+    (
+        "streamgauge_rollup_touched_days",
+        Gauge,
+        "Days of roll-ups, by resolution, that are to be built again because samples came or went; samples answer for them.",
+        |s| s.rollup_touched_days as f64,
+    ),
+    ("streamgauge_rollup_days_built_total", Counter, "Days of roll-ups built, by resolution.", |s| {
+        s.rollup_days as f64
+    }),
+    ("streamgauge_rollup_merges_total", Counter, "Merges of files of roll-ups.", |s| s.rollup_merges as f64),
+    ("streamgauge_rollup_failures_total", Counter, "Builds and merges of roll-ups that failed.", |s| {
+        s.rollup_failures as f64
+    }),
+    ("streamgauge_rollup_dropped_bytes_total", Counter, "Bytes of roll-ups dropped for their age.", |s| {
+        s.rollup_dropped_bytes as f64
+    }),
     ("streamgauge_retention_dropped_bytes_total", Counter, "Bytes that retention dropped.", |s| {
         s.retention_dropped_bytes as f64
     }),

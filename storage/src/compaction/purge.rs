@@ -92,6 +92,10 @@ impl Engine {
         if stop() || !is_whole {
             return Ok(());
         }
+        self.purge_rollups(&ended, effort, stop)?;
+        if stop() {
+            return Ok(());
+        }
         if ended.iter().any(|delete| !delete.families.is_empty()) {
             self.restart_wal()?;
         }

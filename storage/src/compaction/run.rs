@@ -25,7 +25,11 @@ impl Engine {
     ///
     /// # Errors
     /// I/O errors of writing, which the next piece would meet as well; what was there stays.
-    pub(crate) fn compact(&self, effort: Effort, stop: &dyn Fn() -> bool) -> Result<CompactReport, StorageError> {
+    pub(crate) fn compact(
+        self: &Arc<Self>,
+        effort: Effort,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<CompactReport, StorageError> {
         let _one = self.compacting.lock();
         let mut report = CompactReport::default();
         // Who asks for everything wants what failed before to be tried again.
@@ -51,6 +55,7 @@ impl Engine {
         }
         report.set_aside = aside.len() as u64;
         self.purge_deletes(effort, stop, &mut report)?;
+        report.rollups = self.roll_up(effort, stop)?;
         Ok(report)
     }
 
@@ -114,7 +119,7 @@ impl Engine {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<u64>, StorageError> {
         let mut prepared = Prepared::default();
-        let world = World { engine: self, began: Instant::now(), stop };
+        let world = World::new(self, 0, stop);
         let rate = self.options.compaction_rate.filter(|_| effort == Effort::Due);
         let written = self.write_merged(job, live, Pace::new(rate, &world), &world, &mut prepared);
         match written.and_then(|whole| prepared.make_durable(self).map(|()| whole)) {
@@ -245,10 +250,19 @@ impl Output<'_> {
 }
 
 /// What the pace of a piece of work looks at.
-struct World<'a> {
+pub(crate) struct World<'a> {
     engine: &'a Engine,
     began: Instant,
     stop: &'a dyn Fn() -> bool,
+    /// Snapshots that the work itself holds.
+    own_snapshots: u64,
+}
+
+impl<'a> World<'a> {
+    /// Of work that begins now.
+    pub(crate) fn new(engine: &'a Engine, own_snapshots: u64, stop: &'a dyn Fn() -> bool) -> Self {
+        World { engine, began: Instant::now(), stop, own_snapshots }
+    }
 }
 
 impl Surroundings for World<'_> {
@@ -261,7 +275,7 @@ impl Surroundings for World<'_> {
     }
 
     fn has_queries(&self) -> bool {
-        self.engine.snapshots.count() > 0
+        self.engine.snapshots.count() > self.own_snapshots
     }
 
     fn is_stopped(&self) -> bool {

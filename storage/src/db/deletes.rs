@@ -54,6 +54,7 @@ impl Engine {
         let add = |manifest: &mut Manifest| {
             manifest.next_delete = delete.id + 1;
             manifest.deletes.push(delete.clone());
+            manifest.rollups.touch(delete.range, delete.sequence);
         };
         self.install(&[], &[], add, |_| ())?;
         self.exemplars.remove(&delete);
@@ -72,7 +73,11 @@ impl Engine {
         if delete.is_final(self.clock.now_ms().saturating_add(UNDO_MARGIN_MS)) {
             return Err(DeleteError::Final(id));
         }
-        self.install(&[], &[], |manifest| manifest.deletes.retain(|delete| delete.id != id), |_| ())?;
+        let remove = |manifest: &mut Manifest| {
+            manifest.deletes.retain(|delete| delete.id != id);
+            manifest.rollups.touch(delete.range, u64::MAX);
+        };
+        self.install(&[], &[], remove, |_| ())?;
         let (segments, deletes) = {
             let view = self.view.read();
             (view.segments.clone(), view.deletes.clone())

@@ -1,5 +1,6 @@
 //! What all threads of a database share, and the view that readers take.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::names::Layout;
 use crate::options::{Clock, DbOptions};
 use crate::parquet::write_list;
 use crate::retention::RetentionRules;
+use crate::rollup::entry::RollupEntry;
 use crate::segment::Segment;
 use crate::snapshot::OpenSnapshots;
 use crate::stats::Counters;
@@ -59,6 +61,8 @@ pub(crate) struct Engine {
     pub(crate) compacting: Mutex<()>,
     /// Held by the one change of the deletes that goes on.
     pub(crate) deleting: Mutex<()>,
+    /// Days of roll-ups that have samples in segments of several days, by the numbers of these.
+    pub(crate) mixed_days: Mutex<BTreeMap<u64, BTreeSet<i64>>>,
     /// Segments in which a reader found something corrupt.
     pub(crate) suspects: Mutex<Vec<u64>>,
     pub(crate) flush_signal: Signal,
@@ -80,6 +84,14 @@ pub(crate) struct LiveSegment {
     pub(crate) segment: Segment,
     /// What these deletes, by their numbers, hide of it.
     mask: Mutex<(Vec<u64>, Option<Arc<Mask>>)>,
+}
+
+/// A run of roll-ups that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Rollup {
+    pub(crate) entry: RollupEntry,
+    /// None if no series has a bucket in it.
+    pub(crate) live: Option<Arc<LiveSegment>>,
 }
 
 impl LiveSegment {
@@ -135,10 +147,32 @@ pub(crate) struct View {
     pub(crate) frozen: Option<Frozen>,
     /// In order of sequence.
     pub(crate) segments: Arc<Vec<Arc<LiveSegment>>>,
+    /// As in the manifest.
+    pub(crate) rollups: Arc<Vec<Rollup>>,
+    /// Up to this time samples were dropped for their size.
+    pub(crate) rollup_floor_ms: i64,
     /// What they hide is not seen.
     pub(crate) deletes: Arc<Vec<Delete>>,
     /// Sequence of the last batch that is visible.
     pub(crate) sequence: u64,
+}
+
+impl View {
+    /// Takes over the roll-ups of a manifest, whose files are open already or among these.
+    fn set_rollups(&mut self, manifest: &Manifest, added: &[Arc<LiveSegment>]) {
+        let runs = &manifest.rollups.runs;
+        self.rollup_floor_ms = manifest.rollups.floor_ms;
+        if self.rollups.iter().map(|run| &run.entry).eq(runs) {
+            return;
+        }
+        let open = self.rollups.iter().filter_map(|run| run.live.as_ref()).chain(added);
+        let open: BTreeMap<u64, &Arc<LiveSegment>> = open.map(|live| (live.entry.id, live)).collect();
+        let of = |entry: &RollupEntry| Rollup {
+            entry: entry.clone(),
+            live: open.get(&entry.segment.id).map(|live| Arc::clone(live)),
+        };
+        self.rollups = Arc::new(runs.iter().map(of).collect());
+    }
 }
 
 impl Engine {
@@ -193,6 +227,29 @@ impl Engine {
         edit: impl FnOnce(&mut Manifest),
         also: impl FnOnce(&mut View),
     ) -> Result<bool, StorageError> {
+        self.install_all(removed, added, &[], edit, also)
+    }
+
+    /// As [`Engine::install`], for a change of the roll-ups only: `edit` puts the new ones in, whose files these are.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn install_rollups(
+        &self,
+        added: &[Arc<LiveSegment>],
+        edit: impl FnOnce(&mut Manifest),
+    ) -> Result<(), StorageError> {
+        self.install_all(&[], &[], added, edit, |_| ()).map(|_| ())
+    }
+
+    fn install_all(
+        &self,
+        removed: &[u64],
+        added: &[Arc<LiveSegment>],
+        added_rollups: &[Arc<LiveSegment>],
+        edit: impl FnOnce(&mut Manifest),
+        also: impl FnOnce(&mut View),
+    ) -> Result<bool, StorageError> {
         let mut store = self.manifest.lock();
         if removed.iter().any(|id| store.current().segment(*id).is_none()) {
             return Ok(false);
@@ -207,6 +264,7 @@ impl Engine {
             let mut segments: Vec<Arc<LiveSegment>> = kept.chain(added).cloned().collect();
             segments.sort_by_key(|live| (live.entry.sequence_min, live.entry.id));
             view.segments = Arc::new(segments);
+            view.set_rollups(manifest, added_rollups);
             if *view.deletes != manifest.deletes {
                 view.deletes = Arc::new(manifest.deletes.clone());
             }

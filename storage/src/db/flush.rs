@@ -121,10 +121,12 @@ impl Engine {
         let live = prepared.as_ref().map(|prepared| prepared.live.clone()).unwrap_or_default();
         // A failed install leaves open whether these segments count after a crash: they stay prepared for the next try.
         let flushed = frozen.generation.sequences().map_or(0, |(_, last)| last);
+        let touched = self.rolled_up_times(&live)?;
         self.install(
             &[],
             &live,
             |manifest| {
+                touched.into_iter().for_each(|(times, sequence)| manifest.rollups.touch(times, sequence));
                 manifest.wal_floor = frozen.wal_floor;
                 manifest.flushed_sequence = manifest.flushed_sequence.max(flushed);
             },

@@ -9,6 +9,7 @@ use super::open::keep_in_quarantine;
 use crate::compaction::plan::Effort;
 use crate::error::StorageError;
 use crate::manifest::SegmentEntry;
+use crate::rollup::entry::RollupEntry;
 
 /// How often the watch looks round.
 const LOOK_ROUND: Duration = Duration::from_secs(1);
@@ -91,7 +92,11 @@ impl Engine {
         suspects.sort_unstable();
         suspects.dedup();
         for id in suspects {
-            let live = self.view.read().segments.iter().find(|live| live.entry.id == id).cloned();
+            let live = {
+                let view = self.view.read();
+                let rollups = view.rollups.iter().filter_map(|run| run.live.as_ref());
+                view.segments.iter().chain(rollups).find(|live| live.entry.id == id).cloned()
+            };
             let corrupt = |live: &Arc<super::engine::LiveSegment>| {
                 live.segment.verify().iter().any(|error| matches!(error, StorageError::Corrupt { .. }))
             };
@@ -104,7 +109,14 @@ impl Engine {
 
     fn quarantine(&self, entry: &SegmentEntry) -> Result<(), StorageError> {
         keep_in_quarantine(&*self.disk, &self.layout, entry)?;
-        if self.install(&[entry.id], &[], |_| (), |_| ())? {
+        let is_rollup = self.view.read().rollups.iter().any(|run| run.entry.segment.id == entry.id);
+        let is_gone = if is_rollup {
+            let of_others = |run: &RollupEntry| run.segment.id != entry.id;
+            self.install_rollups(&[], |manifest| manifest.rollups.runs.retain(of_others)).map(|()| true)?
+        } else {
+            self.install(&[entry.id], &[], |_| (), |_| ())?
+        };
+        if is_gone {
             self.remove_files([entry]);
             self.counters.quarantined.add(1);
             let path = self.layout.segment(entry.id);

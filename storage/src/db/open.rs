@@ -9,7 +9,7 @@ use std::time::Instant;
 use model::Metadata;
 
 use super::commit::CommitQueue;
-use super::engine::{Engine, LiveSegment, Signal, View};
+use super::engine::{Engine, LiveSegment, Rollup, Signal, View};
 use super::exemplars::ExemplarRing;
 use super::metadata::MetadataMap;
 use super::prepared::open_segment;
@@ -67,6 +67,7 @@ pub(crate) fn open(
     disk.sync_dir(layout.root())?;
     remove_strangers(&*disk, &layout, manifests.current(), !bad.is_empty())?;
     let segments = open_segments(&*disk, &layout, &mut manifests, &counters)?;
+    let rollups = open_rollups(&*disk, &layout, &mut manifests, &counters)?;
     let manifest = manifests.current().clone();
 
     let metadata = MetadataMap::new(options.metadata_max);
@@ -116,6 +117,8 @@ pub(crate) fn open(
             active: Arc::new(active),
             frozen: None,
             segments: Arc::new(segments),
+            rollups: Arc::new(rollups),
+            rollup_floor_ms: manifest.rollups.floor_ms,
             deletes: Arc::new(manifest.deletes.clone()),
             sequence,
         }),
@@ -130,6 +133,7 @@ pub(crate) fn open(
         compaction: Progress::default(),
         compacting: parking_lot::Mutex::default(),
         deleting: parking_lot::Mutex::default(),
+        mixed_days: parking_lot::Mutex::default(),
         suspects: parking_lot::Mutex::default(),
         flush_signal: Signal::default(),
         compact_signal: Signal::default(),
@@ -160,7 +164,7 @@ fn refuse_incomplete(disk: &dyn Disk, layout: &Layout) -> Result<(), StorageErro
 /// segments may be what it named: they are put aside.
 fn remove_strangers(disk: &dyn Disk, layout: &Layout, manifest: &Manifest, is_old: bool) -> Result<(), StorageError> {
     for name in disk.list(&layout.segments_dir())? {
-        if segment_id(&name).is_none_or(|id| manifest.segment(id).is_some()) {
+        if segment_id(&name).is_none_or(|id| manifest.has_file(id)) {
             continue;
         }
         let path = layout.segments_dir().join(&name);
@@ -250,6 +254,47 @@ fn open_segments(
         counters.manifest_installs.add(1);
     }
     Ok(live)
+}
+
+/// Opens the roll-ups of the manifest; one that is corrupt or gone is taken out of it, and its days are built anew if
+/// their samples are there.
+fn open_rollups(
+    disk: &dyn Disk,
+    layout: &Layout,
+    manifests: &mut ManifestStore,
+    counters: &Counters,
+) -> Result<Vec<Rollup>, StorageError> {
+    let (mut rollups, mut bad) = (Vec::new(), Vec::new());
+    for entry in manifests.current().rollups.runs.clone() {
+        if !entry.has_file() {
+            rollups.push(Rollup { entry, live: None });
+            continue;
+        }
+        match open_segment(disk, layout, &entry.segment) {
+            Ok(segment) if segment.resolution_ms() == Some(entry.resolution_ms) => {
+                let live = Some(Arc::new(LiveSegment::new(entry.segment.clone(), segment)));
+                rollups.push(Rollup { entry, live });
+            }
+            Ok(_) | Err(StorageError::Corrupt { .. }) => bad.push(entry.segment),
+            Err(error) => return Err(error),
+        }
+    }
+    if !bad.is_empty() {
+        for entry in &bad {
+            let path = layout.segment(entry.id);
+            counters.findings.add(format!("{} is corrupt or gone and was put aside", path.display()));
+            keep_in_quarantine(disk, layout, entry)?;
+        }
+        let mut next = Manifest::clone(manifests.current());
+        next.rollups.runs.retain(|run| !run.has_file() || bad.iter().all(|bad| bad.id != run.segment.id));
+        manifests.install(next, |_| ())?;
+        for entry in &bad {
+            disk.remove(&layout.segment(entry.id))?;
+        }
+        counters.quarantined.add(bad.len() as u64);
+        counters.manifest_installs.add(1);
+    }
+    Ok(rollups)
 }
 
 /// Gives the files of a corrupt segment second names that no start removes. The first go after the manifest is without

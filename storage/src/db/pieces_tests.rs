@@ -23,7 +23,7 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 /// Values of all kinds, more plain ones than others; markers in some runs only.
-fn value(seed: u64, i: i64) -> f64 {
+pub(super) fn value(seed: u64, i: i64) -> f64 {
     let noise =
         seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(i.cast_unsigned().wrapping_mul(0xD1B5_4A32_D192_ED03));
     let noise = (noise ^ noise >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
@@ -40,7 +40,7 @@ fn value(seed: u64, i: i64) -> f64 {
 }
 
 /// The samples of a range, as summaries would have them.
-fn summed(samples: &[Sample], range: TimeRange) -> Option<Summary> {
+pub(super) fn summed(samples: &[Sample], range: TimeRange) -> Option<Summary> {
     let plain: Vec<Sample> =
         samples.iter().copied().filter(|s| range.contains(s.timestamp_ms) && !is_stale(s.value)).collect();
     let mut summary = Summary::of_count(range, plain.len() as u64);
@@ -57,11 +57,11 @@ fn summed(samples: &[Sample], range: TimeRange) -> Option<Summary> {
     Some(summary)
 }
 
-fn same(a: f64, b: f64) -> bool {
+pub(super) fn same(a: f64, b: f64) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
 
-fn near(a: f64, b: f64) -> bool {
+pub(super) fn near(a: f64, b: f64) -> bool {
     same(a, b) || a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
 }
 
@@ -105,7 +105,7 @@ fn check(samples: &[Sample], pieces: &Pieces, range: TimeRange, want: Want, cuts
     pieces.summaries.iter().map(|s| s.count).sum()
 }
 
-const WANTS: [Want; 6] = [
+pub(super) const WANTS: [Want; 6] = [
     Want::COUNT,
     Want::END_TIMES,
     Want::SUM,
@@ -136,7 +136,7 @@ fn filled_as(runs: &[(Run, bool)], compact: bool, parquet_after_ms: Option<i64>)
     db
 }
 
-fn each_want(db: &super::Db, range: TimeRange, cuts: &Cuts) -> u64 {
+pub(super) fn each_want(db: &super::Db, range: TimeRange, cuts: &Cuts) -> u64 {
     let (budget, snapshot) = (Budget::unlimited(), db.snapshot());
     let set = snapshot.select(&Scope::default(), &[], range, &budget).unwrap();
     let (mut samples, mut pieces, mut summarised) = (SampleColumns::default(), Pieces::default(), 0);

@@ -48,6 +48,11 @@ impl Mask {
         self.ranges(ordinal).next().is_some()
     }
 
+    /// True if some of the range is hidden of the series.
+    pub(crate) fn hides_some(&self, ordinal: u32, range: TimeRange) -> bool {
+        self.ranges(ordinal).any(|hidden| hidden.overlaps(&range))
+    }
+
     /// Takes the hidden samples of a series out; values may be left out as a whole.
     pub(crate) fn remove(&self, ordinal: u32, samples: &mut SampleColumns) {
         for range in self.ranges(ordinal) {

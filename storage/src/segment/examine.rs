@@ -303,6 +303,9 @@ impl Segment {
             let read = self.read(ordinal, TimeRange::ALL, &mut samples);
             total += (samples.len() + samples.histograms.len()) as u64;
             note(Some(ordinal), read.and_then(|()| self.check_samples(ordinal, &samples)))?;
+            if self.resolution_ms().is_some() {
+                note(Some(ordinal), self.all_buckets(ordinal).map(|_| None))?;
+            }
             match self.labels(ordinal) {
                 Ok(labels) => {
                     let is_next = before.as_ref().is_none_or(|before| *before < labels);

@@ -32,6 +32,7 @@
 //! | [`Kind::Metadata`] | what is known about metric families, see [`encode_metadata`] |
 //! | [`Kind::Rows`] | only in the index of a Parquet day, and needed: its files, see `parquet/files.rs` |
 //! | [`Kind::Histograms`] | which series have native histograms, and where; see `histograms.rs` |
+//! | [`Kind::Buckets`] | only in segments of buckets, see `buckets.rs` |
 //!
 //! A **paged** section is its pages one after the other, then for each page the offset of its end in the section
 //! (`u64`). Every page but the last has the full number of items; the number of items is in the footer.
@@ -94,14 +95,23 @@ pub(super) enum Kind {
     Statistics = 10,
     Metadata = 11,
     Rows = 12,
+    Buckets = 16,
     /// Only there if there are native histograms.
     Histograms = 32,
 }
 
 impl Kind {
+    /// True if this version reads sections of the kind with this number.
+    pub(super) fn is_known(kind: u64) -> bool {
+        let others = [Kind::Buckets, Kind::Histograms];
+        (Kind::Data as u64..=Kind::Rows as u64).contains(&kind) || others.iter().any(|other| *other as u64 == kind)
+    }
+}
+
+impl Kind {
     /// The name of a kind for people; none if it is not known.
     pub(super) fn name_of(kind: u64) -> Option<&'static str> {
-        const NAMES: [(Kind, &str); 13] = [
+        const NAMES: [(Kind, &str); 14] = [
             (Kind::Data, "data"),
             (Kind::Names, "label names"),
             (Kind::Values, "label values"),
@@ -115,6 +125,7 @@ impl Kind {
             (Kind::Metadata, "metadata"),
             (Kind::Rows, "files of a Parquet day"),
             (Kind::Histograms, "native histograms"),
+            (Kind::Buckets, "buckets"),
         ];
         NAMES.iter().find(|(known, _)| *known as u64 == kind).map(|(_, name)| *name)
     }

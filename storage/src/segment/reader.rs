@@ -52,6 +52,8 @@ pub(crate) struct Segment {
     rows_section: Option<Section>,
     rows: Option<Arc<dyn ValueRows>>,
     pub(super) histograms: HistogramIndex,
+    /// Of a segment of buckets.
+    pub(super) resolution_ms: Option<i64>,
     pub(super) values: Paged<ValuesPage>,
     pub(super) own_sets: Paged<LabelSets>,
     pub(super) shared_sets: Paged<LabelSets>,
@@ -89,9 +91,7 @@ impl Segment {
     /// # Errors
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(super) fn assemble(frames: FrameReader, footer: Footer, path: &Path) -> Result<Self, StorageError> {
-        let known =
-            |kind: &u64| (Kind::Data as u64..=Kind::Rows as u64).contains(kind) || *kind == Kind::Histograms as u64;
-        if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !known(kind)) {
+        if footer.sections.iter().any(|(kind, flags, _)| flags & FLAG_NEEDED != 0 && !Kind::is_known(*kind)) {
             return Err(FormatError::new("a section is needed but not known").in_file(path, frames.file_bytes()));
         }
         let s = footer.summary;
@@ -107,8 +107,10 @@ impl Segment {
             return Err(FormatError::new("a wrong number of names").in_file(path, section_names.offset));
         }
         drop(bytes);
+        let resolution_ms = read_resolution(&frames, &footer)?;
         Ok(Segment {
             names,
+            resolution_ms,
             data: find(Kind::Data)?,
             lists: find(Kind::Lists)?,
             statistics: find(Kind::Statistics)?,
@@ -573,6 +575,18 @@ fn decompress(bytes: &[u8], length: u64) -> Option<Vec<u8>> {
 
 fn section_len(section: Section) -> usize {
     usize::try_from(section.bytes).unwrap_or(usize::MAX)
+}
+
+/// The length of the buckets, if the segment is one of buckets.
+fn read_resolution(frames: &FrameReader, footer: &Footer) -> Result<Option<i64>, StorageError> {
+    let section = footer.sections.iter().find(|(kind, _, _)| *kind == Kind::Buckets as u64);
+    let Some((_, _, section)) = section else { return Ok(None) };
+    let bytes = frames.read(section.offset, section_len(*section))?;
+    let mut cursor = Cursor::new(&bytes);
+    let number = cursor.varint().and_then(|ms| cursor.finish().map(|()| ms));
+    let resolution_ms = number.ok().and_then(|ms| i64::try_from(ms).ok()).filter(|ms| *ms > 0);
+    let wrong = || FormatError::new("the resolution of buckets cannot be read").in_file(frames.path(), section.offset);
+    resolution_ms.map(Some).ok_or_else(wrong)
 }
 
 pub(super) fn read_footer(region: &dyn Region, header: FormatVersion, path: &Path) -> Result<Footer, StorageError> {

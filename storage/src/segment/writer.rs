@@ -23,6 +23,7 @@ use crate::error::StorageError;
 use crate::format::Put;
 use crate::index::symbols::SET_PAIRS_MAX;
 use crate::io::Disk;
+use crate::rollup::bucket::{Bucket, last_samples};
 
 /// How hard help texts are compressed; there are few.
 const METADATA_ZSTD_LEVEL: i32 = 9;
@@ -53,6 +54,8 @@ pub(crate) struct SegmentWriter {
     column: Vec<u8>,
     /// The files that hold the values, if this is only their index.
     rows: Option<Vec<u8>>,
+    /// Of a segment of buckets.
+    resolution_ms: Option<i64>,
 }
 
 impl SegmentWriter {
@@ -83,6 +86,7 @@ impl SegmentWriter {
             range: TimeRange { start_ms: i64::MAX, end_ms: i64::MIN },
             column: Vec::new(),
             rows: None,
+            resolution_ms: None,
         })
     }
 
@@ -169,6 +173,25 @@ impl SegmentWriter {
         self.file.append(&column)?;
         self.histograms.push(self.labels.len() - 1, offset, bytes, &samples.histograms);
         Ok(())
+    }
+
+    /// Makes it a segment of buckets, before the first series.
+    pub(crate) fn set_resolution(&mut self, resolution_ms: i64) {
+        self.resolution_ms = Some(resolution_ms);
+    }
+
+    /// Adds the next series of a segment of buckets, as [`SegmentWriter::add_series`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn add_buckets(&mut self, labels: &Labels, buckets: &[Bucket]) -> Result<(), StorageError> {
+        if buckets.is_empty() {
+            return Ok(());
+        }
+        self.add_series(labels, &last_samples(buckets))?;
+        let mut behind = Vec::new();
+        super::buckets::encode(buckets, &mut behind);
+        self.file.append(&behind)
     }
 
     /// Says what is known about metric families, sorted by family.
@@ -285,6 +308,11 @@ impl SegmentWriter {
         sections.blob(Kind::Metadata, 0, &compressed_metadata(&self.metadata, &self.path)?)?;
         if let Some(rows) = &self.rows {
             sections.blob(Kind::Rows, FLAG_NEEDED, rows)?;
+        }
+        if let Some(resolution_ms) = self.resolution_ms {
+            let mut resolution = Vec::new();
+            resolution.put_varint(resolution_ms.unsigned_abs());
+            sections.blob(Kind::Buckets, FLAG_NEEDED, &resolution)?;
         }
         let bytes = sections.finish(summary)?;
         Ok(SegmentInfo {

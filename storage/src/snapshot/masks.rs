@@ -25,10 +25,22 @@ impl Masks {
     ///
     /// # Errors
     /// Those of reading the segments' indexes.
-    pub(super) fn with(&self, delete: &Delete, segments: &[Arc<LiveSegment>]) -> Result<Self, StorageError> {
+    pub(super) fn with<'s>(
+        &self,
+        delete: &Delete,
+        segments: impl Iterator<Item = Option<&'s Arc<LiveSegment>>>,
+    ) -> Result<Self, StorageError> {
         let deletes: Vec<Delete> = self.deletes.iter().chain([delete]).cloned().collect();
-        let found = segments.iter().map(|live| Ok(live.mask_of(&deletes)?.into()));
+        let found = segments.map(|live| match live {
+            Some(live) => Ok(live.mask_of(&deletes)?.into()),
+            None => Ok(None.into()),
+        });
         Ok(Masks { found: found.collect::<Result<_, StorageError>>()?, deletes: Arc::new(deletes) })
+    }
+
+    /// The deletes.
+    pub(super) fn deletes(&self) -> &[Delete] {
+        &self.deletes
     }
 
     /// What is hidden of the segment at a place; none if that is nothing.

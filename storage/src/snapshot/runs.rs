@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 
 use super::{CHECK_EVERY, Pinned};
 use crate::batch::SeriesRef;
+use crate::db::engine::LiveSegment;
 use crate::segment::{LabelCursor, push_key};
 
 /// Series of the head whose keys are made under one set of locks.
@@ -20,6 +21,8 @@ const HEAD_KEYS: usize = 256;
 pub(super) enum Part {
     /// Index of the segment, of which older ones come first, and ordinal in it.
     Segment(u32, u32),
+    /// Index of the run of roll-ups, of which finer ones come first, and ordinal in it.
+    Rollup(u32, u32),
     /// In the generations of the head, which are newer than all segments.
     Head(SeriesRef),
 }
@@ -29,6 +32,8 @@ pub(super) enum Part {
 pub(super) enum Run {
     /// Of the segment with this index.
     Segment(u32, RoaringBitmap),
+    /// Of the run of roll-ups with this index.
+    Rollup(u32, RoaringBitmap),
     /// Of the head.
     Head(Vec<SeriesRef>),
 }
@@ -36,7 +41,7 @@ pub(super) enum Run {
 impl Run {
     fn len(&self) -> usize {
         match self {
-            Run::Segment(_, ordinals) => ordinals.len() as usize,
+            Run::Segment(_, ordinals) | Run::Rollup(_, ordinals) => ordinals.len() as usize,
             Run::Head(series) => series.len(),
         }
     }
@@ -44,10 +49,15 @@ impl Run {
     fn cursor<'r>(&'r self, pinned: &'r Pinned) -> Result<Cursor<'r>, SourceError> {
         let mut cursor = match self {
             Run::Segment(index, ordinals) => {
-                let live = pinned.segments.get(*index as usize);
+                let live = pinned.segments.get(*index as usize).map(|live| &**live);
                 let live = live.ok_or_else(|| SourceError::Storage("a segment of the view is missing".to_owned()))?;
-                let labels = live.segment.label_cursor();
-                Cursor { pinned, from: From::Segment(*index, labels, ordinals.iter()), part: None, key: Vec::new() }
+                Cursor::of_file(pinned, live, Part::Segment, *index, ordinals)
+            }
+            Run::Rollup(index, ordinals) => {
+                let (_, live) = pinned
+                    .rollup(*index)
+                    .ok_or_else(|| SourceError::Storage("a run of roll-ups of the view is missing".to_owned()))?;
+                Cursor::of_file(pinned, live, Part::Rollup, *index, ordinals)
             }
             Run::Head(series) => {
                 let keys = Keys { series, next: 0, bytes: Vec::new(), ends: Vec::new(), at: 0 };
@@ -99,6 +109,7 @@ impl Joined {
         let mut parts = Vec::with_capacity(runs.iter().map(Run::len).sum());
         match runs {
             [Run::Segment(index, ordinals)] => parts.extend(ordinals.iter().map(|o| Part::Segment(*index, o))),
+            [Run::Rollup(index, ordinals)] => parts.extend(ordinals.iter().map(|o| Part::Rollup(*index, o))),
             [Run::Head(series)] => parts.extend(series.iter().map(|series| Part::Head(*series))),
             _ => return Self::merged(pinned, runs, parts, budget),
         }
@@ -157,19 +168,42 @@ struct Cursor<'r> {
 
 /// What a cursor moves over.
 enum From<'r> {
-    Segment(u32, LabelCursor<'r>, roaring::bitmap::Iter<'r>),
+    File(FileKeys<'r>),
     Head(Keys<'r>),
+}
+
+/// Series of a file.
+struct FileKeys<'r> {
+    live: &'r LiveSegment,
+    part: fn(u32, u32) -> Part,
+    index: u32,
+    labels: LabelCursor<'r>,
+    ordinals: roaring::bitmap::Iter<'r>,
+}
+
+impl<'r> Cursor<'r> {
+    fn of_file(
+        pinned: &'r Pinned,
+        live: &'r LiveSegment,
+        part: fn(u32, u32) -> Part,
+        index: u32,
+        ordinals: &'r RoaringBitmap,
+    ) -> Self {
+        let labels = live.segment.label_cursor();
+        let keys = FileKeys { live, part, index, labels, ordinals: ordinals.iter() };
+        Cursor { pinned, from: From::File(keys), part: None, key: Vec::new() }
+    }
 }
 
 impl Cursor<'_> {
     fn advance(&mut self) -> Result<(), SourceError> {
         self.key.clear();
         self.part = match &mut self.from {
-            From::Segment(index, labels, ordinals) => match ordinals.next() {
+            From::File(keys) => match keys.ordinals.next() {
                 Some(ordinal) => {
-                    let read = labels.push_key(ordinal, &mut self.key);
-                    read.map_err(|error| self.pinned.suspect_at(*index, error))?;
-                    Some(Part::Segment(*index, ordinal))
+                    let read = keys.labels.push_key(ordinal, &mut self.key);
+                    read.map_err(|error| self.pinned.suspect(keys.live, error))?;
+                    Some((keys.part)(keys.index, ordinal))
                 }
                 None => None,
             },

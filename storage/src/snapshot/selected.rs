@@ -3,41 +3,52 @@
 use std::sync::Arc;
 
 use model::{
-    Budget, Cuts, Labels, Pieces, SampleColumns, SeriesGroups, SeriesSet, SourceError, Summary, TimeRange, Want,
+    Budget, Coarse, Cuts, Labels, Pieces, SampleColumns, SeriesGroups, SeriesSet, SourceError, Summary, TimeRange, Want,
 };
 
 use super::groups::{HEAD_GROUPS, HeadGroups};
 use super::merged::Merged;
+use super::rolled::{BucketsRequest, coarse};
 use super::runs::{Joined, Part};
 use super::{CHECK_EVERY, Pinned};
 use crate::db::engine::LiveSegment;
 use crate::error::StorageError;
+use crate::rollup::ranges::Ranges;
 use crate::segment::{PiecesRequest, Segment, SegmentGroups};
 
 /// A range without any millisecond.
 const NOTHING: TimeRange = TimeRange { start_ms: 1, end_ms: 0 };
 
 /// How the samples of a series are read from a segment.
-type ReadSegment = fn(&Segment, u32, TimeRange, &mut SampleColumns) -> Result<(), StorageError>;
+pub(super) type ReadSegment = fn(&Segment, u32, TimeRange, &mut SampleColumns) -> Result<(), StorageError>;
 
 /// Selected series.
-pub(super) struct Selected {
+pub(crate) struct Selected {
     pub(super) pinned: Arc<Pinned>,
     pub(super) series: Joined,
+    /// Length of the coarsest buckets that may stand for samples that are gone; 0 if none do.
+    pub(super) coarsest_ms: i64,
 }
 
 impl Selected {
-    /// Where series `i` has samples, and what of the range may be seen; none if nothing.
-    fn readable(&self, i: usize, range: TimeRange) -> Result<Option<(&[Part], TimeRange)>, SourceError> {
-        let parts = self.series.parts(i);
+    /// The oldest time at which samples of series `i` are kept.
+    fn oldest_ms(&self, i: usize) -> Result<i64, SourceError> {
         let Pinned { retention, taken_ms, .. } = &*self.pinned;
-        let oldest_ms = if retention.has_rules() {
-            retention.oldest_ms(&self.labels(i)?, *taken_ms)
-        } else {
-            retention.oldest_of_all_ms(*taken_ms).unwrap_or(i64::MIN)
-        };
-        let range = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
-        Ok((!range.is_empty() && !parts.is_empty()).then_some((parts, range)))
+        if retention.has_rules() {
+            return Ok(retention.oldest_ms(&self.labels(i)?, *taken_ms));
+        }
+        Ok(retention.oldest_of_all_ms(*taken_ms).unwrap_or(i64::MIN))
+    }
+
+    /// The parts of series `i` that are of roll-ups, and those that hold samples.
+    fn parts(&self, i: usize) -> (&[Part], &[Part]) {
+        let parts = self.series.parts(i);
+        parts.split_at(parts.partition_point(|part| matches!(part, Part::Rollup(..))))
+    }
+
+    /// Up to this time not all samples are kept, if the oldest that are kept have this one.
+    fn gone_ms(&self, oldest_ms: i64) -> i64 {
+        oldest_ms.saturating_sub(1).max(self.pinned.rollup_floor_ms)
     }
 
     /// Reads all parts of series `i`, those in segments with `read_segment`.
@@ -51,9 +62,15 @@ impl Selected {
     ) -> Result<(), SourceError> {
         out.clear();
         budget.check()?;
-        let Some((parts, range)) = self.readable(i, range)? else { return Ok(()) };
+        let (rolled, parts) = self.parts(i);
+        let oldest_ms = self.oldest_ms(i)?;
         let mut merged = Merged { out, newer: SampleColumns::default() };
-        for part in parts {
+        if !rolled.is_empty() && range.start_ms <= self.gone_ms(oldest_ms) {
+            let gone = TimeRange { end_ms: range.end_ms.min(self.gone_ms(oldest_ms)), ..range };
+            self.read_tiers(&self.tiers(rolled)?, gone, read_segment, &mut merged)?;
+        }
+        let range = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
+        for part in parts.iter().filter(|_| !range.is_empty()) {
             self.read_part(*part, range, read_segment, &mut merged)?;
         }
         budget.add_samples((out.values.len() + out.histograms.len()) as u64)?;
@@ -63,7 +80,15 @@ impl Selected {
     fn segment_part(&self, part: Part) -> Option<(&LiveSegment, u32)> {
         match part {
             Part::Segment(index, ordinal) => Some((self.pinned.segments.get(index as usize)?, ordinal)),
-            Part::Head(_) => None,
+            Part::Rollup(..) | Part::Head(_) => None,
+        }
+    }
+
+    /// The file with a part, if it is in one.
+    fn file(&self, part: Part) -> Option<(&LiveSegment, u32)> {
+        match part {
+            Part::Rollup(index, ordinal) => Some((self.pinned.rollup(index)?.1, ordinal)),
+            _ => self.segment_part(part),
         }
     }
 
@@ -74,11 +99,8 @@ impl Selected {
         Ok((!is_touched).then_some((live, ordinal)))
     }
 
-    /// The ranges that the samples of each part lie in, if there is more than one part.
+    /// The ranges that the samples of each part lie in.
     fn covered(&self, parts: &[Part]) -> Result<Vec<TimeRange>, SourceError> {
-        if parts.len() < 2 {
-            return Ok(Vec::new());
-        }
         let of = |part: &Part| match (*part, self.segment_part(*part)) {
             (_, Some((live, ordinal))) => {
                 live.segment.time_range(ordinal).map_err(|error| self.pinned.suspect(live, error))
@@ -87,7 +109,7 @@ impl Selected {
                 let times = self.pinned.generations.iter().filter_map(|generation| generation.times(series));
                 Ok(times.reduce(|a, b| a.union(&b)).unwrap_or(NOTHING))
             }
-            (Part::Segment(..), None) => Ok(NOTHING),
+            (Part::Segment(..) | Part::Rollup(..), None) => Ok(NOTHING),
         };
         parts.iter().map(of).collect()
     }
@@ -114,6 +136,8 @@ impl Selected {
                 });
                 read.or_else(|error| self.pinned.leave_out(live, error))?;
             }
+            // Read on their own, before all others.
+            Part::Rollup(..) => {}
             Part::Head(series) => {
                 for generation in &self.pinned.generations {
                     out.add::<SourceError>(|samples| {
@@ -133,12 +157,12 @@ impl SeriesSet for Selected {
     }
 
     fn labels(&self, i: usize) -> Result<Labels, SourceError> {
-        match self.series.parts(i).last() {
-            Some(Part::Segment(index, ordinal)) => match self.pinned.segments.get(*index as usize) {
-                Some(live) => live.segment.labels(*ordinal).map_err(|error| self.pinned.suspect(live, error)),
+        match self.series.parts(i).last().copied() {
+            Some(Part::Head(series)) => Ok(self.pinned.engine.head.registry.labels(series)),
+            Some(part) => match self.file(part) {
+                Some((live, ordinal)) => live.segment.labels(ordinal).map_err(|error| self.pinned.suspect(live, error)),
                 None => Ok(Labels::empty()),
             },
-            Some(Part::Head(series)) => Ok(self.pinned.engine.head.registry.labels(*series)),
             None => Ok(Labels::empty()),
         }
     }
@@ -146,8 +170,8 @@ impl SeriesSet for Selected {
     fn groups(&self, keep: &dyn Fn(&str) -> bool, budget: &Budget) -> Result<SeriesGroups, SourceError> {
         let mut groups = SeriesGroups::default();
         groups.group_of.reserve_exact(self.len());
-        let mut of_segments: Vec<Option<SegmentGroups<'_>>> = Vec::new();
-        of_segments.resize_with(self.pinned.segments.len(), || None);
+        let mut of_files: Vec<Option<SegmentGroups<'_>>> = Vec::new();
+        of_files.resize_with(self.pinned.segments.len() + self.pinned.rollups.len(), || None);
         let (mut of_head, mut view) = (HeadGroups::new(keep), None);
         for i in 0..self.len() {
             if i % CHECK_EVERY == 0 {
@@ -159,11 +183,16 @@ impl SeriesSet for Selected {
             }
             // Labels are the same in all parts.
             let place = match self.series.parts(i).last() {
-                Some(Part::Segment(index, ordinal)) => {
-                    let known = of_segments.get_mut(*index as usize).zip(self.pinned.segments.get(*index as usize));
-                    let Some((known, live)) = known else { continue };
+                Some(part @ (Part::Segment(..) | Part::Rollup(..))) => {
+                    let (place, known) = match part {
+                        Part::Rollup(index, _) => (self.pinned.place_of_rollup(*index), self.file(*part)),
+                        Part::Segment(index, _) => (*index, self.file(*part)),
+                        Part::Head(_) => (0, None),
+                    };
+                    let known = of_files.get_mut(place as usize).zip(known);
+                    let Some((known, (live, ordinal))) = known else { continue };
                     let known = known.get_or_insert_with(|| SegmentGroups::new(&live.segment, keep));
-                    known.place(*ordinal, &mut groups).map_err(|error| self.pinned.suspect(live, error))?
+                    known.place(ordinal, &mut groups).map_err(|error| self.pinned.suspect(live, error))?
                 }
                 Some(Part::Head(series)) => {
                     let view = view.get_or_insert_with(|| self.pinned.head_view());
@@ -207,26 +236,49 @@ impl SeriesSet for Selected {
     ) -> Result<(), SourceError> {
         out.clear();
         budget.check()?;
-        let Some((parts, readable)) = self.readable(i, range)? else { return Ok(()) };
-        let covered = self.covered(parts)?;
-        let Pieces { samples, summaries } = out;
+        let (rolled, parts) = self.parts(i);
+        let oldest_ms = self.oldest_ms(i)?;
+        let covered = if parts.len() + rolled.len() > 1 { self.covered(parts)? } else { Vec::new() };
+        let readable = TimeRange { start_ms: range.start_ms.max(oldest_ms), ..range };
+        let left = if rolled.is_empty() {
+            Ranges::of(readable)
+        } else {
+            let in_head = parts.iter().zip(&covered).filter(|(part, _)| matches!(part, Part::Head(_)));
+            let newer = in_head.map(|(_, times)| *times).collect();
+            let request = BucketsRequest { range, want, cuts, gone_ms: self.gone_ms(oldest_ms), newer };
+            self.take_buckets(&self.tiers(rolled)?, &request, out)?.rest_of(readable)
+        };
+        let Pieces { samples, summaries, .. } = out;
         let mut merged = Merged { out: samples, newer: SampleColumns::default() };
         for (place, part) in parts.iter().enumerate() {
+            let times = covered.get(place).copied().unwrap_or(TimeRange::ALL);
+            let mut here = left.within(times).peekable();
+            if here.peek().is_none() {
+                continue;
+            }
             let Some((live, ordinal)) = self.unmasked_part(*part)? else {
-                self.read_part(*part, readable, Segment::read, &mut merged)?;
+                here.try_for_each(|range| self.read_part(*part, range, Segment::read, &mut merged))?;
                 continue;
             };
-            let others: Vec<TimeRange> = (0..).zip(&covered).filter(|(p, _)| *p != place).map(|(_, r)| *r).collect();
-            let request = PiecesRequest { range: readable, want, cuts, others: &others };
-            let read = merged.add(|samples| live.segment.read_pieces(ordinal, &request, samples, summaries));
+            let others: Vec<TimeRange> = (0..)
+                .zip(&covered)
+                .filter(|(other, covered)| *other != place && covered.overlaps(&times))
+                .map(|(_, covered)| *covered)
+                .collect();
+            let read = merged.add(|samples| {
+                here.try_for_each(|range| {
+                    let request = PiecesRequest { range, want, cuts, others: &others };
+                    live.segment.read_pieces(ordinal, &request, samples, summaries)
+                })
+            });
             if let Err(error) = read {
                 self.pinned.leave_out(live, error)?;
                 // Summaries of it may be there already: all again, as samples.
-                out.summaries.clear();
+                out.clear();
                 return self.samples(i, range, budget, &mut out.samples);
             }
         }
-        if parts.len() > 1 {
+        if parts.len() + rolled.len() > 1 {
             summaries.sort_by_key(|summary: &Summary| summary.range.start_ms);
         }
         if !out.samples.histograms.is_empty() && !out.summaries.is_empty() {
@@ -235,5 +287,18 @@ impl SeriesSet for Selected {
         }
         budget.add_samples((out.samples.values.len() + out.samples.histograms.len() + out.summaries.len()) as u64)?;
         Ok(())
+    }
+
+    fn coarsest_ms(&self) -> i64 {
+        self.coarsest_ms
+    }
+
+    fn coarse(&self, i: usize, range: TimeRange) -> Result<Vec<Coarse>, SourceError> {
+        let (rolled, _) = self.parts(i);
+        if rolled.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gone = TimeRange { end_ms: range.end_ms.min(self.gone_ms(self.oldest_ms(i)?)), ..range };
+        Ok(if gone.is_empty() { Vec::new() } else { coarse(&self.tiers(rolled)?, gone) })
     }
 }

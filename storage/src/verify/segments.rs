@@ -18,11 +18,11 @@ pub(super) fn with_bit(detail: &str, bit: Option<u64>) -> String {
 impl Work {
     /// Looks at all segments that a manifest names, and says which files it does not name.
     pub(super) fn verify_segments(&mut self, manifest: &Manifest) -> Result<(), StorageError> {
-        for entry in &manifest.segments {
+        for entry in manifest.segments.iter().chain(manifest.rollups.files()) {
             self.verify_segment(entry, manifest)?;
         }
         let newest = self.newer_than(manifest);
-        let named = |id| manifest.segment(id).is_some() || newest.as_ref().is_some_and(|new| new.segment(id).is_some());
+        let named = |id| manifest.has_file(id) || newest.as_ref().is_some_and(|new| new.has_file(id));
         let names = self.list(&self.layout.segments_dir())?;
         let strangers: Vec<String> = names.into_iter().filter(|name| !segment_id(name).is_some_and(named)).collect();
         if !strangers.is_empty() {
@@ -39,7 +39,7 @@ impl Work {
             Ok(examined) => examined,
             Err(error) if is_missing(&error) => {
                 // A compaction may have given it up since the manifest was read.
-                if self.newer_than(manifest).is_some_and(|new| new.segment(entry.id).is_none()) {
+                if self.newer_than(manifest).is_some_and(|new| !new.has_file(entry.id)) {
                     return Ok(());
                 }
                 self.push_segment(
