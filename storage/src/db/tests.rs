@@ -770,3 +770,36 @@ fn a_compaction_that_cannot_write_says_so_and_blames_no_segment() {
         CompactReport { segments_before: 4, segments_after: 1, ..CompactReport::default() }
     );
 }
+
+/// Background compaction keeps its rate, is seen while it runs, and ends at once when it is told to.
+#[test]
+fn a_slow_compaction_shows_how_far_it_is_and_can_be_stopped() {
+    let disk = FakeDisk::default();
+    let slow = DbOptions { maintenance: false, compaction_rate: Some(1), ..options() };
+    let db = open_with(&disk, slow);
+    for round in 0..4_i64 {
+        let rows: Vec<_> = (0..1000).map(|i| (i, NOW_MS + round, i as f64)).collect();
+        write(&db, &rows).unwrap();
+        db.flush().unwrap();
+    }
+    let before = read_all(&db.snapshot());
+    assert_eq!(db.compaction().waiting_jobs, 1);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| db.engine.compact(Effort::Due, &|| stop.load(Ordering::Relaxed)).unwrap());
+        let running = loop {
+            match db.compaction().running {
+                Some(job) if job.done_bytes > 0 => break job,
+                _ => std::thread::yield_now(),
+            }
+        };
+        assert_eq!((running.kind, running.inputs.len(), running.day.as_deref()), ("merge", 4, Some("2023-11-14")));
+        assert!(running.done_bytes < running.bytes && db.stats().compaction_bytes == running.bytes, "{running:?}");
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(work.join().unwrap(), CompactReport::default());
+    });
+    assert_eq!((db.compaction().running, db.compaction().waiting_jobs), (None, 1));
+    // What an operator asks for knows no rate.
+    assert_eq!(db.compact().unwrap().segments_after, 1);
+    assert_eq!(read_all(&db.snapshot()), before);
+}

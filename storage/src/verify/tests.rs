@@ -323,3 +323,32 @@ fn beside_a_running_store_nothing_is_called_damage() {
     });
     db.close().unwrap();
 }
+
+/// Behind checksums that are right: a fault of the program that wrote the file, not of the disk.
+#[test]
+fn content_that_contradicts_itself_is_found_behind_right_checksums() {
+    let disk = FakeDisk::default();
+    let db = open_with(&disk, quiet());
+    let rows: Vec<_> = (0..1200).map(|i| (i % 2, NOW_MS + i as i64 * 500, (i * i % 977) as f64 / 8.0)).collect();
+    write(&db, &rows).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let path = files(&disk, "/data/segments/")[0].clone();
+    let good = disk.bytes(&path).unwrap();
+    let end = crate::segment::Segment::open(&disk, &path).unwrap().section_bytes()[0].1 as usize + 16;
+    let (mut found, mut texts) = (0, BTreeSet::new());
+    let bits: Vec<usize> = (16 * 8..end * 8).step_by(11).chain((end * 8..good.len() * 8).step_by(23)).collect();
+    for bit in &bits {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let Some(forged) = crate::segment::forge::reseal(&bytes) else { continue };
+        let report = look(&with_bytes(&disk, &path, |bytes| *bytes = forged));
+        found += usize::from(*bit < end * 8 && !report.damage.is_empty());
+        texts.extend(report.damage.into_iter().map(|damage| damage.detail));
+    }
+    let in_data = bits.iter().filter(|bit| **bit < end * 8).count();
+    assert!(found * 10 > in_data * 9, "{found} of {in_data} wrong bits of times and values");
+    for text in ["statistics are not those of its values", "its times do not rise", "postings of a label's values"] {
+        assert!(texts.iter().any(|found| found.contains(text)), "{text}: {texts:#?}");
+    }
+}
