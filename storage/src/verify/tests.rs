@@ -352,3 +352,28 @@ fn content_that_contradicts_itself_is_found_behind_right_checksums() {
         assert!(texts.iter().any(|found| found.contains(text)), "{text}: {texts:#?}");
     }
 }
+
+/// Between the manifest and the files a server goes on: what it gave up meanwhile is not missing.
+#[test]
+fn files_that_go_between_two_looks_are_not_missing() {
+    let disk = FakeDisk::default();
+    let db = open_with(&disk, quiet());
+    for i in 0..4 {
+        write(&db, &[(0, NOW_MS + i, 1.0)]).unwrap();
+        db.flush().unwrap();
+    }
+    write(&db, &[(1, NOW_MS, 1.0)]).unwrap();
+    let (options, report) = (VerifyOptions::default(), VerifyReport::default());
+    let mut work = Work { disk: Arc::new(disk.clone()), layout: Layout::new("/data"), options, report };
+    let (store, manifest) = work.find_manifest().unwrap();
+    db.compact().unwrap();
+    db.flush().unwrap();
+    work.verify_segments(&manifest).unwrap();
+    work.verify_wal(store, manifest.clone()).unwrap();
+    assert_eq!(work.report.damage, []);
+    // Without a newer manifest they are.
+    let named = files(&disk, "/data/MANIFEST").pop().unwrap();
+    disk.damage(&named, manifest.encode());
+    work.verify_segments(&manifest).unwrap();
+    assert_eq!(work.report.damage.len(), 4, "{:?}", work.report.damage);
+}
