@@ -256,7 +256,8 @@ fn definitions(body: &RecordBody) -> Vec<(u32, Labels)> {
 
 /// WAL numbers and times of all samples of a record.
 fn sample_times(body: &RecordBody) -> impl Iterator<Item = (u32, i64)> {
-    body.samples.iter().map(|(number, timestamp_ms, _)| (*number, *timestamp_ms))
+    let floats = body.samples.iter().map(|(number, timestamp_ms, _)| (*number, *timestamp_ms));
+    floats.chain(body.histograms.iter().map(|(number, timestamp_ms, _)| (*number, *timestamp_ms)))
 }
 
 /// Reads a damaged record in spite of it: with the one bit repaired that explains it, else without its checksum.
