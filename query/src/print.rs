@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use model::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregation, AtModifier, Binary, Cardinality, DurationExpr, DurationFunction, Expr, Grouping, Modifiers, Node,
+    Aggregation, AtModifier, Binary, BinaryOp, Cardinality, DurationExpr, DurationFunction, Expr, Grouping, Modifiers, Node,
     Selector, VectorMatching,
 };
 use crate::quote::{Number, Quoted, plain};
@@ -44,7 +44,10 @@ impl Display for Expr {
             }
             Node::Unary { negative, expr } => write!(f, "{}{expr}", sign(*negative)),
             Node::Paren(inner) => write!(f, "({inner})"),
-            Node::Binary(binary) => write!(f, "{} {} {}", binary.left, Operation(binary), binary.right),
+            Node::Binary(binary) => match infinite_base(binary) {
+                Some(base) => write!(f, "{base} {} {}", Operation(binary), binary.right),
+                None => write!(f, "{} {} {}", binary.left, Operation(binary), binary.right),
+            },
             Node::Aggregation(aggregation) => {
                 write_aggregation_head(f, aggregation)?;
                 f.write_char('(')?;
@@ -60,6 +63,12 @@ impl Display for Expr {
             }
         }
     }
+}
+
+/// The left side of a power, if it is infinity: with its sign in front, the sign would be that of the power.
+fn infinite_base(binary: &Binary) -> Option<&'static str> {
+    let is_infinite = matches!(binary.left.node, Node::Number { value: f64::INFINITY, .. });
+    (binary.op == BinaryOp::Pow && is_infinite).then_some("Inf")
 }
 
 impl Display for Selector {

@@ -519,6 +519,13 @@ fn expression_text() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn an_infinite_base_is_printed_without_its_sign() {
+    let expr = parse_unchecked("Inf ^ a", &EngineOptions::default()).unwrap();
+    assert_eq!(expr.to_string(), "Inf ^ a", "`+Inf ^ a` is the power with a sign");
+    assert_eq!(parse_unchecked("1 ^ Inf", &EngineOptions::default()).unwrap().to_string(), "1 ^ +Inf");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 

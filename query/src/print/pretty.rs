@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Operation, write_aggregation_head, write_subquery_suffix};
+use super::{Operation, infinite_base, write_aggregation_head, write_subquery_suffix};
 use crate::ast::{Aggregation, Binary, Expr, Node};
 
 /// Bytes of a part that is not split.
@@ -79,7 +79,13 @@ fn write_aggregation(out: &mut String, aggregation: &Aggregation, level: usize) 
 }
 
 fn write_binary(out: &mut String, binary: &Binary, level: usize) -> fmt::Result {
-    write_pretty(out, &binary.left, level + 1)?;
+    match infinite_base(binary) {
+        Some(base) => {
+            indent(out, level + 1);
+            out.push_str(base);
+        }
+        None => write_pretty(out, &binary.left, level + 1)?,
+    }
     out.push('\n');
     indent(out, level);
     writeln!(out, "{}", Operation(binary))?;
