@@ -230,6 +230,8 @@ fn db_options(config: &Config) -> DbOptions {
         series_max: config.ingest_max_series,
         pending_bytes_max: config.ingest_max_pending_bytes.0,
         open_partitions_max: config.storage_max_open_partitions,
+        codec: config.storage_codec.preference(),
+        precision: config.storage_precision.rules.clone(),
         parquet_after_ms: config.parquet_enabled.then(|| config.parquet_after.ms()),
         parquet_columns: config.parquet_label_columns.0.clone(),
         deletes_max: config.storage_max_deletes,

@@ -10,7 +10,8 @@ mod values;
 pub use layers::{ConfigError, Layer, resolve};
 pub use rollups::Rollups;
 pub use values::{
-    ByteSize, Depth, Duration, Format, LabelColumns, OptionValue, Registration, RetentionSize, StoreUrl, Sync, Zone,
+    ByteSize, Codec, Depth, Duration, Format, LabelColumns, OptionValue, Precision, Registration, RetentionSize,
+    StoreUrl, Sync, Zone,
 };
 
 use std::net::SocketAddr;
@@ -93,6 +94,8 @@ options! {
     "head.max_samples" head_max_samples: u64 = "32000000", "Samples in memory at which they are flushed into segments.";
     "head.max_age" head_max_age: Duration = "2h", "Age of the head at which it is flushed into segments.";
     "storage.max_open_partitions" storage_max_open_partitions: usize = "64", "Most days that one flush writes segments for; samples of older days share one segment.";
+    "storage.codec" storage_codec: Codec = "balanced", "What matters more when segments are encoded: `balanced`, `size` (smallest), or `speed` (read fastest, about a tenth larger).";
+    "storage.precision" storage_precision: Precision = "", "Round the values of some series to significant decimal digits when they leave memory, for good: rules such as `{__name__=~\"latency_.*\"}=6`, by semicolons; the first that suits a series counts. Empty rounds nothing.";
     "parquet.enabled" parquet_enabled: bool = "true", "Turn old days into Parquet, which others read without this server.";
     "parquet.after" parquet_after: Duration = "30d", "How long after its end a day becomes Parquet.";
     "parquet.label_columns" parquet_label_columns: LabelColumns = "job,instance,component,job_id,job_name,operator_id,operator_name,task_id,task_name,subtask_index,le,quantile", "Labels that have a column of their own there, by commas; all labels are in the file of series.";

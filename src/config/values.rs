@@ -48,6 +48,51 @@ impl OptionValue for LabelColumns {
     }
 }
 
+/// Most rules of [`Precision`].
+const PRECISION_RULES_MAX: usize = 100;
+
+/// Which values are rounded, as rules `SELECTOR=DIGITS` by semicolons (which selectors may not have here).
+#[derive(Debug, Clone)]
+pub struct Precision {
+    /// The rules in order.
+    pub rules: Vec<storage::PrecisionRule>,
+    text: String,
+}
+
+impl PartialEq for Precision {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl OptionValue for Precision {
+    fn parse(text: &str) -> Result<Self, String> {
+        let rules = text.split(';').map(str::trim).filter(|rule| !rule.is_empty());
+        let rules: Vec<_> = rules.map(precision_rule).collect::<Result<_, _>>()?;
+        if rules.len() > PRECISION_RULES_MAX {
+            return Err(format!("{} rules are more than {PRECISION_RULES_MAX}", rules.len()));
+        }
+        Ok(Precision { rules, text: text.to_owned() })
+    }
+
+    fn show(&self) -> String {
+        self.text.clone()
+    }
+}
+
+fn precision_rule(text: &str) -> Result<storage::PrecisionRule, String> {
+    let wrong = || {
+        let (fewest, most) = (storage::PRECISION_DIGITS.start(), storage::PRECISION_DIGITS.end());
+        format!("{text:?} is not a selector, = and a number of digits from {fewest} to {most}")
+    };
+    let (selector, digits) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let digits = digits.trim().parse().ok().filter(|digits| storage::PRECISION_DIGITS.contains(digits));
+    let digits = digits.ok_or_else(wrong)?;
+    let matchers = query::parse_matchers(selector.trim(), &query::EngineOptions::default());
+    let matchers = matchers.map_err(|e| format!("{selector:?}: {}", e.message))?;
+    Ok(storage::PrecisionRule { matchers, digits })
+}
+
 /// A length of time in milliseconds, written as PromQL writes it: `90s`, `1h30m`, `7d`; `0` alone is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub u64);
@@ -247,6 +292,29 @@ words! {
 }
 
 words! {
+    /// What matters more when segments are encoded.
+    Codec {
+        /// Small, and read fast.
+        Balanced = "balanced",
+        /// As small as possible.
+        Size = "size",
+        /// Read as fast as possible.
+        Speed = "speed",
+    }
+}
+
+impl Codec {
+    /// For the storage engine.
+    pub fn preference(self) -> storage::CodecPreference {
+        match self {
+            Codec::Balanced => storage::CodecPreference::Balanced,
+            Codec::Size => storage::CodecPreference::Size,
+            Codec::Speed => storage::CodecPreference::Speed,
+        }
+    }
+}
+
+words! {
     /// What happens to a report of an unknown component.
     Registration {
         /// It is registered.
@@ -425,6 +493,20 @@ mod tests {
         for bad in ["s3://", "s3:///p", "s3://b/../c", "file://a", "file:a", "/a", "gs://b", "s3://key@b"] {
             assert!(Store::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn precision() {
+        let parse = |text: &str| Precision::parse(text).map(|p| p.rules.iter().map(|r| r.digits).collect::<Vec<_>>());
+        assert_eq!(parse(""), Ok(vec![]));
+        assert_eq!(parse(r#"{__name__=~"node_load.*"}=4; latency{job="a"} = 15;"#), Ok(vec![4, 15]));
+        for bad in ["load", "load=0", "load=16", "{}=3", "load{=3", "load=x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse(&"a=3;".repeat(PRECISION_RULES_MAX)).is_ok());
+        assert!(parse(&"a=3;".repeat(PRECISION_RULES_MAX + 1)).is_err());
+        let text = "load=3";
+        assert_eq!(Precision::parse(text).map(|p| p.show()), Ok(text.to_owned()));
     }
 
     #[test]

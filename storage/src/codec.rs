@@ -43,8 +43,8 @@ const NOISY_BYTES: usize = 4;
 
 /// What matters more when codecs compete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Preference {
-    /// Only forms that decode fast.
+pub enum Preference {
+    /// Only forms that decode fastest.
     Speed,
     /// A slower form where it saves at least [`BALANCED_SAVING_PERCENT`].
     #[default]

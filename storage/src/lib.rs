@@ -9,7 +9,6 @@
 mod batch;
 #[doc(hidden)]
 pub mod benching;
-#[allow(dead_code, reason = "the preference for size becomes an option with the codecs' tuning")]
 #[expect(clippy::indexing_slicing, reason = "encoders index rows of a length they have set; decoders use cursors")]
 mod codec;
 mod compaction;
@@ -30,6 +29,7 @@ mod names;
 mod offline;
 mod options;
 pub mod parquet;
+mod precision;
 mod repair;
 mod retention;
 mod rollup;
@@ -42,6 +42,7 @@ mod verify;
 mod wal;
 
 pub use batch::{Batch, Committed, Exemplar, HeldSeries, RawKey, Resolved, SeriesRef};
+pub use codec::Preference as CodecPreference;
 pub use compaction::progress::{CompactionJob, CompactionStatus, SetAside};
 pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, SavedSnapshot};
 pub use deletes::Delete;
@@ -53,6 +54,7 @@ pub use offline::{DataFile, check_sealed_file, data_files, have_same_seal, lock_
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
 #[doc(hidden)]
 pub use options::{Probe, Step};
+pub use precision::{PRECISION_DIGITS, PrecisionRule};
 pub use rollup::{RollupRule, RollupRules, RollupRulesError};
 pub use snapshot::Snapshot;
 pub use stats::DbStats;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::Preference as CodecPreference;
 use crate::parquet::RowColumns;
+use crate::precision::PrecisionRule;
 use crate::rollup::RollupRules;
 
 /// When a batch's WAL record is synced.
@@ -112,6 +114,11 @@ pub struct DbOptions {
     pub pending_bytes_max: u64,
     /// Most time partitions that are written at once by a flush (`storage.max_open_partitions`).
     pub open_partitions_max: usize,
+    /// What matters more when blocks are encoded (`storage.codec`).
+    pub codec: CodecPreference,
+    /// Which values are rounded when they leave the head; the first rule that suits a series counts
+    /// (`storage.precision`).
+    pub precision: Vec<PrecisionRule>,
     /// Bytes of segments that compaction in the background reads a second (`storage.compaction_rate`), unless queries
     /// slow it down; none for no bound and no regard for queries.
     pub compaction_rate: Option<u64>,
@@ -158,6 +165,8 @@ impl DbOptions {
             series_max: 20_000_000,
             pending_bytes_max: 256 << 20,
             open_partitions_max: 64,
+            codec: CodecPreference::default(),
+            precision: Vec::new(),
             compaction_rate: Some(16 << 20),
             free_bytes_min: 256 << 20,
             deletes_max: 1000,

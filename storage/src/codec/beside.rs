@@ -30,11 +30,6 @@ pub(crate) struct Beside<'a> {
 }
 
 impl<'a> Beside<'a> {
-    /// Beside one series that has no base itself.
-    pub(crate) fn base(base: &'a [f64]) -> Self {
-        Beside { base, root: &[] }
-    }
-
     /// This, without what has not `count` values.
     pub(super) fn fitting(self, count: usize) -> Self {
         let fit = |values: &'a [f64]| if values.len() == count { values } else { &[] };

@@ -13,6 +13,7 @@ use crate::batch::SeriesRef;
 use crate::error::StorageError;
 use crate::head::generation::Generation;
 use crate::options::{Step, reached};
+use crate::precision;
 use crate::segment::SegmentWriter;
 
 /// Series whose labels are read under one set of locks.
@@ -199,6 +200,7 @@ impl Engine {
                 let start_ms = times.start_ms.max(retention.oldest_ms(labels, now_ms));
                 samples.clear();
                 generation.read(*series, u64::MAX, TimeRange { start_ms, ..times }, &mut samples);
+                precision::apply(&self.options.precision, labels, &mut samples.values);
                 if !samples.is_empty() {
                     writer.add_series(labels, &samples)?;
                 }

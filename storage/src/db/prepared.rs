@@ -84,7 +84,8 @@ impl<'a> OpenSegment<'a> {
         sequences: (u64, u64),
     ) -> Result<(Self, SegmentWriter), StorageError> {
         let open = OpenSegment::begin(engine, partition);
-        let writer = SegmentWriter::create(&*engine.disk, &open.temporary, meta(sequences))?;
+        let mut writer = SegmentWriter::create(&*engine.disk, &open.temporary, meta(sequences))?;
+        writer.set_preference(engine.options.codec);
         Ok((open, writer))
     }
 

@@ -655,6 +655,20 @@ fn a_newer_store_is_refused_by_name() {
 }
 
 #[test]
+fn chosen_series_are_rounded_when_they_leave_the_head() {
+    let rule = crate::PrecisionRule { matchers: vec![Matcher::equal("odd", "yes")], digits: 3 };
+    let options = DbOptions { precision: vec![rule], codec: crate::CodecPreference::Size, ..options() };
+    let disk = FakeDisk::default();
+    let db = open_with(&disk, options.clone());
+    write(&db, &[(1, NOW_MS, 1.23456), (2, NOW_MS, 1.23456)]).unwrap();
+    let value = |db: &Db, i: usize| read_all(&db.snapshot())[&(labels(i), NOW_MS)];
+    assert_eq!(value(&db, 1), 1.23456_f64.to_bits());
+    db.flush().unwrap();
+    db.compact().unwrap();
+    assert_eq!((value(&db, 1), value(&db, 2)), (1.23_f64.to_bits(), 1.23456_f64.to_bits()));
+}
+
+#[test]
 fn idle_series_are_forgotten_and_come_back_unchanged() {
     let (disk, clock) = (FakeDisk::default(), TestClock::new());
     let options = DbOptions { series_idle_max: Duration::from_secs(60), ..options() };

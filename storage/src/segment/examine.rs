@@ -199,7 +199,7 @@ impl Examined {
             return all(salvaged);
         }
         let mut series = opened.damage().series;
-        if is_hit(Kind::Statistics) {
+        if is_hit(Kind::Statistics) || is_hit(Kind::StatisticsPages) {
             let known: std::collections::BTreeSet<u32> = series.iter().map(|one| one.ordinal).collect();
             for ordinal in (0..salvaged.len()).filter(|ordinal| !known.contains(ordinal)) {
                 if opened.statistics(ordinal).is_err() {

@@ -28,7 +28,8 @@
 //! | [`Kind::Series`] | paged: [`SeriesPage`], [`SERIES_PER_PAGE`] series each, in label order |
 //! | [`Kind::Times`] | paged: [`TimesPage`], [`TIMES_PER_PAGE`] columns each |
 //! | [`Kind::Lists`], [`Kind::ListPages`] | postings, see `index/postings.rs` |
-//! | [`Kind::Statistics`] | records of `statistics.rs`, one for each block that is large enough, in order of the series |
+//! | [`Kind::StatisticsPages`] | paged: what the blocks that are large enough amount to, in order of the series, see `statistics.rs` |
+//! | [`Kind::Statistics`] | the same without pages, as segments had it before; empty if there are pages |
 //! | [`Kind::Metadata`] | what is known about metric families, see [`encode_metadata`] |
 //! | [`Kind::Rows`] | only in the index of a Parquet day, and needed: its files, see `parquet/files.rs` |
 //! | [`Kind::Histograms`] | which series have native histograms, and where; see `histograms.rs` |
@@ -95,6 +96,7 @@ pub(super) enum Kind {
     Statistics = 10,
     Metadata = 11,
     Rows = 12,
+    StatisticsPages = 13,
     Buckets = 16,
     /// Only there if there are native histograms.
     Histograms = 32,
@@ -104,14 +106,15 @@ impl Kind {
     /// True if this version reads sections of the kind with this number.
     pub(super) fn is_known(kind: u64) -> bool {
         let others = [Kind::Buckets, Kind::Histograms];
-        (Kind::Data as u64..=Kind::Rows as u64).contains(&kind) || others.iter().any(|other| *other as u64 == kind)
+        (Kind::Data as u64..=Kind::StatisticsPages as u64).contains(&kind)
+            || others.iter().any(|other| *other as u64 == kind)
     }
 }
 
 impl Kind {
     /// The name of a kind for people; none if it is not known.
     pub(super) fn name_of(kind: u64) -> Option<&'static str> {
-        const NAMES: [(Kind, &str); 14] = [
+        const NAMES: [(Kind, &str); 15] = [
             (Kind::Data, "data"),
             (Kind::Names, "label names"),
             (Kind::Values, "label values"),
@@ -124,6 +127,7 @@ impl Kind {
             (Kind::Statistics, "statistics"),
             (Kind::Metadata, "metadata"),
             (Kind::Rows, "files of a Parquet day"),
+            (Kind::StatisticsPages, "statistics pages"),
             (Kind::Histograms, "native histograms"),
             (Kind::Buckets, "buckets"),
         ];

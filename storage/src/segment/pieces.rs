@@ -7,10 +7,10 @@ use model::{Cuts, Sample, SampleColumns, Summary, TimeRange, Want};
 
 use super::layout::{BASES_MAX, ColumnHead, SeriesRow, block_samples};
 use super::reader::{OpenColumns, Segment};
-use super::statistics::{BlockStatistics, RECORD_BYTES};
+use super::statistics::BlockStatistics;
 use crate::codec::{Markers, markers};
 use crate::error::StorageError;
-use crate::format::{Cursor, FormatError};
+use crate::format::FormatError;
 
 /// Above this the order of additions decides whether a sum overflows, so samples must be added one by one.
 const SUMMABLE_MAX: f64 = 1e290;
@@ -204,10 +204,7 @@ impl Segment {
         if block >= row.statistics_count as usize {
             return Ok(None);
         }
-        let at = (row.statistics_first.saturating_add(block as u64)).saturating_mul(RECORD_BYTES as u64);
-        let bytes = self.part(self.statistics, at, RECORD_BYTES)?;
-        let record = BlockStatistics::decode(&mut Cursor::new(&bytes));
-        record.map(Some).map_err(|e| self.corrupt(self.statistics.offset.saturating_add(at), &e))
+        self.record(row.statistics_first.saturating_add(block as u64)).map(Some)
     }
 
     /// Times of the first and the last sample of a block.

@@ -18,7 +18,7 @@ use super::layout::{
     read_header, read_trailer,
 };
 use super::paged::Paged;
-use super::statistics::{BlockStatistics, RECORD_BYTES};
+use super::statistics::{BlockStatistics, RECORD_BYTES, RECORDS_PER_PAGE, StatisticsPage};
 use super::value_rows::ValueRows;
 use crate::codec::{BLOCK_SAMPLES_MAX, Beside, decode_block, decode_block_beside, needs_base, needs_root, timestamps};
 use crate::error::StorageError;
@@ -37,6 +37,7 @@ const TIMES_PAGES_KEPT: usize = 16;
 const SET_PAGES_KEPT: usize = 256;
 const VALUE_PAGES_KEPT: usize = 128;
 const ENTRY_PAGES_KEPT: usize = 16;
+const STATISTICS_PAGES_KEPT: usize = 16;
 
 /// An open segment. Share it behind an `Arc`; all reads may run at the same time.
 #[derive(Debug)]
@@ -46,7 +47,9 @@ pub(crate) struct Segment {
     pub(super) names: Vec<Name>,
     pub(super) data: Section,
     pub(super) lists: Section,
-    pub(super) statistics: Section,
+    /// Records by themselves, if there are no pages.
+    statistics: Section,
+    statistics_pages: Option<Paged<StatisticsPage>>,
     metadata: Section,
     /// About the files that hold the values, if this is only their index.
     rows_section: Option<Section>,
@@ -114,6 +117,8 @@ impl Segment {
             data: find(Kind::Data)?,
             lists: find(Kind::Lists)?,
             statistics: find(Kind::Statistics)?,
+            statistics_pages: have(Kind::StatisticsPages)
+                .map(|section| Paged::new(section, s.statistics, RECORDS_PER_PAGE, STATISTICS_PAGES_KEPT)),
             metadata: find(Kind::Metadata)?,
             rows_section: have(Kind::Rows),
             rows: None,
@@ -309,12 +314,20 @@ impl Segment {
     /// [`StorageError::Corrupt`], [`StorageError::Io`].
     pub(crate) fn statistics(&self, ordinal: u32) -> Result<Vec<BlockStatistics>, StorageError> {
         let row = self.series_row(ordinal)?;
-        let at = row.statistics_first.saturating_mul(RECORD_BYTES as u64);
-        let bytes = self.part(self.statistics, at, row.statistics_count as usize * RECORD_BYTES)?;
-        let mut cursor = Cursor::new(&bytes);
-        (0..row.statistics_count)
-            .map(|_| BlockStatistics::decode(&mut cursor).map_err(|e| self.corrupt(self.statistics.offset + at, &e)))
-            .collect()
+        let last = row.statistics_first.saturating_add(u64::from(row.statistics_count));
+        (row.statistics_first..last).map(|number| self.record(number)).collect()
+    }
+
+    /// A record of statistics.
+    pub(super) fn record(&self, number: u64) -> Result<BlockStatistics, StorageError> {
+        if let Some(pages) = &self.statistics_pages {
+            let item = u32::try_from(number).unwrap_or(u32::MAX);
+            return pages.get(&self.frames, item, StatisticsPage::decode, |page, i| page.records.get(i).copied());
+        }
+        let at = number.saturating_mul(RECORD_BYTES as u64);
+        let bytes = self.part(self.statistics, at, RECORD_BYTES)?;
+        let record = BlockStatistics::decode(&mut Cursor::new(&bytes));
+        record.map_err(|e| self.corrupt(self.statistics.offset.saturating_add(at), &e))
     }
 
     /// First and last time of a series' samples.

@@ -15,7 +15,7 @@ use super::postings_writer::write_postings;
 use super::rows::LabelRows;
 use super::sections::{Sections, write_labels, write_series};
 use super::sets::SplitRows;
-use super::statistics::{BlockStatistics, SAMPLES_MIN};
+use super::statistics::{BlockStatistics, RECORDS_PER_PAGE, SAMPLES_MIN, StatisticsPage};
 use super::times::TimesColumns;
 use super::{SegmentInfo, SegmentMeta};
 use crate::codec::{BLOCK_SAMPLES_MAX, Preference, encode_block_beside, needs_base};
@@ -39,8 +39,7 @@ pub(crate) struct SegmentWriter {
     times: TimesColumns,
     families: Families,
     histograms: HistogramRows,
-    statistics: Vec<u8>,
-    statistics_count: u64,
+    statistics: Vec<BlockStatistics>,
     page: Vec<SeriesRow>,
     /// Where the values of the series before the page end, in the data section.
     page_offset: u64,
@@ -52,6 +51,7 @@ pub(crate) struct SegmentWriter {
     floats: u64,
     range: TimeRange,
     column: Vec<u8>,
+    preference: Preference,
     /// The files that hold the values, if this is only their index.
     rows: Option<Vec<u8>>,
     /// Of a segment of buckets.
@@ -76,7 +76,6 @@ impl SegmentWriter {
             families: Families::default(),
             histograms: HistogramRows::default(),
             statistics: Vec::new(),
-            statistics_count: 0,
             page: Vec::with_capacity(SERIES_PER_PAGE),
             page_offset: 0,
             places: Vec::new(),
@@ -85,6 +84,7 @@ impl SegmentWriter {
             floats: 0,
             range: TimeRange { start_ms: i64::MAX, end_ms: i64::MIN },
             column: Vec::new(),
+            preference: Preference::default(),
             rows: None,
             resolution_ms: None,
         })
@@ -97,6 +97,11 @@ impl SegmentWriter {
     /// [`StorageError::Io`].
     pub(crate) fn create_index(disk: &dyn Disk, path: &Path, meta: SegmentMeta) -> Result<Self, StorageError> {
         Ok(SegmentWriter { rows: Some(Vec::new()), ..SegmentWriter::create(disk, path, meta)? })
+    }
+
+    /// Says what matters more when the blocks to come are encoded.
+    pub(crate) fn set_preference(&mut self, preference: Preference) {
+        self.preference = preference;
     }
 
     /// Sets the content of the section about the files that hold the values.
@@ -132,14 +137,14 @@ impl SegmentWriter {
         if let Some(column) = column {
             self.file.append(&column)?;
         }
-        let statistics_first = self.statistics_count;
+        let statistics_first = self.statistics.len() as u64;
         let (values_offset, (values_bytes, base_distance)) = if self.rows.is_some() {
             self.add_statistics(&samples.values);
             (self.floats, (0, 0))
         } else {
             (self.data_offset(), self.append_values(labels, &samples.values, times)?)
         };
-        let statistics_count = (self.statistics_count - statistics_first) as u32;
+        let statistics_count = (self.statistics.len() as u64 - statistics_first) as u32;
         let row = SeriesRow {
             times,
             base_distance,
@@ -229,12 +234,11 @@ impl SegmentWriter {
         for (i, block) in values.chunks(BLOCK_SAMPLES_MAX).enumerate() {
             let start = self.column.len();
             let beside = base.as_ref().map(|base| base.block(i)).unwrap_or_default();
-            encode_block_beside(block, beside, Preference::Balanced, &mut self.column);
+            encode_block_beside(block, beside, self.preference, &mut self.column);
             is_beside |= needs_base(&self.column[start..]);
             lengths.push((self.column.len() - start) as i64);
             if block.len() >= SAMPLES_MIN {
-                BlockStatistics::of(block).encode(&mut self.statistics);
-                self.statistics_count += 1;
+                self.statistics.push(BlockStatistics::of(block));
             }
         }
         let mut column = Vec::new();
@@ -253,8 +257,7 @@ impl SegmentWriter {
     /// The statistics of values that another file holds.
     fn add_statistics(&mut self, values: &[f64]) {
         for block in values.chunks(BLOCK_SAMPLES_MAX).filter(|block| block.len() >= SAMPLES_MIN) {
-            BlockStatistics::of(block).encode(&mut self.statistics);
-            self.statistics_count += 1;
+            self.statistics.push(BlockStatistics::of(block));
         }
     }
 
@@ -290,7 +293,7 @@ impl SegmentWriter {
             own_sets: u64::from(split.own.len()),
             shared_sets: u64::from(split.shared.len()),
             times: 0,
-            statistics: self.statistics_count,
+            statistics: self.statistics.len() as u64,
             families: self.metadata.len() as u64,
         };
         let data = Section { offset: HEADER_BYTES, bytes: self.data_offset() };
@@ -301,7 +304,10 @@ impl SegmentWriter {
         summary.times = u64::from(times);
         sections.paged(Kind::Times, pages)?;
         write_postings(&mut sections, &rows, &split)?;
-        sections.blob(Kind::Statistics, 0, &self.statistics)?;
+        sections.blob(Kind::Statistics, 0, &[])?;
+        if !self.statistics.is_empty() {
+            sections.paged(Kind::StatisticsPages, self.statistics.chunks(RECORDS_PER_PAGE).map(statistics_page))?;
+        }
         if let Some(bytes) = self.histograms.section() {
             sections.blob(Kind::Histograms, FLAG_NEEDED, &bytes)?;
         }
@@ -325,6 +331,12 @@ impl SegmentWriter {
             sequence_max: self.meta.sequence_max,
         })
     }
+}
+
+fn statistics_page(records: &[BlockStatistics]) -> Vec<u8> {
+    let mut page = Vec::new();
+    StatisticsPage::encode(records, &mut page);
+    page
 }
 
 fn compressed_metadata(families: &[(String, Metadata)], path: &Path) -> Result<Vec<u8>, StorageError> {
