@@ -49,7 +49,7 @@ mod tests {
     fn digits_are_kept_and_the_rest_goes() {
         for (value, digits, want) in [
             (0.123_456_789, 4, 0.1235),
-            (-98_765.4321, 3, -98_800.0),
+            (-98_765.432_1, 3, -98_800.0),
             (5.0, 1, 5.0),
             (1e-300, 2, 1e-300),
             (f64::MAX, 3, f64::MAX),
