@@ -36,6 +36,17 @@ install_python() {
   "$python" -m pip install -q --disable-pip-version-check -r "$shared/conformance/requirements.txt" httpx
 }
 
+# What reads Parquet offline, with an S3-compatible server; PySpark needs Java.
+install_offline() {
+  "$python" -m pip install -q --disable-pip-version-check duckdb duckdb-extension-httpfs polars pyarrow pyspark 'moto[server]'
+  local version
+  version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1 || true)
+  if ((${version:-0} < 17)); then
+    apt-get -qq update && apt-get -qq install -y --no-install-recommends openjdk-17-jre-headless > /dev/null \
+      || apt-get -qq install -y --no-install-recommends default-jre-headless > /dev/null
+  fi
+}
+
 interop() {
   (cd .ci/interop && "$python" "$@")
 }

@@ -96,10 +96,7 @@ impl App {
         let parquet_store = ParquetStore::open(&config).map_err(StartError::Config)?;
         let mut options = db_options(&config);
         adjust(&mut options);
-        let db = Arc::new(match &parquet_store {
-            Some(store) => Db::open_on(store.disk(), options, Arc::clone(&clock))?,
-            None => Db::open(options, Arc::clone(&clock))?,
-        });
+        let db = Arc::new(open_db(parquet_store.as_ref(), options, Arc::clone(&clock))?);
         for finding in db.findings() {
             tracing::error!(finding, "the data directory is damaged; the rest is served");
         }
@@ -188,6 +185,23 @@ impl Running {
             Ok(closed) => closed,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
+    }
+}
+
+/// Opens the database of a data directory that no server has open, as a server does, but without background work.
+///
+/// # Errors
+/// [`StartError`].
+pub fn open_for_reading(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, StartError> {
+    let parquet_store = ParquetStore::open(config).map_err(StartError::Config)?;
+    let options = DbOptions { maintenance: false, ..db_options(config) };
+    Ok(open_db(parquet_store.as_ref(), options, clock)?)
+}
+
+fn open_db(store: Option<&ParquetStore>, options: DbOptions, clock: Arc<dyn Clock>) -> Result<Db, StorageError> {
+    match store {
+        Some(store) => Db::open_on(store.disk(), options, clock),
+        None => Db::open(options, clock),
     }
 }
 

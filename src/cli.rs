@@ -3,6 +3,7 @@
 mod backup;
 mod check_config;
 mod client;
+mod export;
 mod inspect;
 mod offline;
 mod query;
@@ -30,6 +31,8 @@ EXAMPLES
       Serves as a stand-in for a Prometheus with that configuration.
   streamgauge query 'sum by (job) (up)'
       Asks a running server and prints a table.
+  streamgauge export --match up --to up.csv
+      Writes all samples of a metric to a file; also as JSON lines or Parquet, also without a server.
   streamgauge check-config --scrape-config prometheus.yml --strict
       Says what in the configuration is wrong or not supported, and exits 1 then.
   streamgauge backup --url http://127.0.0.1:8082 --to /backup/streamgauge
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("backup", arguments)) => backup::run(arguments),
         Some(("check-config", arguments)) => check_config::run(arguments),
+        Some(("export", arguments)) => export::run(arguments),
         Some(("inspect", arguments)) => inspect::run(arguments),
         Some(("query", arguments)) => query::run(arguments),
         Some(("restore", arguments)) => restore::run(arguments),
@@ -65,6 +69,7 @@ fn command() -> Command {
     with_options(Command::new("streamgauge").version(env!("CARGO_PKG_VERSION")).about(ABOUT).after_help(EXAMPLES))
         .subcommand(backup::command())
         .subcommand(check_config::command())
+        .subcommand(export::command())
         .subcommand(inspect::command())
         .subcommand(query::command())
         .subcommand(restore::command())

@@ -135,6 +135,7 @@ options! {
     "noetl.worker_metrics_interval" noetl_worker_metrics_interval: Duration = "1m", "How often components are expected to report; one that only reports is offline after four of these. Also set by `NOETL_WORKER_METRICS_INTERVAL`, in seconds.";
     "noetl.worker_heartbeat_interval" noetl_worker_heartbeat_interval: Duration = "15s", "How often registered components are expected to send a heartbeat; they are offline when four are missing. Also set by `NOETL_WORKER_HEARTBEAT_INTERVAL`, in seconds.";
     "export.window" export_window: Duration = "5m", "The export of latest values has the series that received a sample within this time.";
+    "export.max_concurrent" export_max_concurrent: usize = "2", "Most exports of samples (`/api/streamgauge/v1/export`) at the same time; more are refused.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
     "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::Metadata;
+use model::{Metadata, MetricType};
 use storage::Db;
 
 use crate::exposition::family_of;
@@ -23,6 +23,14 @@ impl<'db> Families<'db> {
     /// What is known about the family of a series with this name.
     pub fn of(&mut self, metric_name: &str) -> &Metadata {
         self.named(metric_name).1
+    }
+
+    /// The type of the family of a series with this name, if it is known.
+    pub fn type_of(&mut self, metric_name: &str) -> Option<&'static str> {
+        match self.of(metric_name).metric_type {
+            MetricType::Unknown => None,
+            known => Some(known.as_str()),
+        }
     }
 
     /// The family of a series with this name and what is known about it: the one of exactly the name, or the histogram

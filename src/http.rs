@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod error;
+mod export;
 mod host;
 pub mod metrics;
 mod noetl;
@@ -43,6 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
 /// The routes of all dialects; `docs/api.md` names each.
 fn routes() -> Router<Arc<App>> {
     Router::new()
+        .merge(export::routes())
         .merge(metrics::routes())
         .merge(noetl::routes())
         .merge(operations::routes())

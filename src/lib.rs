@@ -10,6 +10,7 @@ pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod export;
 pub mod exposition;
 pub mod families;
 pub mod http;

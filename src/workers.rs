@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Budget;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 
@@ -15,6 +15,12 @@ pub enum WorkError {
     #[error("too many queries at the same time: limit query.max_waiting = {limit} reached")]
     Busy {
         /// `query.max_waiting`
+        limit: usize,
+    },
+    /// There are as many exports as there may be.
+    #[error("too many exports at the same time: limit export.max_concurrent = {limit} reached")]
+    Exporting {
+        /// `export.max_concurrent`
         limit: usize,
     },
     /// The deadline passed.
@@ -31,6 +37,8 @@ pub struct Workers {
     queries: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     waiting_max: usize,
+    exports: Arc<Semaphore>,
+    exports_max: usize,
     writes_max: usize,
     queries_max: usize,
     timeout: Duration,
@@ -54,6 +62,8 @@ impl Workers {
             queries: Arc::new(Semaphore::new(config.query_max_concurrent)),
             waiting: Arc::new(Semaphore::new(config.query_max_waiting + config.query_max_concurrent)),
             waiting_max: config.query_max_waiting,
+            exports: Arc::new(Semaphore::new(config.export_max_concurrent)),
+            exports_max: config.export_max_concurrent,
             writes_max: config.ingest_max_concurrent,
             queries_max: config.query_max_concurrent,
             timeout: config.query_timeout.std(),
@@ -64,7 +74,7 @@ impl Workers {
 
     /// Threads that the runtime needs so that each kind of work gets its share.
     pub fn threads(config: &Config) -> usize {
-        config.ingest_max_concurrent + config.query_max_concurrent + 16
+        config.ingest_max_concurrent + config.query_max_concurrent + config.export_max_concurrent + 16
     }
 
     /// Writes and queries that run now.
@@ -94,6 +104,15 @@ impl Workers {
             done
         }))
         .await
+    }
+
+    /// Admits an export, which takes a thread for as long as its client takes it; the place is free when this is dropped.
+    ///
+    /// # Errors
+    /// [`WorkError::Exporting`].
+    pub fn export(&self) -> Result<OwnedSemaphorePermit, WorkError> {
+        let free = Arc::clone(&self.exports).try_acquire_owned();
+        free.map_err(|_| WorkError::Exporting { limit: self.exports_max })
     }
 
     /// Runs a query with an account of its own. It is cancelled when the deadline passes (`timeout` if it is shorter
@@ -175,6 +194,15 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(workers.query(None, |_| 7).await, Ok(7));
+    }
+
+    #[test]
+    fn an_export_above_the_limit_is_refused() {
+        let workers = workers(1, 1, 60_000);
+        let places = [workers.export().unwrap(), workers.export().unwrap()];
+        assert_eq!(workers.export().unwrap_err(), WorkError::Exporting { limit: 2 });
+        drop(places);
+        assert!(workers.export().is_ok());
     }
 
     #[tokio::test]

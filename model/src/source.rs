@@ -140,6 +140,17 @@ pub trait SeriesSet: Send + Sync {
         Ok(groups)
     }
 
+    /// A part of the range that has all samples of series `i` in it, for who reads a long range in pieces.
+    ///
+    /// The default knows no smaller one than the range.
+    ///
+    /// # Errors
+    /// [`SourceError`] if it cannot be read.
+    fn extent(&self, i: usize, range: TimeRange) -> Result<TimeRange, SourceError> {
+        let _ = i;
+        Ok(range)
+    }
+
     /// Reads the samples of series `i` in the closed range into `out`, which is cleared first.
     ///
     /// Times rise strictly; duplicates are resolved (the last write wins); staleness markers are there. Samples read

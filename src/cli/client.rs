@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderName, Method, Request, StatusCode, Uri, header};
+use ::http::{HeaderName, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+/// Bytes of a refusal that are shown.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// What the server said.
 #[derive(Debug)]
@@ -21,16 +25,52 @@ pub(super) struct Answer {
 
 /// Posts a form.
 pub(super) async fn post_form(url: &str, form: &[(&str, String)], timeout: Duration) -> Result<Answer, String> {
-    let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
-    match tokio::time::timeout(timeout, post(url, body.join("&"))).await {
+    let headers = [form_header()];
+    let asked = exchange_at(url, Method::POST, &headers, encoded(form));
+    match tokio::time::timeout(timeout, asked).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("{url} did not answer within {timeout:?} (--timeout)")),
+        Err(_) => Err(late(url, timeout)),
     }
 }
 
-async fn post(url: &str, form: String) -> Result<Answer, String> {
-    let headers = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
-    exchange_at(url, Method::POST, &headers, form).await
+/// Posts a form and hands over the body of a 200 as it comes; `timeout` is for each part of it.
+pub(super) async fn post_form_streaming(
+    url: &str,
+    form: &[(&str, String)],
+    timeout: Duration,
+    mut each: impl FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let headers = [form_header()];
+    let response = send(url, Method::POST, &headers, encoded(form));
+    let mut response = tokio::time::timeout(timeout, response).await.map_err(|_| late(url, timeout))??;
+    let status = response.status();
+    let mut refusal = Vec::new();
+    while let Some(frame) = tokio::time::timeout(timeout, response.frame()).await.map_err(|_| late(url, timeout))? {
+        let frame = frame.map_err(|e| format!("{url}: the answer breaks off: {e}; the server's log says why"))?;
+        let Some(bytes) = frame.data_ref() else { continue };
+        match status {
+            StatusCode::OK => each(bytes)?,
+            _ if refusal.len() < REFUSAL_BYTES_MAX => refusal.extend_from_slice(bytes),
+            _ => break,
+        }
+    }
+    match status {
+        StatusCode::OK => Ok(()),
+        _ => Err(format!("{url} answered {status}: {}", String::from_utf8_lossy(&refusal))),
+    }
+}
+
+fn form_header() -> (HeaderName, String) {
+    (header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())
+}
+
+fn encoded(form: &[(&str, String)]) -> String {
+    let pair = |(name, value): &(&str, String)| format!("{}={}", escape(name), escape(value));
+    form.iter().map(pair).collect::<Vec<_>>().join("&")
+}
+
+fn late(url: &str, timeout: Duration) -> String {
+    format!("{url} did not answer within {timeout:?} (--timeout)")
 }
 
 /// Asks without a body, with a token if there is one.
@@ -38,7 +78,7 @@ pub(super) async fn ask(method: Method, url: &str, token: Option<&str>, timeout:
     let headers: Vec<_> = token.map(|token| (header::AUTHORIZATION, format!("Bearer {token}"))).into_iter().collect();
     match tokio::time::timeout(timeout, exchange_at(url, method, &headers, String::new())).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("{url} did not answer within {timeout:?} (--timeout)")),
+        Err(_) => Err(late(url, timeout)),
     }
 }
 
@@ -48,6 +88,19 @@ async fn exchange_at(
     headers: &[(HeaderName, String)],
     body: String,
 ) -> Result<Answer, String> {
+    let response = send(url, method, headers, body).await?;
+    let status = response.status();
+    let body = response.collect().await.map_err(|e| format!("{url}: {e}"))?.to_bytes();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// Sends a request and gives the answer when its head is there.
+async fn send(
+    url: &str,
+    method: Method,
+    headers: &[(HeaderName, String)],
+    body: String,
+) -> Result<Response<Incoming>, String> {
     let wrong = || format!("--url: {url:?} is not a URL such as http://127.0.0.1:8082");
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(wrong)?;
@@ -96,14 +149,11 @@ async fn encrypted(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, hyper::Error> {
+) -> Result<Response<Incoming>, hyper::Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    driver.abort();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    // Ends with the body of the answer, or with the runtime.
+    tokio::spawn(connection);
+    sender.send_request(request).await
 }
 
 /// Percent-encodes a form value.

@@ -86,7 +86,8 @@ fn request(
     Ok(("/api/v1/query_range", form))
 }
 
-fn seconds(ms: i64) -> String {
+/// A time as forms have it.
+pub(super) fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     format!("{sign}{}.{:03}", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000)
 }

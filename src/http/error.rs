@@ -62,11 +62,11 @@ pub fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
 impl From<WorkError> for Fault {
     fn from(error: WorkError) -> Fault {
         let retry_after_s = match error {
-            WorkError::Busy { .. } | WorkError::Stopping => Some(1),
+            WorkError::Busy { .. } | WorkError::Exporting { .. } | WorkError::Stopping => Some(1),
             WorkError::Timeout(_) => None,
         };
         let status = match error {
-            WorkError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            WorkError::Busy { .. } | WorkError::Exporting { .. } => StatusCode::TOO_MANY_REQUESTS,
             WorkError::Timeout(_) | WorkError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Fault { status, message: error.to_string(), retry_after_s }

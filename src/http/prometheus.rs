@@ -30,7 +30,9 @@ use crate::app::App;
 
 pub use error::ApiError;
 pub use parameters::Parameters;
+pub(super) use query::engine_options;
 pub use query::evaluate;
+pub(super) use series::parse_selections;
 pub(crate) use time::{parse_time, rfc3339};
 
 /// The media type of answers.
@@ -80,6 +82,6 @@ fn endpoints() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
 }
 
 /// What a read is confined to. Every read of this dialect asks here, so that rights have one place to come in.
-fn scope() -> Scope {
+pub(super) fn scope() -> Scope {
     Scope::default()
 }

@@ -66,7 +66,7 @@ impl Parameters {
     }
 
     /// All values of a name, empty ones too.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(in crate::http) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
@@ -97,7 +97,7 @@ impl Parameters {
     }
 
     /// `start` and `end` of the index endpoints: all of time without them.
-    pub(super) fn range(&self) -> Result<TimeRange, ApiError> {
+    pub(in crate::http) fn range(&self) -> Result<TimeRange, ApiError> {
         let start_ms = self.time("start")?.unwrap_or(i64::MIN);
         let end_ms = self.time("end")?.unwrap_or(i64::MAX);
         Ok(TimeRange { start_ms, end_ms })

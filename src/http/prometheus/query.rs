@@ -193,7 +193,7 @@ fn with_thousands(number: usize) -> String {
 }
 
 /// The engine's settings of this server.
-pub(super) fn engine_options(app: &App) -> EngineOptions {
+pub(in crate::http) fn engine_options(app: &App) -> EngineOptions {
     let config = &app.config;
     EngineOptions {
         lookback_delta_ms: config.query_lookback_delta.ms(),

@@ -149,7 +149,7 @@ impl Asked {
 ///
 /// # Errors
 /// 400 with the position, also for a selector that means all series.
-pub(super) fn parse_selections<'a>(
+pub(in crate::http) fn parse_selections<'a>(
     selectors: impl Iterator<Item = &'a str>,
     options: &EngineOptions,
 ) -> Result<Vec<Vec<Matcher>>, ApiError> {

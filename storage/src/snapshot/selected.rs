@@ -205,6 +205,21 @@ impl SeriesSet for Selected {
         Ok(groups)
     }
 
+    fn extent(&self, i: usize, range: TimeRange) -> Result<TimeRange, SourceError> {
+        let (rolled, parts) = self.parts(i);
+        let mut ranges = self.covered(parts)?;
+        for (live, ordinal) in rolled.iter().filter_map(|part| self.file(*part)) {
+            let times = live.segment.time_range(ordinal).map_err(|error| self.pinned.suspect(live, error))?;
+            // What stands for a bucket may lie anywhere in it.
+            ranges.push(TimeRange {
+                start_ms: times.start_ms.saturating_sub(self.coarsest_ms),
+                end_ms: times.end_ms.saturating_add(self.coarsest_ms),
+            });
+        }
+        let all = ranges.into_iter().filter(|part| !part.is_empty()).reduce(|a, b| a.union(&b)).unwrap_or(NOTHING);
+        Ok(TimeRange { start_ms: range.start_ms.max(all.start_ms), end_ms: range.end_ms.min(all.end_ms) })
+    }
+
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
         self.read(i, range, Segment::read, budget, out)
     }

@@ -1,0 +1,225 @@
+//! Reads chunks from a snapshot: the union of several selections, a long series piece by piece.
+
+use model::{Budget, Labels, Matcher, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, TimeRange};
+
+/// Most samples of a chunk.
+const CHUNK_SAMPLES: usize = 8192;
+/// Time that is read at once, at first.
+const WINDOW_MS: i64 = 86_400_000;
+/// Samples that one read should give at most; the time that is read at once adapts to it.
+const READ_SAMPLES: usize = 1 << 20;
+
+/// Why reading ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError<E> {
+    /// The data could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The receiver said so.
+    #[error("{0}")]
+    Receiver(E),
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Series with samples in the range.
+    pub series: u64,
+    /// Float samples.
+    pub samples: u64,
+    /// Native histograms, which are left out.
+    pub histograms: u64,
+}
+
+/// Gives each series that one of the selections selects, in order of labels, in pieces in order of time.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn chunks<E>(
+    source: &dyn SeriesSource,
+    scope: &Scope,
+    selections: &[Vec<Matcher>],
+    range: TimeRange,
+    budget: &Budget,
+    mut each: impl FnMut(&Labels, SampleColumns) -> Result<(), E>,
+) -> Result<Totals, ReadError<E>> {
+    let mut cursors = Vec::with_capacity(selections.len());
+    for matchers in selections {
+        cursors.push(Cursor::new(source.select(scope, matchers, range, budget)?)?);
+    }
+    let (mut totals, mut window_ms) = (Totals::default(), WINDOW_MS);
+    while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.as_ref()).min().cloned() {
+        let mut is_read = false;
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
+            if !std::mem::replace(&mut is_read, true) {
+                let mut series = Series { cursor, range, budget, window_ms: &mut window_ms, totals: &mut totals };
+                series.read(|samples| each(&labels, samples))?;
+            }
+            cursor.advance()?;
+        }
+    }
+    Ok(totals)
+}
+
+/// A sorted set, at one of its series.
+struct Cursor<'a> {
+    set: Box<dyn SeriesSet + 'a>,
+    next: usize,
+    /// None at the end.
+    labels: Option<Labels>,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(set: Box<dyn SeriesSet + 'a>) -> Result<Self, SourceError> {
+        let mut cursor = Cursor { set, next: 0, labels: None };
+        cursor.advance()?;
+        Ok(cursor)
+    }
+
+    fn advance(&mut self) -> Result<(), SourceError> {
+        self.labels = if self.next < self.set.len() { Some(self.set.labels(self.next)?) } else { None };
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// The series at which a cursor stands.
+struct Series<'a, 'b> {
+    cursor: &'a Cursor<'b>,
+    range: TimeRange,
+    budget: &'a Budget,
+    window_ms: &'a mut i64,
+    totals: &'a mut Totals,
+}
+
+impl Series<'_, '_> {
+    fn read<E>(&mut self, mut each: impl FnMut(SampleColumns) -> Result<(), E>) -> Result<(), ReadError<E>> {
+        let i = self.cursor.next - 1;
+        let extent = self.cursor.set.extent(i, self.range)?;
+        let (mut from_ms, mut samples, mut is_new) = (extent.start_ms, SampleColumns::default(), true);
+        while from_ms <= extent.end_ms {
+            let to_ms = extent.end_ms.min(from_ms.saturating_add(*self.window_ms - 1));
+            let window = TimeRange { start_ms: from_ms, end_ms: to_ms };
+            self.cursor.set.samples(i, window, self.budget, &mut samples)?;
+            self.totals.histograms += samples.histograms.len() as u64;
+            self.totals.samples += samples.len() as u64;
+            if !samples.values.is_empty() {
+                self.totals.series += u64::from(std::mem::take(&mut is_new));
+            }
+            for (times, values) in samples.timestamps_ms.chunks(CHUNK_SAMPLES).zip(samples.values.chunks(CHUNK_SAMPLES))
+            {
+                let chunk =
+                    SampleColumns { timestamps_ms: times.to_vec(), values: values.to_vec(), histograms: Vec::new() };
+                each(chunk).map_err(ReadError::Receiver)?;
+            }
+            if samples.len() > READ_SAMPLES {
+                *self.window_ms = (*self.window_ms / 4).max(1);
+            } else if samples.len() < READ_SAMPLES / 4 {
+                *self.window_ms = self.window_ms.saturating_mul(2);
+            }
+            if to_ms == i64::MAX {
+                break;
+            }
+            from_ms = to_ms + 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    /// Series in memory; its sets know no extent but that of their samples.
+    struct Held(Vec<(Labels, SampleColumns)>);
+
+    struct HeldSet<'a>(Vec<&'a (Labels, SampleColumns)>);
+
+    impl SeriesSource for Held {
+        fn select(
+            &self,
+            _: &Scope,
+            matchers: &[Matcher],
+            _: TimeRange,
+            _: &Budget,
+        ) -> Result<Box<dyn SeriesSet + '_>, SourceError> {
+            let passes = |labels: &Labels| {
+                matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
+            };
+            Ok(Box::new(HeldSet(self.0.iter().filter(|(labels, _)| passes(labels)).collect())))
+        }
+    }
+
+    impl SeriesSet for HeldSet<'_> {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn labels(&self, i: usize) -> Result<Labels, SourceError> {
+            Ok(self.0[i].0.clone())
+        }
+
+        fn extent(&self, i: usize, range: TimeRange) -> Result<TimeRange, SourceError> {
+            let times = &self.0[i].1.timestamps_ms;
+            Ok(TimeRange {
+                start_ms: range.start_ms.max(*times.first().unwrap()),
+                end_ms: range.end_ms.min(*times.last().unwrap()),
+            })
+        }
+
+        fn samples(&self, i: usize, range: TimeRange, _: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
+            out.clear();
+            self.0[i]
+                .1
+                .floats()
+                .filter(|s| range.contains(s.timestamp_ms))
+                .for_each(|s| out.push(s.timestamp_ms, s.value));
+            Ok(())
+        }
+    }
+
+    fn series(name: &str, times: impl Iterator<Item = i64>) -> (Labels, SampleColumns) {
+        let mut samples = SampleColumns::default();
+        times.for_each(|ms| samples.push(ms, ms as f64));
+        (Labels::from_pairs([("__name__", name)]).unwrap(), samples)
+    }
+
+    fn read(source: &Held, selectors: &[&str], range: TimeRange) -> (Vec<(Labels, SampleColumns)>, Totals, usize) {
+        let parse = |text: &&str| query::parse_matchers(text, &query::EngineOptions::default()).unwrap();
+        let selections: Vec<_> = selectors.iter().map(parse).collect();
+        let (mut found, mut largest): (Vec<(Labels, SampleColumns)>, usize) = (Vec::new(), 0);
+        let each = |labels: &Labels, samples: SampleColumns| {
+            largest = largest.max(samples.len());
+            match found.last_mut().filter(|(last, _)| last == labels) {
+                Some((_, all)) => samples.floats().for_each(|s| all.push(s.timestamp_ms, s.value)),
+                None => found.push((labels.clone(), samples)),
+            }
+            Ok::<_, Infallible>(())
+        };
+        let totals = chunks(source, &Scope::default(), &selections, range, &Budget::unlimited(), each).unwrap();
+        (found, totals, largest)
+    }
+
+    #[test]
+    fn series_that_several_selections_find_come_once_and_in_order() {
+        let held = Held(["a", "b", "c", "d"].map(|name| series(name, [1, 5].into_iter())).into());
+        let (found, totals, _) = read(&held, &[r#"{__name__=~"b|d"}"#, "c", r#"{__name__=~"a|b|c"}"#], TimeRange::ALL);
+        assert_eq!(found, held.0);
+        assert_eq!(totals, Totals { series: 4, samples: 8, histograms: 0 });
+        let (found, totals, _) = read(&held, &["a", "a"], TimeRange { start_ms: 2, end_ms: 5 });
+        assert_eq!((found.len(), found[0].1.timestamps_ms.as_slice()), (1, &[5][..]));
+        assert_eq!(totals.samples, 1);
+        assert_eq!(read(&held, &["a"], TimeRange { start_ms: 2, end_ms: 4 }).1, Totals::default());
+    }
+
+    #[test]
+    fn long_and_dense_series_come_whole_in_chunks() {
+        let dense = series("dense", 0..3_000_000);
+        let sparse = series("sparse", [i64::MIN, -5, 0, 1 << 50, i64::MAX].into_iter());
+        let held = Held(vec![dense, sparse]);
+        let (found, totals, largest) = read(&held, &[r#"{__name__!=""}"#], TimeRange::ALL);
+        assert!(found == held.0, "all samples, in order");
+        assert_eq!((totals.samples, largest), (3_000_005, CHUNK_SAMPLES));
+    }
+}
