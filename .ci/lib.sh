@@ -38,7 +38,7 @@ install_python() {
 
 # What reads Parquet offline, with an S3-compatible server; PySpark needs Java.
 install_offline() {
-  "$python" -m pip install -q --disable-pip-version-check duckdb duckdb-extensions duckdb-extension-httpfs polars pyarrow pyspark 'moto[server]'
+  "$python" -m pip install -q --disable-pip-version-check duckdb duckdb-extensions duckdb-extension-httpfs polars pyarrow pandas pyspark 'moto[server]'
   local version
   version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1 || true)
   if ((${version:-0} < 17)); then
