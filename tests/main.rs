@@ -13,6 +13,7 @@ mod noetl;
 mod offline;
 mod prometheus_api;
 mod remote_write;
+mod rollups;
 mod scrape;
 mod snapshots;
 mod support;
