@@ -10,8 +10,8 @@ use std::fmt::{self, Display, Formatter, Write};
 use model::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregation, AtModifier, Binary, BinaryOp, Cardinality, DurationExpr, DurationFunction, Expr, Grouping, Modifiers, Node,
-    Selector, VectorMatching,
+    Aggregation, AtModifier, Binary, BinaryOp, Cardinality, DurationExpr, DurationFunction, Expr, Grouping, Modifiers,
+    Node, Selector, VectorMatching,
 };
 use crate::quote::{Number, Quoted, plain};
 
