@@ -1,7 +1,7 @@
 //! Samples of any selection and time, as rows in files: what `streamgauge export` writes and the server streams for it.
 //!
 //! Samples come in chunks, series after series in order of their labels, each series in order of time ([`read`]). On the way
-//! from a server each chunk is a line of JSON ([`lines`]); at the end it becomes rows ([`write`]). Only one chunk and what a
+//! from a server each chunk is a line of JSON ([`lines`]); at the end it becomes rows ([`mod@write`]). Only one chunk and what a
 //! file's writer has open is in memory at a time.
 
 mod lines;
