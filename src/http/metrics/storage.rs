@@ -35,7 +35,7 @@ const ROWS: &[Row] = &[
     ("streamgauge_metadata_dropped_total", Counter, "Metric families not noted because of ingest.max_metadata.", |s| {
         s.metadata_dropped as f64
     }),
-    ("streamgauge_parquet_days", Gauge, "Days that are Parquet.", |s| s.parquet_days as f64),
+    ("streamgauge_parquet_partitions", Gauge, "Days that are Parquet.", |s| s.parquet_days as f64),
     ("streamgauge_parquet_bytes", Gauge, "Bytes of Parquet files.", |s| s.parquet_bytes as f64),
     ("streamgauge_deletes", Gauge, "Deletes that are not purged yet.", |s| s.deletes as f64),
     ("streamgauge_exemplars", Gauge, "Exemplars that are kept.", |s| s.exemplars as f64),
@@ -113,12 +113,12 @@ const ROWS: &[Row] = &[
         s.rollup_buckets as f64
     }),
     (
-        "streamgauge_rollup_touched_days",
+        "streamgauge_rollup_touched_partitions",
         Gauge,
         "Days of roll-ups, by resolution, that are to be built again because samples came or went; samples answer for them.",
         |s| s.rollup_touched_days as f64,
     ),
-    ("streamgauge_rollup_days_built_total", Counter, "Days of roll-ups built, by resolution.", |s| {
+    ("streamgauge_rollup_partitions_built_total", Counter, "Days of roll-ups built, by resolution.", |s| {
         s.rollup_days as f64
     }),
     ("streamgauge_rollup_merges_total", Counter, "Merges of files of roll-ups.", |s| s.rollup_merges as f64),
