@@ -15,6 +15,7 @@ pub mod exposition;
 pub mod families;
 pub mod http;
 pub mod ingest;
+mod json;
 pub mod parquet_store;
 pub mod remote_write;
 pub mod report;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Chunk, Totals};
+use crate::json::{push_labels, push_text};
 
 /// The last line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,26 +80,6 @@ pub fn encode_end(out: &mut Vec<u8>, totals: &Totals, warnings: Vec<String>) {
     let written = serde_json::to_writer(&mut *out, &End::new(totals, warnings));
     debug_assert!(written.is_ok(), "a vector takes all bytes");
     out.push(b'\n');
-}
-
-/// Appends a JSON text.
-pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
-    let written = serde_json::to_writer(&mut *out, text);
-    debug_assert!(written.is_ok(), "a vector takes all bytes");
-}
-
-/// Appends labels as a JSON object.
-pub(super) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
-    out.push(b'{');
-    for (i, (name, value)) in labels.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        push_text(out, name);
-        out.push(b':');
-        push_text(out, value);
-    }
-    out.push(b'}');
 }
 
 /// Appends a value as JSON.

@@ -17,7 +17,8 @@ use model::{Labels, TimeRange, is_stale};
 use storage::parquet::{RowColumns, RowsWriter, SeriesWriter};
 
 use super::Chunk;
-use super::lines::{push_labels, push_text, push_value, special};
+use super::lines::{push_value, special};
+use crate::json::{push_labels, push_text};
 
 /// What a file is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Results as Prometheus's JSON: `resultType` stands before `result`, timestamps are numbers, values texts.
 
-use model::{Labels, SampleColumns};
+use model::SampleColumns;
 use query::{Annotations, Answer, SampleValue, SeriesPoints, Value, VectorElement};
 
 use super::histogram::push_histogram;
 use super::number::{push_plain, push_sample, push_timestamp};
 use super::stream::Pieces;
+use crate::json::{push_labels, push_text};
 
 /// Points that one piece writes, so that one long series is no long piece.
 const POINTS_PER_PIECE: usize = 1024;
@@ -15,26 +16,6 @@ const ANNOTATIONS_MAX: usize = 10;
 
 /// What a cut answer says.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
-
-/// Appends a JSON text.
-pub(super) fn push_json_text(out: &mut Vec<u8>, text: &str) {
-    let written = serde_json::to_writer(&mut *out, text);
-    debug_assert!(written.is_ok(), "a vector takes all bytes");
-}
-
-/// Appends labels as a JSON object.
-pub(super) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
-    out.push(b'{');
-    for (i, (name, value)) in labels.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        push_json_text(out, name);
-        out.push(b':');
-        push_json_text(out, value);
-    }
-    out.push(b'}');
-}
 
 /// The end of an answer, behind `data`: warnings, infos, the last brace.
 fn push_end(out: &mut Vec<u8>, annotations: &Annotations) {
@@ -47,12 +28,12 @@ fn push_end(out: &mut Vec<u8>, annotations: &Annotations) {
             if i > 0 {
                 out.push(b',');
             }
-            push_json_text(out, text);
+            push_text(out, text);
         }
         if texts.len() > ANNOTATIONS_MAX {
             let omitted = texts.len() - ANNOTATIONS_MAX;
             out.push(b',');
-            push_json_text(out, &format!("{omitted} more {kind} annotations omitted"));
+            push_text(out, &format!("{omitted} more {kind} annotations omitted"));
         }
         out.push(b']');
     }
@@ -98,7 +79,7 @@ impl AnswerPieces {
                 head.extend_from_slice(b"string\",\"result\":[");
                 push_timestamp(&mut head, time_ms);
                 head.push(b',');
-                push_json_text(&mut head, &text);
+                push_text(&mut head, &text);
                 Rest::Nothing
             }
             Value::Vector(elements) => {
@@ -257,7 +238,7 @@ impl<T: Send + Unpin + 'static> Pieces for ListPieces<T> {
 mod tests {
     use std::sync::Arc;
 
-    use model::Histogram;
+    use model::{Histogram, Labels};
     use serde_json::json;
 
     use super::*;
@@ -365,7 +346,7 @@ mod tests {
     fn lists() {
         let list = |elements: &[&str], is_cut| {
             let elements = elements.iter().map(|e| (*e).to_owned()).collect();
-            text(&mut ListPieces::new(elements, is_cut, |out, e: &String| push_json_text(out, e)))
+            text(&mut ListPieces::new(elements, is_cut, |out, e: &String| push_text(out, e)))
         };
         assert_eq!(list(&[], false), r#"{"status":"success","data":[]}"#);
         assert_eq!(

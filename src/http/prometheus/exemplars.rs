@@ -9,13 +9,14 @@ use model::{Labels, Matcher};
 use query::ast::{Expr, Node};
 use storage::Exemplar;
 
-use super::encode::{ListPieces, push_labels};
+use super::encode::ListPieces;
 use super::error::ApiError;
 use super::number::{push_sample, push_timestamp};
 use super::parameters::Parameters;
 use super::query::engine_options;
 use super::{JSON, scope, stream};
 use crate::app::App;
+use crate::json::push_labels;
 
 /// `GET|POST /api/v1/query_exemplars`. Grafana probes it with times in milliseconds: read as seconds they lie far in
 /// the future, where nothing is.

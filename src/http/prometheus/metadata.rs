@@ -7,11 +7,11 @@ use axum::response::Response;
 use model::Metadata;
 
 use super::JSON;
-use super::encode::push_json_text;
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::stream::{self, Pieces};
 use crate::app::App;
+use crate::json::push_text;
 
 /// `GET /api/v1/metadata`. One entry per family is kept, so `limit_per_metric` has nothing to cut.
 pub(super) async fn metadata(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
@@ -48,14 +48,14 @@ impl Pieces for FamilyPieces {
         if !is_first {
             out.push(b',');
         }
-        push_json_text(out, &name);
+        push_text(out, &name);
         for (key, value) in [
             (":[{\"type\":", metadata.metric_type.as_str()),
             (",\"unit\":", metadata.unit.as_str()),
             (",\"help\":", metadata.help.as_str()),
         ] {
             out.extend_from_slice(key.as_bytes());
-            push_json_text(out, value);
+            push_text(out, value);
         }
         out.extend_from_slice(b"}]");
         true

@@ -9,12 +9,13 @@ use axum::response::Response;
 use model::{Budget, Labels, Matcher, SeriesSource, TimeRange};
 use query::EngineOptions;
 
-use super::encode::{ListPieces, push_json_text, push_labels};
+use super::encode::ListPieces;
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::query::engine_options;
 use super::{JSON, names, scope, stream};
 use crate::app::App;
+use crate::json::{push_labels, push_text};
 
 /// `GET|POST /api/v1/series`
 pub(super) async fn series(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
@@ -70,7 +71,7 @@ pub(super) async fn values(
 }
 
 fn respond_texts((texts, is_cut): (Vec<String>, bool)) -> Response {
-    stream::respond(ListPieces::new(texts, is_cut, |out, text: &String| push_json_text(out, text)), JSON)
+    stream::respond(ListPieces::new(texts, is_cut, |out, text: &String| push_text(out, text)), JSON)
 }
 
 /// What these endpoints have in common.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
-use super::open::keep_in_quarantine;
+use super::open::files::keep_in_quarantine;
 use crate::compaction::plan::Effort;
 use crate::error::StorageError;
 use crate::manifest::SegmentEntry;
