@@ -7,6 +7,7 @@
 pub mod app;
 pub mod auth;
 pub mod backup;
+pub mod bus_error;
 pub mod catalog;
 pub mod cli;
 pub mod config;

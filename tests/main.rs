@@ -5,6 +5,7 @@
 mod api;
 mod backup;
 mod bad_input;
+mod bus_error;
 mod crash;
 mod deletes;
 mod documents;

@@ -3,6 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Running};
+use crate::bus_error;
 use crate::config::{Config, Format};
 use crate::workers::Workers;
 
@@ -12,6 +13,7 @@ const THREAD_STACK_BYTES: usize = 16 << 20;
 /// Serves; gives back only after a clean end.
 pub(super) fn run(config: Config) -> Result<(), String> {
     start_log(&config)?;
+    bus_error::watch(&config.data).map_err(|e| format!("cannot watch for SIGBUS: {e}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(Workers::threads(&config))

@@ -18,7 +18,7 @@ pub(super) struct StoreDisk {
 
 impl StoreDisk {
     pub(super) fn new(shared: Arc<Shared>) -> StoreDisk {
-        StoreDisk { local: RealDisk::mapped(), shared }
+        StoreDisk { local: RealDisk::for_data_dir(&shared.data), shared }
     }
 
     /// Length of a file in the store.

@@ -96,7 +96,7 @@ impl Db {
     /// # Errors
     /// [`StorageError::Locked`] if another process has it, [`StorageError::NewerFormat`], I/O errors.
     pub fn open(options: DbOptions, clock: Arc<dyn Clock>) -> Result<Db, StorageError> {
-        Db::open_on(Arc::new(RealDisk::mapped()), options, clock)
+        Db::open_on(Arc::new(RealDisk::for_data_dir(&options.data_dir)), options, clock)
     }
 
     /// As [`Db::open`], on a disk of the caller's choice.

@@ -7,6 +7,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 #[allow(dead_code, clippy::indexing_slicing, reason = "a disk for tests; fuzz targets use a part of it")]
 pub(crate) mod fake;
+mod mapped;
 mod real;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use crate::error::StorageError;
 
+pub use mapped::mapped_file_at;
 pub use real::RealDisk;
 
 /// The file operations of the engine.

@@ -48,8 +48,8 @@ pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, SavedSnaps
 pub use deletes::Delete;
 pub use error::{CommitError, DeleteError, Refusal, StorageError};
 pub use inspect::{MetricContent, SegmentContent, StoreContent, inspect, inspect_segment};
-pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space};
-pub use names::INCOMPLETE;
+pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space, mapped_file_at};
+pub use names::{INCOMPLETE, SUSPECTS};
 pub use offline::{DataFile, check_sealed_file, data_files, have_same_seal, lock_data_dir};
 pub use options::{Clock, DbOptions, SystemClock, WalSync};
 #[doc(hidden)]

@@ -11,6 +11,7 @@
 //! | `quarantine/` | files that were found corrupt, moved out of the way |
 //! | `tmp/` | files that are being written; emptied at start |
 //! | `snapshots/<name>/` | saved snapshots: data directories of their own (`db/saved.rs`) |
+//! | `SUSPECTS` | paths of files that a mapping could not read, one a line: the process ended with it, the next start looks |
 //! | `INCOMPLETE` | this directory is still being made by a snapshot, a backup or a restore, or that was cut off |
 //!
 //! Numbers are written with twenty digits, so that names sort as their numbers do.
@@ -23,6 +24,9 @@ const SEGMENT_SUFFIX: &str = ".seg";
 
 /// Name of the file that says that a directory is not whole yet.
 pub const INCOMPLETE: &str = "INCOMPLETE";
+
+/// Name of the file that says which mapped files could not be read. Whoever handles the signal appends to it.
+pub const SUSPECTS: &str = "SUSPECTS";
 
 /// The paths inside one data directory.
 #[derive(Debug, Clone)]
@@ -84,6 +88,11 @@ impl Layout {
     /// The file that says that the directory is not whole yet.
     pub(crate) fn incomplete(&self) -> PathBuf {
         self.root.join(INCOMPLETE)
+    }
+
+    /// The list of files that a mapping could not read.
+    pub(crate) fn suspects(&self) -> PathBuf {
+        self.root.join(SUSPECTS)
     }
 
     /// A WAL file.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use model::Metadata;
 
-use self::files::{highest_segment, open_rollups, open_segments, remove_strangers};
+use self::files::{highest_segment, open_rollups, open_segments, remove_strangers, suspects};
 use super::commit::CommitQueue;
 use super::engine::{Engine, Signal, View};
 use super::exemplars::ExemplarRing;
@@ -67,8 +67,9 @@ pub(crate) fn open(
     // The process before may have been killed between naming the manifest and making its name durable.
     disk.sync_dir(layout.root())?;
     remove_strangers(&*disk, &layout, manifests.current(), !bad.is_empty())?;
-    let segments = open_segments(&*disk, &layout, &mut manifests, &counters)?;
-    let rollups = open_rollups(&*disk, &layout, &mut manifests, &counters)?;
+    let suspects = suspects(&*disk, &layout)?;
+    let segments = open_segments(&*disk, &layout, &mut manifests, &suspects, &counters)?;
+    let rollups = open_rollups(&*disk, &layout, &mut manifests, &suspects, &counters)?;
     let manifest = manifests.current().clone();
 
     let metadata = MetadataMap::new(options.metadata_max);
@@ -102,6 +103,14 @@ pub(crate) fn open(
     if let Err(error) = log.next_file() {
         // A full disk still answers queries.
         queue.wal_down(format!("the WAL cannot be written: {error}"));
+    }
+    if !suspects.is_empty() {
+        let names: Vec<_> = suspects.iter().map(|name| name.display().to_string()).collect();
+        counters.findings.add(format!(
+            "the process before ended because it could not read {}; until the next start files are not mapped",
+            names.join(", ")
+        ));
+        disk.remove(&layout.suspects())?;
     }
     let next_segment = highest_segment(&*disk, &layout)?.map_or(1, |id| id + 1).max(manifest.next_segment);
     counters.open_us.set(micros(started));

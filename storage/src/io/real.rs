@@ -6,11 +6,12 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use rustix::fs::{FlockOperation, flock, statvfs};
 
+use super::mapped::MappedRegion;
 use super::{Disk, DiskFile, DiskLock, Region, Space, checked_range, io_error, outside};
 use crate::error::StorageError;
+use crate::names::SUSPECTS;
 
 /// The machine's file system, read through mappings or, for fault tests, by `pread`.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,12 @@ impl RealDisk {
     /// Each read is a checked `pread`: a failing disk gives an error and not a signal.
     pub fn pread() -> Self {
         RealDisk { mapped: false }
+    }
+
+    /// Mapped, unless the last process that had this data directory ended because a mapped file could not be read
+    /// ([`SUSPECTS`]): then by `pread`, so that the same read is an error now.
+    pub fn for_data_dir(data_dir: &Path) -> Self {
+        RealDisk { mapped: !data_dir.join(SUSPECTS).exists() }
     }
 }
 
@@ -45,11 +52,8 @@ impl Disk for RealDisk {
         if !self.mapped || len == 0 {
             return Ok(Box::new(PreadRegion { file, len, path: path.to_owned() }));
         }
-        // SAFETY: the engine never writes to or shortens a file that it has opened as a region (files are written
-        // once and then only renamed and removed), and the directory lock keeps other processes of ours away. A file
-        // that someone else cuts ends in SIGBUS, which the server turns into an exit that names the file.
-        let map = unsafe { Mmap::map(&file) }.map_err(|source| io_error("map", path, source))?;
-        Ok(Box::new(MappedRegion { map, path: path.to_owned() }))
+        let region = MappedRegion::new(&file, path).map_err(|source| io_error("map", path, source))?;
+        Ok(Box::new(region))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
@@ -153,23 +157,6 @@ impl DiskFile for RealFile {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(|source| io_error("sync", &self.path, source))
-    }
-}
-
-#[derive(Debug)]
-struct MappedRegion {
-    map: Mmap,
-    path: PathBuf,
-}
-
-impl Region for MappedRegion {
-    fn len(&self) -> u64 {
-        self.map.len() as u64
-    }
-
-    fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
-        let bytes = checked_range(offset, len, self.len()).and_then(|range| self.map.get(range));
-        bytes.map(Cow::Borrowed).ok_or_else(|| outside(&self.path, offset, len, self.len()))
     }
 }
 

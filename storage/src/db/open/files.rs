@@ -2,7 +2,9 @@
 //! no manifest names goes.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::db::engine::{LiveSegment, Rollup};
@@ -11,6 +13,7 @@ use crate::error::StorageError;
 use crate::io::Disk;
 use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::{Layout, manifest_version, segment_id, wal_number};
+use crate::segment::Segment;
 use crate::stats::Counters;
 
 /// Removes what a crash left: segments, manifests and WAL files that do not count. If a newer manifest is lost, the
@@ -80,16 +83,57 @@ pub(super) fn highest_segment(disk: &dyn Disk, layout: &Layout) -> Result<Option
     Ok(live.iter().chain(&aside).filter_map(|name| segment_id(name)).max())
 }
 
+/// The files on which the last process ended, by name; none if it did not end so.
+///
+/// # Errors
+/// [`StorageError::Io`].
+pub(super) fn suspects(disk: &dyn Disk, layout: &Layout) -> Result<BTreeSet<OsString>, StorageError> {
+    let path = layout.suspects();
+    if disk.len(&path)?.is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let region = disk.open(&path)?;
+    let bytes = region.read_all()?;
+    let paths = bytes.split(|byte| *byte == b'\n').map(|line| Path::new(OsStr::from_bytes(line)));
+    Ok(paths.filter_map(|path| path.file_name().map(OsStr::to_owned)).collect())
+}
+
+/// As [`open_segment`]; of a suspect every byte is read, and what cannot be read counts as corrupt.
+fn open_suspect(
+    disk: &dyn Disk,
+    layout: &Layout,
+    entry: &SegmentEntry,
+    suspects: &BTreeSet<OsString>,
+) -> Result<Segment, StorageError> {
+    let files = entry.files.iter().map(|file| file.path(&layout.parquet_dir()));
+    let mut paths = std::iter::once(layout.segment(entry.id)).chain(files);
+    if !paths.any(|path| path.file_name().is_some_and(|name| suspects.contains(name))) {
+        return open_segment(disk, layout, entry);
+    }
+    let unreadable = |error: StorageError| match error {
+        StorageError::Io { path, source, .. } => {
+            StorageError::Corrupt { path, offset: 0, detail: format!("it cannot be read: {source}") }
+        }
+        other => other,
+    };
+    let segment = open_segment(disk, layout, entry).map_err(unreadable)?;
+    match segment.verify().into_iter().next() {
+        Some(error) => Err(unreadable(error)),
+        None => Ok(segment),
+    }
+}
+
 /// Opens the segments of the manifest; one that is corrupt or gone is taken out of it, and the rest is served.
 pub(super) fn open_segments(
     disk: &dyn Disk,
     layout: &Layout,
     manifests: &mut ManifestStore,
+    suspects: &BTreeSet<OsString>,
     counters: &Counters,
 ) -> Result<Vec<Arc<LiveSegment>>, StorageError> {
     let (mut live, mut bad) = (Vec::new(), Vec::new());
     for entry in manifests.current().segments.clone() {
-        match open_segment(disk, layout, &entry) {
+        match open_suspect(disk, layout, &entry, suspects) {
             Ok(segment) => live.push(Arc::new(LiveSegment::new(entry, segment))),
             Err(StorageError::Corrupt { .. }) => bad.push(entry),
             Err(error) => return Err(error),
@@ -107,6 +151,7 @@ pub(super) fn open_rollups(
     disk: &dyn Disk,
     layout: &Layout,
     manifests: &mut ManifestStore,
+    suspects: &BTreeSet<OsString>,
     counters: &Counters,
 ) -> Result<Vec<Rollup>, StorageError> {
     let (mut rollups, mut bad) = (Vec::new(), Vec::new());
@@ -115,7 +160,7 @@ pub(super) fn open_rollups(
             rollups.push(Rollup { entry, live: None });
             continue;
         }
-        match open_segment(disk, layout, &entry.segment) {
+        match open_suspect(disk, layout, &entry.segment, suspects) {
             Ok(segment) if segment.resolution_ms() == Some(entry.resolution_ms) => {
                 let live = Some(Arc::new(LiveSegment::new(entry.segment.clone(), segment)));
                 rollups.push(Rollup { entry, live });
@@ -168,4 +213,62 @@ pub(crate) fn keep_in_quarantine(disk: &dyn Disk, layout: &Layout, entry: &Segme
         }
     }
     disk.sync_dir(&layout.quarantine_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::tests::{NOW_MS, open, read_all, write};
+    use crate::io::fake::FakeDisk;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    /// A store of two days with a segment each, closed; the first segment is too large to be read whole when opened.
+    fn two_days() -> (FakeDisk, Vec<PathBuf>) {
+        let disk = FakeDisk::default();
+        let db = open(&disk);
+        let noise = |i: u64| f64::from_bits(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let samples: Vec<_> = (0..20_000).map(|i| (i % 500, NOW_MS - DAY_MS + i as i64, noise(i as u64))).collect();
+        write(&db, &samples).unwrap();
+        write(&db, &[(0, NOW_MS, 2.0)]).unwrap();
+        db.flush().unwrap();
+        drop(db);
+        let is_segment = |path: &PathBuf| path.starts_with("/data/segments");
+        let segments: Vec<PathBuf> = disk.paths().into_iter().filter(is_segment).collect();
+        assert_eq!(segments.len(), 2);
+        (disk, segments)
+    }
+
+    fn note(disk: &FakeDisk, path: &Path) {
+        let mut file = disk.create(Path::new("/data/SUSPECTS")).unwrap();
+        file.append(format!("{}\n", path.display()).as_bytes()).unwrap();
+        file.sync().unwrap();
+    }
+
+    #[test]
+    fn a_sound_suspect_is_served_and_forgotten() {
+        let (disk, segments) = two_days();
+        note(&disk, &segments[0]);
+        let db = open(&disk);
+        assert_eq!((db.stats().quarantined, db.stats().segments), (0, 2));
+        assert!(db.findings()[0].contains(segments[0].file_name().unwrap().to_str().unwrap()), "{:?}", db.findings());
+        drop(db);
+        assert_eq!(open(&disk).findings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_byte_of_a_suspect_is_read_at_the_start() {
+        let (disk, segments) = two_days();
+        let large = segments.iter().max_by_key(|path| disk.bytes(path).unwrap().len()).unwrap();
+        let mut bytes = disk.bytes(large).unwrap();
+        bytes[40] ^= 1;
+        disk.damage(large, bytes);
+        let db = open(&disk);
+        assert_eq!(db.findings(), Vec::<String>::new(), "nobody has read it");
+        drop(db);
+        note(&disk, large);
+        let db = open(&disk);
+        assert_eq!((db.stats().quarantined, db.stats().quarantine_files, db.stats().segments), (1, 1, 1));
+        assert_eq!(read_all(&db.snapshot()).len(), 1, "the rest is served");
+    }
 }
