@@ -80,7 +80,8 @@ fn process_families(readings: &Readings) -> Vec<Family> {
             readings.process_start_s as f64,
         ),
     ];
-    // 0 says that this system does not tell.
-    let known = rows.into_iter().filter(|(_, _, _, value)| *value > 0.0);
+    // 0 says that this system does not tell; only the CPU time of a young process may be so short.
+    let is_told = |metric_type, value| value > 0.0 || metric_type == counter && readings.process_start_s > 0;
+    let known = rows.into_iter().filter(|(_, metric_type, _, value)| is_told(*metric_type, *value));
     known.map(|(name, metric_type, help, value)| single(name, metric_type, help, value)).collect()
 }
