@@ -216,5 +216,6 @@ def remote_write_2():
 
 
 if __name__ == "__main__":
-    run([unmodified_configuration, prometheus_scrapes_our_export, native_histograms_1, native_histograms_2,
-         native_histograms_scraped, remote_write_1, remote_write_2])
+    # What mostly waits goes side by side.
+    run([unmodified_configuration, prometheus_scrapes_our_export, native_histograms_scraped,
+         (native_histograms_1, native_histograms_2), (remote_write_1, remote_write_2)])

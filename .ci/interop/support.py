@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 BINARY = os.environ["STREAMGAUGE"]
 PEERS = pathlib.Path(os.environ["PEERS_BIN"])
@@ -164,16 +165,25 @@ def promtool_check(text):
     return lines
 
 
+def attempt(test):
+    """Runs a test and prints a line for it; true if it passed."""
+    started = time.monotonic()
+    try:
+        note = test()
+    except AssertionError as error:
+        print(f"FAILED  {test.__name__}: {error}", flush=True)
+        return False
+    print(f"ok      {test.__name__} ({time.monotonic() - started:.1f} s){': ' + note if note else ''}", flush=True)
+    return True
+
+
 def run(tests):
-    """Runs the tests in turn; prints a line for each and, at the end, the count."""
-    failed = 0
-    for test in tests:
-        started = time.monotonic()
-        try:
-            note = test()
-            print(f"ok      {test.__name__} ({time.monotonic() - started:.1f} s){': ' + note if note else ''}", flush=True)
-        except AssertionError as error:
-            failed += 1
-            print(f"FAILED  {test.__name__}: {error}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed", flush=True)
+    """Runs the tests in turn, those of a tuple side by side; prints a line for each and, at the end, the count."""
+    passed = []
+    for group in tests:
+        group = group if isinstance(group, tuple) else (group,)
+        with ThreadPoolExecutor(len(group)) as threads:
+            passed += threads.map(attempt, group)
+    failed = passed.count(False)
+    print(f"{len(passed) - failed} passed, {failed} failed", flush=True)
     sys.exit(1 if failed else 0)
