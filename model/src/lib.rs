@@ -39,7 +39,7 @@ pub use histogram::{
 };
 pub use kahan::KahanSum;
 pub use labels::{LABEL_TEXT_MAX_BYTES, Labels, LabelsBuilder, LabelsError, METRIC_NAME};
-pub use matcher::{MatchOp, Matcher, MatcherError, anchored_regex};
+pub use matcher::{MatchOp, Matcher, MatcherError, anchored_regex, fold_case};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, SampleColumns, is_stale, stale_nan};
 pub use source::{Scope, SeriesGroups, SeriesSet, SeriesSource, SourceError};

@@ -1,12 +1,17 @@
 //! Conditions on one label, with Prometheus's meaning: regular expressions are fully anchored, `.` matches newlines,
 //! and a label that is not there counts as the empty text.
 
+mod parts;
 mod syntax;
 
 use std::fmt;
 
 use regex::Regex;
 use regex::RegexBuilder;
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Dot, Hir, HirKind};
+
+pub use parts::fold_case;
 
 /// Memory that a compiled expression may take; names of 40,000 metrics joined by `|` must fit.
 const REGEX_SIZE_MAX_BYTES: usize = 64 << 20;
@@ -59,7 +64,15 @@ enum Test {
     Text,
     /// Sorted literals of an alternation.
     Set(Vec<String>),
-    Regex(Box<Regex>),
+    Regex(Box<Expression>),
+}
+
+/// An expression that must be run.
+#[derive(Debug, Clone)]
+struct Expression {
+    regex: Regex,
+    /// See [`Matcher::required_parts`].
+    parts: Vec<Vec<String>>,
 }
 
 impl Matcher {
@@ -73,7 +86,7 @@ impl Matcher {
             MatchOp::Equal | MatchOp::NotEqual => Test::Text,
             MatchOp::Regex | MatchOp::NotRegex => match literals(&value) {
                 Some(set) => Test::Set(set),
-                None => Test::Regex(Box::new(anchored_regex(&value)?)),
+                None => Test::Regex(Box::new(Expression::new(&value)?)),
             },
         };
         Ok(Matcher { name, op, value, test })
@@ -104,7 +117,7 @@ impl Matcher {
         let hit = match &self.test {
             Test::Text => self.value == value,
             Test::Set(set) => set.binary_search_by(|s| s.as_str().cmp(value)).is_ok(),
-            Test::Regex(regex) => regex.is_match(value),
+            Test::Regex(expression) => expression.regex.is_match(value),
         };
         hit != self.is_negative()
     }
@@ -148,6 +161,47 @@ impl Matcher {
             }
         }
     }
+}
+
+impl Matcher {
+    /// Lists of texts, of each of which every value for which the condition (before negation) holds contains at least
+    /// one: both the texts, which are not empty, and the value after [`fold_case`]. None if nothing is known, or if
+    /// [`Matcher::literal_values`] says more.
+    pub fn required_parts(&self) -> &[Vec<String>] {
+        match &self.test {
+            Test::Regex(expression) => &expression.parts,
+            Test::Text | Test::Set(_) => &[],
+        }
+    }
+}
+
+impl Expression {
+    fn new(value: &str) -> Result<Self, MatcherError> {
+        let translated = syntax::translate(value);
+        let parsed = parse(&translated)?;
+        let regex = match without_ends(&parsed) {
+            Some(shorter) => build(&shorter)?,
+            None => build(&format!("^(?:{translated})$"))?,
+        };
+        Ok(Expression { regex, parts: parts::required(&parsed) })
+    }
+}
+
+/// The same condition as a search, for an expression that begins or ends with `.*`: a search for a literal is many times
+/// faster than matching what is around it.
+fn without_ends(expression: &Hir) -> Option<String> {
+    let HirKind::Concat(all) = expression.kind() else { return None };
+    let is_anything = |expression: &Hir| match expression.kind() {
+        HirKind::Repetition(r) => r.min == 0 && r.max.is_none() && *r.sub == Hir::dot(Dot::AnyChar),
+        _ => false,
+    };
+    let (starts, ends) = (all.first().is_some_and(is_anything), all.last().is_some_and(is_anything));
+    if !starts && !ends {
+        return None;
+    }
+    let inner = all.get(usize::from(starts)..all.len() - usize::from(ends))?;
+    let inner = Hir::concat(inner.to_vec());
+    Some(format!("{}(?:{inner}){}", if starts { "" } else { "^" }, if ends { "" } else { "$" }))
 }
 
 impl PartialEq for Matcher {
@@ -218,13 +272,20 @@ fn has_top_level_alternation(expression: &str) -> bool {
 /// # Errors
 /// [`MatcherError`] if it cannot be parsed or is too large.
 pub fn anchored_regex(expression: &str) -> Result<Regex, MatcherError> {
-    let build =
-        |text: &str| RegexBuilder::new(text).size_limit(REGEX_SIZE_MAX_BYTES).dot_matches_new_line(true).build();
-    // Alone first, so that `)(` is an error and not a way out of the group.
     let translated = syntax::translate(expression);
-    build(&translated)
-        .and_then(|_| build(&format!("^(?:{translated})$")))
-        .map_err(|error| MatcherError { message: error.to_string() })
+    // Alone first, so that `)(` is an error and not a way out of the group.
+    parse(&translated)?;
+    build(&format!("^(?:{translated})$"))
+}
+
+fn parse(translated: &str) -> Result<Hir, MatcherError> {
+    let parsed = ParserBuilder::new().dot_matches_new_line(true).build().parse(translated);
+    parsed.map_err(|error| MatcherError { message: error.to_string() })
+}
+
+fn build(translated: &str) -> Result<Regex, MatcherError> {
+    let built = RegexBuilder::new(translated).size_limit(REGEX_SIZE_MAX_BYTES).dot_matches_new_line(true).build();
+    built.map_err(|error| MatcherError { message: error.to_string() })
 }
 
 #[cfg(test)]
@@ -261,12 +322,19 @@ mod tests {
     proptest! {
         /// Sets and prefixes never say other than the expression itself.
         #[test]
-        fn shortcuts_agree_with_the_expression(pattern in "[ab|.*?+()\\\\]{0,7}", value in "[ab.]{0,5}") {
+        fn shortcuts_agree_with_the_expression(
+            pattern in "([ab|.*?+()\\\\]{0,7}|(\\(\\?i\\))?(\\.\\*|[ab]|[ab][ab]|[Kks|()]|\\[aB\\]|\\.\\+|[?^$]){0,7})",
+            value in "[abAks.\n\u{212A}\u{17F}]{0,6}",
+        ) {
             if let Ok(matcher) = Matcher::new("l", MatchOp::Regex, pattern.as_str()) {
                 let plain = anchored_regex(&pattern).unwrap().is_match(&value);
                 prop_assert_eq!(matcher.matches(&value), plain);
                 if plain {
                     prop_assert!(value.starts_with(matcher.literal_prefix()), "{:?}", matcher.literal_prefix());
+                    let folded = fold_case(&value);
+                    for part in matcher.required_parts() {
+                        prop_assert!(part.iter().any(|text| folded.contains(text)), "{:?}", part);
+                    }
                 }
             }
         }

@@ -81,8 +81,10 @@ fn read_segment(bytes: &[u8]) {
     for matcher in [Matcher::equal("job", "a"), Matcher::equal("__name__", "up")] {
         let _ = segment.select(&Scope::default(), &[matcher]);
     }
-    if let Ok(matcher) = Matcher::new("__name__", MatchOp::Regex, "n.*") {
-        let _ = segment.select(&Scope::default(), &[matcher]);
+    for expression in ["n.*", ".*seconds.*|.*loa.+", "(?i).*Bucket.*"] {
+        if let Ok(matcher) = Matcher::new("__name__", MatchOp::Regex, expression) {
+            let _ = segment.select(&Scope::default(), &[matcher]);
+        }
     }
     let mut samples = SampleColumns::default();
     for ordinal in 0..segment.len().min(4096) {

@@ -3,3 +3,4 @@
 pub(crate) mod postings;
 pub(crate) mod select;
 pub(crate) mod symbols;
+pub(crate) mod trigrams;

@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use super::registry::Registry;
 use super::symbols::SymbolsRead;
 use crate::batch::SeriesRef;
-use crate::index::select::{LabelIndex, select};
+use crate::index::select::{LabelIndex, Needs, select};
 
 /// Series that a list holds before it becomes a bitmap.
 const LIST_MAX: usize = 16;
@@ -198,7 +198,7 @@ impl LabelIndex for HeadLabels<'_> {
     }
 
     fn with_name(&self, name: &str) -> Result<RoaringBitmap, Infallible> {
-        self.with_values(name, "", &mut |_| true)
+        self.with_values(name, Needs::default(), &mut |_| true)
     }
 
     fn with_pair(&self, name: &str, value: &str) -> Result<RoaringBitmap, Infallible> {
@@ -211,13 +211,13 @@ impl LabelIndex for HeadLabels<'_> {
     fn with_values(
         &self,
         name: &str,
-        prefix: &str,
+        needs: Needs<'_>,
         passes: &mut dyn FnMut(&str) -> bool,
     ) -> Result<RoaringBitmap, Infallible> {
         let mut out = RoaringBitmap::new();
         for (value, list) in self.values(name).into_iter().flatten() {
             let value = self.symbols.text(*value);
-            if value.starts_with(prefix) && passes(value) {
+            if value.starts_with(needs.prefix) && passes(value) {
                 list.add_to(&mut out);
             }
         }

@@ -17,14 +17,23 @@ pub(crate) trait LabelIndex {
     /// The series with this label pair.
     fn with_pair(&self, name: &str, value: &str) -> Result<RoaringBitmap, Self::Error>;
 
-    /// The series with a label of this name whose value passes. Values that do not start with `prefix` need not be
-    /// tested: none of them passes.
+    /// The series with a label of this name whose value passes. Values without what is needed are not tested, or need
+    /// not be: none of them passes.
     fn with_values(
         &self,
         name: &str,
-        prefix: &str,
+        needs: Needs<'_>,
         passes: &mut dyn FnMut(&str) -> bool,
     ) -> Result<RoaringBitmap, Self::Error>;
+}
+
+/// What every value has that passes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Needs<'a> {
+    /// It starts with this.
+    pub(crate) prefix: &'a str,
+    /// Folded, it contains a text of each of these; see [`Matcher::required_parts`].
+    pub(crate) parts: &'a [Vec<String>],
 }
 
 /// The series that pass the scope and all matchers; without any, all series.
@@ -86,10 +95,10 @@ fn cost(matcher: &Matcher) -> usize {
 fn passing<I: LabelIndex + ?Sized>(index: &I, matcher: &Matcher) -> Result<RoaringBitmap, I::Error> {
     let name = matcher.name();
     if matcher.is_negative() {
-        // The condition before negation holds for the empty text, so there is no prefix.
+        // The condition before negation holds for the empty text, so nothing is needed.
         return match matcher.literal_values().as_deref() {
             Some([""]) => index.with_name(name),
-            _ => index.with_values(name, "", &mut |value| matcher.matches(value)),
+            _ => index.with_values(name, Needs::default(), &mut |value| matcher.matches(value)),
         };
     }
     if matcher.op() == MatchOp::Regex && matcher.value() == ".+" {
@@ -106,7 +115,7 @@ fn failing<I: LabelIndex + ?Sized>(index: &I, matcher: &Matcher) -> Result<Roari
     }
     match matcher.literal_values().as_deref() {
         Some([""]) => index.with_name(name),
-        _ => index.with_values(name, "", &mut |value| !matcher.matches(value)),
+        _ => index.with_values(name, Needs::default(), &mut |value| !matcher.matches(value)),
     }
 }
 
@@ -124,7 +133,8 @@ fn holding<I: LabelIndex + ?Sized>(index: &I, matcher: &Matcher) -> Result<Roari
         }
         None => {
             let negative = matcher.is_negative();
-            index.with_values(name, matcher.literal_prefix(), &mut |value| matcher.matches(value) != negative)
+            let needs = Needs { prefix: matcher.literal_prefix(), parts: matcher.required_parts() };
+            index.with_values(name, needs, &mut |value| matcher.matches(value) != negative)
         }
     }
 }
@@ -159,10 +169,12 @@ pub(crate) mod tests {
         fn with_values(
             &self,
             name: &str,
-            prefix: &str,
+            needs: Needs<'_>,
             passes: &mut dyn FnMut(&str) -> bool,
         ) -> Result<RoaringBitmap, Self::Error> {
-            Ok(self.filter(|l| l.get(name).is_some_and(|v| v.starts_with(prefix) && passes(v))))
+            let has = |v: &str, part: &[String]| part.iter().any(|text| model::fold_case(v).contains(text.as_str()));
+            let may = |v: &str| v.starts_with(needs.prefix) && needs.parts.iter().all(|part| has(v, part));
+            Ok(self.filter(|l| l.get(name).is_some_and(|v| may(v) && passes(v))))
         }
     }
 
@@ -179,6 +191,8 @@ pub(crate) mod tests {
             Just("x.*".to_owned()),
             Just("(x|y)?".to_owned()),
             Just("y[xy]".to_owned()),
+            Just(".*yx?.*".to_owned()),
+            Just("(?i).*X.+|yy.*".to_owned()),
         ];
         ("[abc]", op, value).prop_map(|(name, op, value)| Matcher::new(name, op, value).unwrap())
     }

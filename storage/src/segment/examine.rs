@@ -194,8 +194,8 @@ impl Examined {
             let section = salvaged.sections.iter().find(|(known, _)| *known == kind as u64);
             section.is_some_and(|(_, section)| self.frames.iter().any(|frame| overlaps(*section, *frame)))
         };
-        // Without its lists a segment answers no selection.
-        if is_hit(Kind::Lists) || is_hit(Kind::ListPages) {
+        // Without its lists a segment answers no selection, and without the parts of names not all.
+        if is_hit(Kind::Lists) || is_hit(Kind::ListPages) || is_hit(Kind::NameParts) {
             return all(salvaged);
         }
         let mut series = opened.damage().series;
@@ -318,6 +318,8 @@ impl Segment {
         note(None, Ok((total != self.info().samples).then_some("it holds another number of samples than it says")))?;
         note(None, self.metadata().map(|_| None))?;
         note(None, self.check_lists())?;
+        let is_right = self.is_name_index_right();
+        note(None, is_right.map(|right| (!right).then_some("the index of names is not that of its names")))?;
         Ok((total, found))
     }
 

@@ -3,16 +3,18 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use model::{Labels, Matcher, Scope};
+use model::{Labels, METRIC_NAME, Matcher, Scope};
 use roaring::{MultiOps, RoaringBitmap};
 
+use super::layout::Section;
 use super::paged::Paged;
-use super::reader::Segment;
+use super::reader::{Segment, section_len};
 use crate::error::StorageError;
 use crate::format::FormatError;
 use crate::index::postings::{EntriesPage, decode_list};
-use crate::index::select::{LabelIndex, select};
+use crate::index::select::{LabelIndex, Needs, select};
 use crate::index::symbols::{Name, SETS_PER_PAGE, SetsPage, VALUES_PER_PAGE, ValuesPage};
+use crate::index::trigrams::{Trigrams, by_page};
 
 /// Lists that are united at a time.
 const LISTS_PER_UNION: usize = 256;
@@ -219,6 +221,51 @@ impl Segment {
         Ok(())
     }
 
+    /// The pairs of a name from `first` on that may have what is needed, as ranges that rise.
+    fn may_have(&self, name: &Name, first: u32, parts: &[Vec<String>]) -> Result<Vec<(u32, u32)>, StorageError> {
+        let end = name.first_pair + name.pairs;
+        let candidates = match self.name_parts {
+            Some(section) if name.text == METRIC_NAME && !parts.is_empty() => {
+                self.with_trigrams(section, name, |index| index.candidates(parts))?
+            }
+            _ => None,
+        };
+        let Some(pages) = candidates else { return Ok(vec![(first, end)]) };
+        let (first_page, per_page) = (name.first_pair / VALUES_PER_PAGE as u32, VALUES_PER_PAGE as u32);
+        let ranges = pages.iter().map(|page| {
+            let start = (first_page + page).saturating_mul(per_page);
+            (start.max(first), start.saturating_add(per_page).min(end))
+        });
+        Ok(ranges.filter(|(start, end)| start < end).collect())
+    }
+
+    /// Asks the index of names, which are the values of `name`.
+    fn with_trigrams<R>(
+        &self,
+        section: Section,
+        name: &Name,
+        ask: impl FnOnce(&Trigrams<'_>) -> Result<R, FormatError>,
+    ) -> Result<R, StorageError> {
+        let per_page = VALUES_PER_PAGE as u32;
+        let pages = (name.first_pair % per_page + name.pairs).div_ceil(per_page);
+        let bytes = self.part(section, 0, section_len(section))?;
+        let answer = Trigrams::open(&bytes, pages).and_then(|index| ask(&index));
+        answer.map_err(|e| self.corrupt(section.offset, &e))
+    }
+
+    /// True if the index of names, if there is one, is that of the names.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`], [`StorageError::Io`].
+    pub(super) fn is_name_index_right(&self) -> Result<bool, StorageError> {
+        let Some(section) = self.name_parts else { return Ok(true) };
+        let Some(name) = self.find_name(METRIC_NAME) else { return Ok(false) };
+        let names = self.label_values(METRIC_NAME)?;
+        self.with_trigrams(section, name, |index| {
+            index.is_of(by_page(name.first_pair, names.iter().map(String::as_str)))
+        })
+    }
+
     /// A postings list by its number: the pairs in order, then the names.
     fn list(&self, number: u32) -> Result<RoaringBitmap, StorageError> {
         let (offset, bytes) = self.entries.get(&self.frames, number, EntriesPage::decode, |page, i| page.get(i))?;
@@ -257,25 +304,29 @@ impl LabelIndex for Segment {
     fn with_values(
         &self,
         name: &str,
-        prefix: &str,
+        needs: Needs<'_>,
         passes: &mut dyn FnMut(&str) -> bool,
     ) -> Result<RoaringBitmap, StorageError> {
         let Some(name) = self.find_name(name) else { return Ok(RoaringBitmap::new()) };
         let mut lists: Vec<RoaringBitmap> = Vec::new();
-        let first = if prefix.is_empty() { name.first_pair } else { self.lower_bound(name, prefix)? };
-        self.for_each_value(first, name.first_pair + name.pairs, |pair, value| {
-            if !value.starts_with(prefix) {
-                return Ok(false);
-            }
-            if passes(value) {
-                lists.push(self.list(pair)?);
-                if lists.len() == LISTS_PER_UNION {
-                    let union = lists.drain(..).union();
-                    lists.push(union);
+        let first = if needs.prefix.is_empty() { name.first_pair } else { self.lower_bound(name, needs.prefix)? };
+        let mut is_past = false;
+        for (start, end) in self.may_have(name, first, needs.parts)? {
+            self.for_each_value(start, end, |pair, value| {
+                is_past = !value.starts_with(needs.prefix);
+                if !is_past && passes(value) {
+                    lists.push(self.list(pair)?);
+                    if lists.len() == LISTS_PER_UNION {
+                        let union = lists.drain(..).union();
+                        lists.push(union);
+                    }
                 }
+                Ok(!is_past)
+            })?;
+            if is_past {
+                break;
             }
-            Ok(true)
-        })?;
+        }
         Ok(lists.union())
     }
 }

@@ -28,6 +28,7 @@
 //! | [`Kind::Series`] | paged: [`SeriesPage`], [`SERIES_PER_PAGE`] series each, in label order |
 //! | [`Kind::Times`] | paged: [`TimesPage`], [`TIMES_PER_PAGE`] columns each |
 //! | [`Kind::Lists`], [`Kind::ListPages`] | postings, see `index/postings.rs` |
+//! | [`Kind::NameParts`] | only if there are many names of metrics: which of them contain what, see `index/trigrams.rs` |
 //! | [`Kind::StatisticsPages`] | paged: what the blocks that are large enough amount to, in order of the series, see `statistics.rs` |
 //! | [`Kind::Statistics`] | the same without pages, as segments had it before; empty if there are pages |
 //! | [`Kind::Metadata`] | what is known about metric families, see [`encode_metadata`] |
@@ -97,6 +98,7 @@ pub(super) enum Kind {
     Metadata = 11,
     Rows = 12,
     StatisticsPages = 13,
+    NameParts = 14,
     Buckets = 16,
     /// Only there if there are native histograms.
     Histograms = 32,
@@ -106,15 +108,14 @@ impl Kind {
     /// True if this version reads sections of the kind with this number.
     pub(super) fn is_known(kind: u64) -> bool {
         let others = [Kind::Buckets, Kind::Histograms];
-        (Kind::Data as u64..=Kind::StatisticsPages as u64).contains(&kind)
-            || others.iter().any(|other| *other as u64 == kind)
+        (Kind::Data as u64..=Kind::NameParts as u64).contains(&kind) || others.iter().any(|other| *other as u64 == kind)
     }
 }
 
 impl Kind {
     /// The name of a kind for people; none if it is not known.
     pub(super) fn name_of(kind: u64) -> Option<&'static str> {
-        const NAMES: [(Kind, &str); 15] = [
+        const NAMES: [(Kind, &str); 16] = [
             (Kind::Data, "data"),
             (Kind::Names, "label names"),
             (Kind::Values, "label values"),
@@ -128,6 +129,7 @@ impl Kind {
             (Kind::Metadata, "metadata"),
             (Kind::Rows, "files of a Parquet day"),
             (Kind::StatisticsPages, "statistics pages"),
+            (Kind::NameParts, "parts of names"),
             (Kind::Histograms, "native histograms"),
             (Kind::Buckets, "buckets"),
         ];

@@ -47,6 +47,8 @@ pub(crate) struct Segment {
     pub(super) names: Vec<Name>,
     pub(super) data: Section,
     pub(super) lists: Section,
+    /// The index of the names' parts, if there are many names.
+    pub(super) name_parts: Option<Section>,
     /// Records by themselves, if there are no pages.
     statistics: Section,
     statistics_pages: Option<Paged<StatisticsPage>>,
@@ -116,6 +118,7 @@ impl Segment {
             resolution_ms,
             data: find(Kind::Data)?,
             lists: find(Kind::Lists)?,
+            name_parts: have(Kind::NameParts),
             statistics: find(Kind::Statistics)?,
             statistics_pages: have(Kind::StatisticsPages)
                 .map(|section| Paged::new(section, s.statistics, RECORDS_PER_PAGE, STATISTICS_PAGES_KEPT)),
@@ -586,7 +589,7 @@ fn decompress(bytes: &[u8], length: u64) -> Option<Vec<u8>> {
     (plain.len() as u64 == length).then_some(plain)
 }
 
-fn section_len(section: Section) -> usize {
+pub(super) fn section_len(section: Section) -> usize {
     usize::try_from(section.bytes).unwrap_or(usize::MAX)
 }
 

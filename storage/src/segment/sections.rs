@@ -1,5 +1,7 @@
 //! Writes the sections after the data: labels, series, and the end of the file.
 
+use model::METRIC_NAME;
+
 use super::frames::FrameWriter;
 use super::layout::{FLAG_NEEDED, Footer, Kind, SERIES_PER_PAGE, Section, SeriesPage, Summary};
 use super::rows::SortedRows;
@@ -7,6 +9,8 @@ use super::sets::{SetTable, SplitRows};
 use crate::error::StorageError;
 use crate::format::{Put, checksum};
 use crate::index::symbols::{SETS_PER_PAGE, VALUES_PER_PAGE, encode_names, encode_sets, encode_values};
+use crate::index::trigrams;
+
 /// The sections after the data, as they are written.
 pub(super) struct Sections {
     pub(super) file: FrameWriter,
@@ -64,6 +68,21 @@ pub(super) fn write_labels(sections: &mut Sections, rows: &SortedRows, split: &S
     sections.paged(Kind::Values, value_pages)?;
     sections.paged(Kind::OwnSets, set_pages(&split.own))?;
     sections.paged(Kind::SharedSets, set_pages(&split.shared))
+}
+
+/// Writes the index of the names' parts, if there are at least so many names.
+pub(super) fn write_name_parts(sections: &mut Sections, rows: &SortedRows, names_min: u32) -> Result<(), StorageError> {
+    let Ok(place) = rows.names.binary_search_by(|name| name.as_str().cmp(METRIC_NAME)) else { return Ok(()) };
+    let counts = rows.name_counts();
+    let (before, names) = (counts.iter().take(place).sum(), counts.get(place).copied().unwrap_or_default());
+    if names < names_min {
+        return Ok(());
+    }
+    let names = rows.values().skip(before as usize).take(names as usize);
+    match trigrams::encode(trigrams::by_page(before, names)) {
+        Some(index) => sections.blob(Kind::NameParts, 0, &index),
+        None => Ok(()),
+    }
 }
 
 fn set_pages(table: &SetTable) -> impl Iterator<Item = Vec<u8>> {

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::StorageError;
+use crate::index::select::{LabelIndex, Needs};
 use crate::index::symbols::SET_PAIRS_MAX;
+use crate::index::trigrams::NAMES_MIN;
 use crate::io::fake::FakeDisk;
 use crate::io::{Disk, RealDisk};
 
@@ -38,8 +40,14 @@ fn families() -> Vec<(String, Metadata)> {
 }
 
 fn write(disk: &dyn Disk, path: &Path, plain: &Plain) -> SegmentInfo {
+    write_indexed(disk, path, plain, NAMES_MIN)
+}
+
+/// With an index of the names' parts if there are so many names.
+fn write_indexed(disk: &dyn Disk, path: &Path, plain: &Plain, names_min: u32) -> SegmentInfo {
     disk.create_dir(path.parent().unwrap()).unwrap();
     let mut writer = SegmentWriter::create(disk, path, META).unwrap();
+    writer.set_indexed_names_min(names_min);
     for (labels, samples) in plain {
         writer.add_series(labels, samples).unwrap();
     }
@@ -244,6 +252,61 @@ fn selection_over_a_fleet() {
     }
 }
 
+#[test]
+fn parts_of_names_are_indexed_from_a_number_of_names_on() {
+    let disk = FakeDisk::default();
+    for (names, is_indexed) in [(NAMES_MIN - 1, false), (NAMES_MIN, true)] {
+        let path = PathBuf::from(format!("/db/{names}.seg"));
+        // `Z` comes before `__name__`, so that names do not begin with a page.
+        let plain = (0..names).map(|i| {
+            let name = format!("service_{i}_{}_total", if i % 97 == 0 { "Cpu" } else { "requests" });
+            (labels(&[("Z", "z"), ("__name__", &name)]), samples([START_MS], |_| 1.0))
+        });
+        let plain: Plain = plain.collect();
+        write(&disk, &path, &plain);
+        let segment = Segment::open(&disk, &path).unwrap();
+        assert_eq!(segment.name_parts.is_some(), is_indexed, "{names} names");
+        assert!(segment.is_name_index_right().unwrap());
+        for expression in ["(?i).*cpu.*", ".*_97_.*", "service_4.*Cpu.*", ".*gpu.*", ".+0_Cpu_total|.*_33_.*", ".*u_.*"]
+        {
+            for op in [MatchOp::Regex, MatchOp::NotRegex] {
+                let matchers = [Matcher::new("__name__", op, expression).unwrap()];
+                let got: Vec<u32> = segment.select(&Scope::default(), &matchers).unwrap().iter().collect();
+                assert_eq!(got, naive(&plain, &Scope::default(), &matchers), "{expression}");
+            }
+        }
+        // Where the index is, only the pages that it names are read.
+        let mut tested = 0;
+        let parts = [vec!["_97_".to_owned()]];
+        let needs = Needs { prefix: "", parts: &parts };
+        let found = segment.with_values("__name__", needs, &mut |_| {
+            tested += 1;
+            true
+        });
+        assert_eq!(found.unwrap().len(), tested);
+        assert!(if is_indexed { tested <= 64 } else { tested == u64::from(names) }, "{tested} names are tested");
+    }
+}
+
+/// An index that leaves a name out is found behind right checksums.
+#[test]
+fn a_wrong_index_of_names_is_a_contradiction() {
+    let (disk, path) = (FakeDisk::default(), Path::new("/db/1.seg"));
+    write_indexed(&disk, path, &small(), 1);
+    let good = disk.bytes(path).unwrap();
+    let segment = Segment::open(&disk, path).unwrap();
+    assert_eq!(segment.contradictions().unwrap().1, []);
+    let section = segment.name_parts.unwrap();
+    let mut seen = 0;
+    for at in section.offset..section.offset + section.bytes {
+        let mut bytes = good.clone();
+        bytes[at as usize] ^= 1;
+        disk.damage(path, super::forge::reseal(&bytes).unwrap());
+        seen += u64::from(!Segment::open(&disk, path).unwrap().contradictions().unwrap().1.is_empty());
+    }
+    assert_eq!(seen, section.bytes);
+}
+
 /// What a reader may find out about a segment, as one value that can be compared.
 fn everything(segment: &Segment) -> Result<String, StorageError> {
     let mut text = format!("{:?}{:?}", segment.info(), segment.metadata()?);
@@ -253,6 +316,10 @@ fn everything(segment: &Segment) -> Result<String, StorageError> {
             let list = segment.select(&Scope::default(), &[Matcher::equal(&name, value)])?;
             text.push_str(&format!("{:?}", list.iter().collect::<Vec<_>>()));
         }
+    }
+    for part in [".*oad.*", ".*seconds.*", ".*nothing.*"] {
+        let matcher = Matcher::new("__name__", MatchOp::Regex, part).unwrap();
+        text.push_str(&format!("{:?}", segment.select(&Scope::default(), &[matcher])?));
     }
     for ordinal in 0..segment.len() {
         let mut out = SampleColumns::default();
@@ -438,7 +505,7 @@ fn sizes_stay_in_bounds() {
 fn no_flipped_bit_goes_unseen() {
     let disk = FakeDisk::default();
     let path = Path::new("/db/1.seg");
-    write(&disk, path, &small());
+    write_indexed(&disk, path, &small(), 1);
     let good = disk.open(path).unwrap().read_all().unwrap().into_owned();
     let want = everything(&Segment::open(&disk, path).unwrap()).unwrap();
     let mut errors = 0;
@@ -474,7 +541,7 @@ proptest! {
     fn hostile_bytes_give_an_error_or_an_answer(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
         let disk = FakeDisk::default();
         let path = Path::new("/db/1.seg");
-        write(&disk, path, &small());
+        write_indexed(&disk, path, &small(), 1);
         let good = disk.open(path).unwrap().read_all().unwrap().into_owned();
         let bytes = forge(&good, &damage);
         disk.damage(path, bytes);
@@ -510,6 +577,34 @@ proptest! {
     }
 }
 
+proptest! {
+    /// With the index as without it, for any names and expressions.
+    #[test]
+    fn parts_of_names_select_the_same(
+        names in prop::collection::btree_set("([abAB_]{1,3}|cpu|Cpu|task|Ta\u{17F}\u{212A}|é|☃){1,4}", 1..60),
+        also in prop::collection::vec("[a-e]{1,3}", 0..20),
+        expression in "(\\(\\?i\\))?((\\.\\*|\\.\\+|a|b_|cpu|(CPU|ask)|[ab]+|(ab?|_)+|x?|as|é|\\||☃){1,5})",
+        negative in any::<bool>(),
+    ) {
+        let op = if negative { MatchOp::NotRegex } else { MatchOp::Regex };
+        // What the random text is not an expression of is of no interest.
+        let Ok(matcher) = Matcher::new("__name__", op, expression) else { return Ok(()) };
+        let mut plain: Plain = names.iter().map(|name| (labels(&[("__name__", name)]), samples([1], |_| 1.0))).collect();
+        // Values of a label before the names, so that these begin anywhere in a page.
+        plain.extend(also.iter().map(|value| (labels(&[("A", value), ("__name__", "cpu")]), samples([1], |_| 1.0))));
+        let (disk, matchers) = (FakeDisk::default(), [matcher]);
+        for (number, names_min) in [(1, 1), (2, u32::MAX)] {
+            let path = PathBuf::from(format!("/db/{number}.seg"));
+            write_indexed(&disk, &path, &plain, names_min);
+            let segment = Segment::open(&disk, &path).unwrap();
+            prop_assert_eq!(segment.name_parts.is_some(), names_min == 1);
+            prop_assert!(segment.is_name_index_right().unwrap());
+            let got: Vec<u32> = segment.select(&Scope::default(), &matchers).unwrap().iter().collect();
+            prop_assert_eq!(got, naive(&plain, &Scope::default(), &matchers));
+        }
+    }
+}
+
 /// Writes the fixture anew: only while no release has written this version.
 #[test]
 #[ignore = "writes into the source tree"]
@@ -517,6 +612,15 @@ fn write_the_fixture() {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/segment_v1/fleet.seg"));
     RealDisk::pread().remove(path).unwrap();
     write(&RealDisk::pread(), path, &fleet(3, 2200));
+}
+
+/// Writes the fuzz target's seed with an index of names anew.
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_the_seed() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/segment_open/names.seg"));
+    let _ = std::fs::remove_file(path);
+    write_indexed(&RealDisk::pread(), path, &small(), 1);
 }
 
 /// Damages the content of a segment and makes its checksums right again.

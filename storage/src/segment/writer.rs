@@ -13,7 +13,7 @@ use super::layout::{
 };
 use super::postings_writer::write_postings;
 use super::rows::LabelRows;
-use super::sections::{Sections, write_labels, write_series};
+use super::sections::{Sections, write_labels, write_name_parts, write_series};
 use super::sets::SplitRows;
 use super::statistics::{BlockStatistics, RECORDS_PER_PAGE, SAMPLES_MIN, StatisticsPage};
 use super::times::TimesColumns;
@@ -22,6 +22,7 @@ use crate::codec::{BLOCK_SAMPLES_MAX, Preference, encode_block_beside, needs_bas
 use crate::error::StorageError;
 use crate::format::Put;
 use crate::index::symbols::SET_PAIRS_MAX;
+use crate::index::trigrams::NAMES_MIN;
 use crate::io::Disk;
 use crate::rollup::bucket::{Bucket, last_samples};
 
@@ -56,6 +57,8 @@ pub(crate) struct SegmentWriter {
     rows: Option<Vec<u8>>,
     /// Of a segment of buckets.
     resolution_ms: Option<i64>,
+    /// Names of metrics from which on their parts are indexed.
+    indexed_names_min: u32,
 }
 
 impl SegmentWriter {
@@ -87,6 +90,7 @@ impl SegmentWriter {
             preference: Preference::default(),
             rows: None,
             resolution_ms: None,
+            indexed_names_min: NAMES_MIN,
         })
     }
 
@@ -102,6 +106,12 @@ impl SegmentWriter {
     /// Says what matters more when the blocks to come are encoded.
     pub(crate) fn set_preference(&mut self, preference: Preference) {
         self.preference = preference;
+    }
+
+    /// Indexes the parts of names from fewer on.
+    #[cfg(test)]
+    pub(super) fn set_indexed_names_min(&mut self, names: u32) {
+        self.indexed_names_min = names;
     }
 
     /// Sets the content of the section about the files that hold the values.
@@ -304,6 +314,7 @@ impl SegmentWriter {
         summary.times = u64::from(times);
         sections.paged(Kind::Times, pages)?;
         write_postings(&mut sections, &rows, &split)?;
+        write_name_parts(&mut sections, &rows, self.indexed_names_min)?;
         sections.blob(Kind::Statistics, 0, &[])?;
         if !self.statistics.is_empty() {
             sections.paged(Kind::StatisticsPages, self.statistics.chunks(RECORDS_PER_PAGE).map(statistics_page))?;
