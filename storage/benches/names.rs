@@ -5,11 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
-mod store;
+use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use model::{Budget, Labels, MatchOp, Matcher, Scope, SeriesSource, TimeRange};
-use streamgauge_storage::Db;
+use streamgauge_storage::{Db, DbOptions, SystemClock};
 
 const SUBSYSTEMS: usize = 40;
 const OBJECTS: [&str; 20] = [
@@ -86,6 +86,8 @@ const UNITS: [&str; 50] = [
     "weight",
     "interval_seconds",
 ];
+/// A day's start.
+const START_MS: i64 = 1_700_006_400_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The names, 40,000 of them.
@@ -106,7 +108,7 @@ fn fill(db: &Db, days: usize) {
         for name in names() {
             let labels = Labels::from_pairs([("__name__", name.as_str()), ("copy", name.as_str())]).unwrap();
             let series = batch.define(None, &labels).unwrap();
-            batch.push(series, store::START_MS + i64::try_from(day).unwrap() * DAY_MS, 1.0).unwrap();
+            batch.push(series, START_MS + i64::try_from(day).unwrap() * DAY_MS, 1.0).unwrap();
         }
         batch.commit().unwrap();
         db.flush().unwrap();
@@ -121,7 +123,7 @@ fn parts_of_names(criterion: &mut Criterion) {
     });
     for days in [1, 30] {
         let dir = tempfile::tempdir().unwrap();
-        let db = store::open(&dir.path().join("data"));
+        let db = Db::open(DbOptions::new(dir.path().join("data")), Arc::new(SystemClock)).unwrap();
         fill(&db, days);
         let (snapshot, budget, scope, all) = (db.snapshot(), Budget::unlimited(), Scope::default(), TimeRange::ALL);
         for (what, expression) in [

@@ -112,10 +112,14 @@ impl<'a> Trigrams<'a> {
                 None => return Ok(RoaringBitmap::new()),
             }
         }
-        // Short lists first.
+        // What is written in few bytes has few pages or is read in no time.
         lists.sort_unstable_by_key(|list| list.len());
         let mut left: Option<RoaringBitmap> = None;
         for list in lists {
+            // To read the one page is cheaper than to look on.
+            if left.as_ref().is_some_and(|left| left.len() <= 1) {
+                break;
+            }
             let list = decode_list(list, self.pages)?;
             left = Some(match left {
                 Some(left) => left & list,
