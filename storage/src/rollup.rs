@@ -35,6 +35,21 @@ pub(crate) fn rolled_day_of(timestamp_ms: i64) -> i64 {
 
 /// The times of a day of roll-ups.
 pub(crate) fn times_of_day(day: i64) -> TimeRange {
-    let start_ms = day.saturating_mul(DAY_MS);
-    TimeRange { start_ms: start_ms.saturating_add(1), end_ms: start_ms.saturating_add(DAY_MS) }
+    // The first day of all begins with time itself.
+    let start_ms = day.checked_mul(DAY_MS).map_or(i64::MIN, |midnight| midnight + 1);
+    TimeRange { start_ms, end_ms: day.saturating_add(1).saturating_mul(DAY_MS) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_is_of_its_day() {
+        for ms in [i64::MIN, i64::MIN + 1, -1, 0, 1, DAY_MS, i64::MAX] {
+            assert!(times_of_day(rolled_day_of(ms)).contains(ms), "{ms}");
+        }
+        assert_eq!(times_of_day(0), TimeRange { start_ms: 1, end_ms: DAY_MS });
+        assert_eq!((rolled_day_of(0), rolled_day_of(DAY_MS)), (-1, 0));
+    }
 }

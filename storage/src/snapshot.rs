@@ -87,6 +87,8 @@ struct Pinned {
     rollups: Arc<Vec<Rollup>>,
     /// Up to this time samples were dropped for their size.
     rollup_floor_ms: i64,
+    /// A row of buckets must stand for as many samples to be taken in their place.
+    saved_samples_min: u64,
     /// Frozen and active, in this order.
     generations: Vec<Arc<Generation>>,
     /// What they hide is not seen.
@@ -119,6 +121,7 @@ impl Snapshot {
             segments: view.segments.clone(),
             rollups: view.rollups.clone(),
             rollup_floor_ms: view.rollup_floor_ms,
+            saved_samples_min: rolled::SAVED_SAMPLES_MIN,
             generations: frozen.into_iter().chain([view.active.clone()]).collect(),
             masks: Masks::new(view.deletes.clone(), view.segments.len() + view.rollups.len()),
             sequence: view.sequence,
@@ -149,20 +152,41 @@ impl Snapshot {
         self.pinned.unreachable.lock().iter().cloned().collect()
     }
 
-    /// All samples that are there, whatever retention says, and no roll-ups: what these are built from.
+    /// All samples in segments, whatever retention says, and no roll-ups: what these are built from. The head may have
+    /// some that came when they were too old already, and that no flush writes.
     pub(crate) fn of_samples(engine: &Arc<Engine>) -> Self {
         let mut snapshot = Snapshot::new(engine);
         if let Some(pinned) = Arc::get_mut(&mut snapshot.pinned) {
             pinned.rollups = Arc::default();
             pinned.rollup_floor_ms = i64::MIN;
             pinned.retention = Arc::default();
+            pinned.generations.clear();
         }
         snapshot
+    }
+
+    /// Sequence of the last batch that is in segments.
+    pub(crate) fn flushed_sequence(&self) -> u64 {
+        self.entries().map(|entry| entry.sequence_max).max().unwrap_or_default()
+    }
+
+    /// Takes buckets wherever they are right, although that saves nothing.
+    #[cfg(test)]
+    pub(crate) fn with_short_rows(mut self) -> Self {
+        if let Some(pinned) = Arc::get_mut(&mut self.pinned) {
+            pinned.saved_samples_min = 0;
+        }
+        self
     }
 
     /// The segments.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &SegmentEntry> {
         self.pinned.segments.iter().map(|live| &live.entry)
+    }
+
+    /// What is hidden.
+    pub(crate) fn deletes(&self) -> &[Delete] {
+        self.pinned.masks.deletes()
     }
 
     /// The numbers of the segments and of the deletes.

@@ -132,7 +132,8 @@ impl Engine {
 
     /// Samples of a segment that may go; of a series that is in part too old an estimate, at least one.
     fn expired_samples(&self, live: &LiveSegment) -> Result<u64, StorageError> {
-        let (retention, now_ms) = (self.retention.read().clone(), self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        let retention = self.retention_for(std::iter::once(&live.entry), now_ms);
         // The newest that any rule lets go: most segments end here.
         if live.entry.times.start_ms >= retention.newest_of_all_ms(now_ms) {
             return Ok(0);

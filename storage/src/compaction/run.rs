@@ -163,7 +163,8 @@ impl Engine {
         if let Some(output) = outputs.last_mut() {
             output.set_metadata(&metadata_of(live, &deletes)?);
         }
-        let mut series = MergedSeries::new(live, &deletes, self.retention.read().clone(), now_ms)?;
+        let mut series =
+            MergedSeries::new(live, &deletes, self.retention_for(entries.iter().copied(), now_ms), now_ms)?;
         let (mut samples, mut count) = (SampleColumns::default(), 0_u64);
         while let Some(labels) = series.next(&mut samples)? {
             count += 1;

@@ -82,6 +82,8 @@ pub(crate) struct Engine {
 pub(crate) struct LiveSegment {
     pub(crate) entry: SegmentEntry,
     pub(crate) segment: Segment,
+    /// Deletes with lower numbers hide nothing of it, whatever their sequence: it was made without what they hide.
+    deletes_from: u64,
     /// What these deletes, by their numbers, hide of it.
     mask: Mutex<(Vec<u64>, Option<Arc<Mask>>)>,
 }
@@ -97,7 +99,17 @@ pub(crate) struct Rollup {
 impl LiveSegment {
     /// A segment whose file is open.
     pub(crate) fn new(entry: SegmentEntry, segment: Segment) -> Self {
-        LiveSegment { entry, segment, mask: Mutex::default() }
+        LiveSegment { entry, segment, deletes_from: 0, mask: Mutex::default() }
+    }
+
+    /// A run of roll-ups whose file is open.
+    pub(crate) fn of_run(run: &RollupEntry, segment: Segment) -> Self {
+        LiveSegment { deletes_from: run.deletes_from, ..LiveSegment::new(run.segment.clone(), segment) }
+    }
+
+    /// Says which deletes were heeded when a run of roll-ups was made.
+    pub(crate) fn set_deletes_from(&mut self, deletes_from: u64) {
+        self.deletes_from = deletes_from;
     }
 
     /// What the deletes that cover the segment hide of it; none if that is nothing.
@@ -125,7 +137,7 @@ impl LiveSegment {
     }
 
     fn covering<'d>(&self, deletes: &'d [Delete]) -> impl Iterator<Item = &'d Delete> {
-        deletes.iter().filter(|delete| delete.covers(self.entry.sequence_max))
+        deletes.iter().filter(|delete| delete.id >= self.deletes_from && delete.covers(self.entry.sequence_max))
     }
 
     /// What it knows about metric families but what the deletes that cover it took along.

@@ -1,7 +1,8 @@
 //! The whole engine on a disk that fails: what was acknowledged is there, once, and nothing is wrong.
 //!
 //! Each suite is a file: `power_loss` at random operations, `bit_flips` of every bit, `io_errors` at every call,
-//! `full_disk`, and `histories` of random operations without faults. Here is what they share: [`Ledger`], the model.
+//! `full_disk`, and `histories` of random operations without faults. Here is what they share: [`Ledger`], the model; what
+//! roll-ups make of it is in `rolled`.
 //! Each has a short form for every run; environment variables set the length of the full one, which `.ci/full` runs.
 
 mod bit_flips;
@@ -9,6 +10,7 @@ mod full_disk;
 mod histories;
 mod io_errors;
 mod power_loss;
+mod rolled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,32 +122,27 @@ impl Ledger {
         self.since.iter().filter(|(_, fate)| *fate == Fate::Open).count()
     }
 
-    /// Fails unless the content is one that may be there after a recovery.
-    fn check(&self, found: &Content) {
-        self.check_kept(found, |_| true);
-    }
-
-    /// As [`Ledger::check`], of that part which retention keeps.
-    fn check_kept(&self, found: &Content, keeps: impl Fn(&(Labels, i64)) -> bool) {
+    /// Fails unless what is found is shown of a content that may be there after a recovery; gives that content.
+    fn check_shown(&self, found: &Content, shows: impl Fn(&Content) -> Content) -> Content {
         let open = self.open_batches();
         assert!(open <= OPEN_MAX, "{open} open batches are too many to try all");
-        let kept = |mut content: Content| {
-            content.retain(|key, _| keeps(key));
-            content
-        };
-        if (0..1_u32 << open).any(|mask| kept(self.with(mask)) == *found) {
-            return;
+        if let Some(content) = (0..1_u32 << open).map(|mask| self.with(mask)).find(|content| shows(content) == *found) {
+            return content;
         }
-        let wanted = kept(self.visible());
+        let wanted = shows(&self.visible());
         let lost: Vec<_> = wanted.keys().filter(|key| !found.contains_key(*key)).collect();
         let other: Vec<_> = found.iter().filter(|(key, value)| wanted.get(*key) != Some(*value)).collect();
         panic!("of {} samples {lost:?} are lost, and {other:?} are not what was written; {open} open", wanted.len());
     }
 
-    /// As [`Ledger::check`]; from now on what was found counts.
+    /// As [`Ledger::check_shown`]; from now on what was found counts.
     fn settle(&mut self, found: Content) {
-        self.check(&found);
-        self.settled = found;
+        self.settle_shown(&found, Content::clone);
+    }
+
+    /// As [`Ledger::settle`], for a store that shows its content so.
+    fn settle_shown(&mut self, found: &Content, shows: impl Fn(&Content) -> Content) {
+        self.settled = self.check_shown(found, shows);
         self.since.clear();
     }
 }
@@ -177,7 +174,11 @@ fn quiet() -> DbOptions {
 }
 
 fn try_open(disk: &FakeDisk, options: &DbOptions) -> Result<Db, StorageError> {
-    Db::open_on(Arc::new(disk.clone()), options.clone(), TestClock::new())
+    try_open_at(disk, options, &TestClock::new())
+}
+
+fn try_open_at(disk: &FakeDisk, options: &DbOptions, clock: &Arc<TestClock>) -> Result<Db, StorageError> {
+    Db::open_on(Arc::new(disk.clone()), options.clone(), clock.clone())
 }
 
 /// Commits a batch and notes how it ended. True if it was acknowledged.
@@ -202,11 +203,14 @@ fn commit(db: &Db, ledger: &mut Ledger, samples: &[Write]) -> bool {
 struct Batches {
     dice: Dice,
     written: u64,
+    now_ms: i64,
+    /// Hours of each day that samples lie in.
+    hours: usize,
 }
 
 impl Batches {
     fn new(seed: u64) -> Self {
-        Batches { dice: Dice(seed), written: 0 }
+        Batches { dice: Dice(seed), written: 0, now_ms: NOW_MS, hours: 1 }
     }
 
     /// Up to `len` samples of the series `of`: often of times that were written before, some days back.
@@ -216,7 +220,8 @@ impl Batches {
             .map(|_| {
                 self.written += 1;
                 let day = [0, 0, 0, 1, 2][self.dice.next(5)];
-                let ms = NOW_MS - day * DAY_MS - 15_000 * self.dice.next(24) as i64;
+                let hour = self.dice.next(self.hours) as i64;
+                let ms = self.now_ms - day * DAY_MS - hour * rolled::HOUR_MS - 15_000 * self.dice.next(24) as i64;
                 // Whole numbers, decimals, and what no codec foresees.
                 let value = match self.dice.next(8) {
                     0 => f64::from_bits(self.written.wrapping_mul(0x9E37_79B9_7F4A_7C15)),

@@ -66,7 +66,7 @@ fn pieces_of(db: &Db, i: usize, range: TimeRange, want: Want, cuts: &Cuts) -> Pi
 }
 
 /// Windows of this length, one after the other.
-fn windows(range: TimeRange, step_ms: i64) -> Cuts {
+pub(super) fn windows(range: TimeRange, step_ms: i64) -> Cuts {
     let ends = Steps { start_ms: range.start_ms - 1, end_ms: range.end_ms, step_ms };
     Cuts { starts: ends, ends }
 }
@@ -74,7 +74,7 @@ fn windows(range: TimeRange, step_ms: i64) -> Cuts {
 const FOUR_DAYS: TimeRange = TimeRange { start_ms: START_MS + 1, end_ms: START_MS + 4 * DAY_MS };
 
 /// For each window what the pieces amount to is what the samples do.
-fn same_by_window(samples: &[Sample], pieces: &Pieces, range: TimeRange, step_ms: i64, want: Want) {
+pub(super) fn same_by_window(samples: &[Sample], pieces: &Pieces, range: TimeRange, step_ms: i64, want: Want) {
     let mut end_ms = range.start_ms - 1;
     while end_ms < range.end_ms {
         let window = TimeRange { start_ms: end_ms + 1, end_ms: (end_ms + step_ms).min(range.end_ms) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::{Budget, Cuts, Labels, Pieces, Scope, SeriesSet, SourceError, Steps, TimeRange};
 
-use super::bucket::{Bucket, EVERYTHING, Filler};
+use super::bucket::{Bucket, EVERYTHING, Filler, end_of};
 use super::entry::RollupEntry;
 use super::plan::{Circumstances, RollupJob, plan};
 use super::ranges::Ranges;
@@ -32,6 +32,21 @@ struct Writing<'a> {
     rule: &'a RollupRule,
     open: OpenSegment<'a>,
     writer: SegmentWriter,
+}
+
+/// What became of a piece of work.
+enum Outcome {
+    Done,
+    /// A delete that may be undone hides buckets whose samples are gone: they could not be shown again.
+    Postponed,
+    /// It was told to stop, or something else was faster.
+    Stopped,
+}
+
+impl Outcome {
+    fn of(is_done: bool) -> Self {
+        if is_done { Outcome::Done } else { Outcome::Stopped }
+    }
 }
 
 impl Engine {
@@ -65,12 +80,12 @@ impl Engine {
                     failed.insert(day);
                     self.build_day(day, &resolutions_ms, effort, stop)
                 }
-                Some(RollupJob::Merge { runs }) => self.merge_runs(&runs, &[], effort, stop),
+                Some(RollupJob::Merge { runs }) => self.merge_runs(&runs, &[], effort, stop).map(Outcome::of),
             };
             match done {
-                Ok(true) => pieces += 1,
-                // It was stopped, or something else was faster.
-                Ok(false) => break,
+                Ok(Outcome::Done) => pieces += 1,
+                Ok(Outcome::Postponed) => {}
+                Ok(Outcome::Stopped) => break,
                 Err(error) => {
                     self.counters.rollup_failures.add(1);
                     if let StorageError::Corrupt { path, .. } = &error {
@@ -108,34 +123,48 @@ impl Engine {
         Ok(Writing { rule, open, writer })
     }
 
-    /// Builds a day; false if it was stopped.
+    /// Builds a day from its samples. Series whose samples of the day may be gone by now keep the buckets that they have.
     fn build_day(
         self: &Arc<Self>,
         day: i64,
         resolutions_ms: &[i64],
         effort: Effort,
         stop: &dyn Fn() -> bool,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<Outcome, StorageError> {
         let times = times_of_day(day);
         let snapshot = Snapshot::of_samples(self);
-        let sequence = snapshot.sequence();
+        let sequence = snapshot.flushed_sequence();
         let rules = self.options.rollups.rules().iter().filter(|rule| resolutions_ms.contains(&rule.resolution_ms));
         let mut writing =
             rules.map(|rule| self.start_run(rule, (sequence, sequence))).collect::<Result<Vec<_>, StorageError>>()?;
-        let Some(finest_ms) = writing.first().map(|run| run.rule.resolution_ms) else { return Ok(false) };
+        let Some(finest_ms) = writing.first().map(|run| run.rule.resolution_ms) else { return Ok(Outcome::Stopped) };
         let budget = Budget::unlimited();
         let set = snapshot.select_samples(&Scope::default(), &[], times, &budget).map_err(of_source)?;
-        let ends = Steps { start_ms: times.start_ms - 1, end_ms: times.end_ms, step_ms: finest_ms };
+        let ends = Steps { start_ms: end_of(times.start_ms, finest_ms), end_ms: times.end_ms, step_ms: finest_ms };
         let cuts = Cuts { starts: ends, ends };
         let mut pieces = Pieces::default();
         let world = World::new(self, 1, stop);
         let mut pace = self.pace(effort, &world);
         let bytes_at_once = bytes_of(&snapshot, times) / (set.len() / CHECK_EVERY).max(1) as u64;
-        for i in 0..set.len() {
-            if i % CHECK_EVERY == 0 && !pace.step(if i == 0 { 0 } else { bytes_at_once }, &world) {
-                return Ok(false);
+        let (retention, now_ms) = (self.retention.read().clone(), self.clock.now_ms());
+        let ranges = Ranges::of(times);
+        let mut kept = Vec::new();
+        if times.start_ms < retention.newest_of_all_ms(now_ms) {
+            kept = self.kept_buckets(&snapshot, &writing, &ranges)?;
+        }
+        for i in 0.. {
+            if i < set.len() && i % CHECK_EVERY == 0 && !pace.step(if i == 0 { 0 } else { bytes_at_once }, &world) {
+                return Ok(Outcome::Stopped);
             }
-            let labels = set.labels(i).map_err(of_source)?;
+            let labels = if i < set.len() { Some(set.labels(i).map_err(of_source)?) } else { None };
+            let is_kept = |labels: &Labels| retention.oldest_ms(labels, now_ms) > times.start_ms;
+            // Those before it of which no sample is left, and itself.
+            match copy_kept(&mut kept, &mut writing, labels.as_ref(), is_kept)? {
+                Copied::Nothing => {}
+                Copied::Series => continue,
+                Copied::Hidden => return Ok(Outcome::Postponed),
+            }
+            let Some(labels) = labels else { break };
             if !writing.iter().any(|run| run.rule.selects(&labels)) {
                 continue;
             }
@@ -153,14 +182,15 @@ impl Engine {
             return Err(of_source(SourceError::Storage(detail.clone())));
         }
         self.counters.rollup_days.add(writing.len() as u64);
-        let ranges = Ranges::of(times);
+        let made_from = snapshot.made_of();
+        let deletes_from = made_from.1.iter().max().map_or(0, |newest| newest + 1);
         let mut runs = Vec::new();
         for run in writing {
-            runs.push(self.finish_run(run.rule.resolution_ms, run.open.finish(run.writer)?, &ranges, sequence));
+            let live = run.open.finish(run.writer)?;
+            runs.push(self.finish_run((run.rule.resolution_ms, deletes_from), live, &ranges, sequence));
         }
-        let made_from = snapshot.made_of();
         drop(snapshot);
-        self.install_runs(runs, |manifest, new| {
+        let is_done = self.install_runs(runs, |manifest, new| {
             // What came since the snapshot was taken, or was hidden or shown again, is not in it.
             let (segments, deletes) = &made_from;
             for entry in manifest.segments.iter().filter(|entry| entry.times.overlaps(&times)) {
@@ -172,11 +202,41 @@ impl Engine {
             if !manifest.deletes.iter().map(|delete| delete.id).eq(deletes.iter().copied()) {
                 new.touched = new.ranges.clone();
             }
-        })
+        })?;
+        Ok(Outcome::of(is_done))
+    }
+
+    /// For each run that is written what is there of its day already.
+    fn kept_buckets<'r>(
+        &self,
+        snapshot: &Snapshot,
+        writing: &[Writing<'_>],
+        day: &'r Ranges,
+    ) -> Result<Vec<Option<RunReader<'r>>>, StorageError> {
+        let runs = self.view.read().rollups.clone();
+        let mut kept = Vec::new();
+        for new in writing {
+            let is_there = |run: &&Rollup| {
+                run.entry.resolution_ms == new.rule.resolution_ms && !run.entry.ranges.both(day).is_empty()
+            };
+            let live = runs.iter().find(is_there).and_then(|run| run.live.clone());
+            kept.push(live.map(|live| RunReader::new(live, snapshot.deletes(), day)).transpose()?);
+        }
+        Ok(kept)
     }
 
     /// The entry of a run, and its file if it has one.
-    fn finish_run(&self, resolution_ms: i64, live: Option<Arc<LiveSegment>>, ranges: &Ranges, sequence: u64) -> Rollup {
+    fn finish_run(
+        &self,
+        (resolution_ms, deletes_from): (i64, u64),
+        mut live: Option<Arc<LiveSegment>>,
+        ranges: &Ranges,
+        sequence: u64,
+    ) -> Rollup {
+        // No one else has it yet.
+        if let Some(live) = live.as_mut().and_then(Arc::get_mut) {
+            live.set_deletes_from(deletes_from);
+        }
         let span = ranges.span().unwrap_or(TimeRange { start_ms: 0, end_ms: 0 });
         let nothing = SegmentEntry {
             id: 0,
@@ -191,7 +251,8 @@ impl Engine {
             files: Vec::new(),
         };
         let segment = live.as_ref().map_or(nothing, |live| live.entry.clone());
-        let entry = RollupEntry { segment, resolution_ms, ranges: ranges.clone(), touched: Ranges::default() };
+        let entry =
+            RollupEntry { segment, resolution_ms, deletes_from, ranges: ranges.clone(), touched: Ranges::default() };
         Rollup { entry, live }
     }
 
@@ -243,7 +304,8 @@ impl Engine {
         let ranges: Ranges = runs.iter().flat_map(|run| run.ranges.iter().collect::<Vec<_>>()).collect();
         let created_ms = runs.iter().map(|run| run.segment.created_ms).max().unwrap_or_default();
         let live = run.open.finish(run.writer)?;
-        let mut merged = self.finish_run(resolution_ms, live, &ranges, sequences.1);
+        let deletes_from = runs.iter().map(|run| run.deletes_from).max().unwrap_or_default();
+        let mut merged = self.finish_run((resolution_ms, deletes_from), live, &ranges, sequences.1);
         // Of the days in it: whether one that is touched is due again goes by this.
         merged.entry.segment.created_ms = created_ms;
         self.counters.rollup_merges.add(1);
@@ -264,12 +326,14 @@ impl Engine {
     /// # Errors
     /// Those of reading segments of several days.
     pub(crate) fn rolled_up_times(&self, live: &[Arc<LiveSegment>]) -> Result<Vec<(TimeRange, u64)>, StorageError> {
-        let runs = self.view.read().rollups.clone();
-        let newest_ms = runs.iter().filter_map(|run| run.entry.ranges.span()).map(|span| span.end_ms).max();
-        // A day that is being built now takes care of what comes meanwhile.
-        let Some(newest_ms) = newest_ms else { return Ok(Vec::new()) };
+        if self.options.rollups.rules().is_empty() && self.view.read().rollups.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Not by what is built now: a day may become so before these segments count. One that closes from now on is
+        // built from them.
+        let open = rolled_day_of(self.clock.now_ms());
         let mut out = Vec::new();
-        for live in live.iter().filter(|live| live.entry.times.start_ms <= newest_ms) {
+        for live in live.iter().filter(|live| rolled_day_of(live.entry.times.start_ms) < open) {
             let sequence = live.entry.sequence_max.saturating_sub(1);
             if live.entry.day.is_some() {
                 out.push((live.entry.times, sequence));
@@ -324,21 +388,85 @@ struct RunReader<'r> {
     labels: Option<Labels>,
 }
 
-impl RunReader<'_> {
-    /// Appends what counts of the series at hand, and goes on to the next.
-    fn take(&mut self, buckets: &mut Vec<Bucket>) -> Result<(), StorageError> {
+impl<'r> RunReader<'r> {
+    /// From the first series on.
+    fn new(live: Arc<LiveSegment>, deletes: &[Delete], ranges: &'r Ranges) -> Result<Self, StorageError> {
+        let mut reader = RunReader { mask: live.mask_of(deletes)?, live, ranges, ordinal: 0, labels: None };
+        reader.load()?;
+        Ok(reader)
+    }
+
+    fn load(&mut self) -> Result<(), StorageError> {
         let segment = &self.live.segment;
+        self.labels = if self.ordinal < segment.len() { Some(segment.labels(self.ordinal)?) } else { None };
+        Ok(())
+    }
+
+    /// Goes on to the next series.
+    fn skip(&mut self) -> Result<(), StorageError> {
+        self.ordinal += 1;
+        self.load()
+    }
+
+    /// Appends what counts of the series at hand, and goes on to the next; gives how many of its buckets are hidden.
+    fn take(&mut self, buckets: &mut Vec<Bucket>) -> Result<usize, StorageError> {
         let ordinal = self.ordinal;
         let is_hidden = |bucket: &Bucket| {
             let range = bucket.summary.map(|summary| summary.range);
             let range = range.or(bucket.marker_ms.map(|ms| TimeRange { start_ms: ms, end_ms: ms }));
             range.zip(self.mask.as_ref()).is_some_and(|(range, mask)| mask.hides_some(ordinal, range))
         };
-        let all = segment.all_buckets(ordinal)?;
-        buckets.extend(all.into_iter().filter(|bucket| self.ranges.contains(bucket.end_ms) && !is_hidden(bucket)));
-        self.ordinal += 1;
-        self.labels = if self.ordinal < segment.len() { Some(segment.labels(self.ordinal)?) } else { None };
-        Ok(())
+        let mut all = self.live.segment.all_buckets(ordinal)?;
+        all.retain(|bucket| self.ranges.contains(bucket.end_ms));
+        let count = all.len();
+        all.retain(|bucket| !is_hidden(bucket));
+        let hidden = count - all.len();
+        buckets.append(&mut all);
+        self.skip()?;
+        Ok(hidden)
+    }
+}
+
+/// What was copied from runs that are there.
+enum Copied {
+    /// Nothing of the series at hand.
+    Nothing,
+    /// The series at hand.
+    Series,
+    /// Some of a series is hidden.
+    Hidden,
+}
+
+/// Copies the buckets of all series before `until`, and of it, if they are to be kept.
+fn copy_kept(
+    kept: &mut [Option<RunReader<'_>>],
+    writing: &mut [Writing<'_>],
+    until: Option<&Labels>,
+    is_kept: impl Fn(&Labels) -> bool,
+) -> Result<Copied, StorageError> {
+    loop {
+        let next = kept.iter().flatten().filter_map(|reader| reader.labels.as_ref()).min();
+        let Some(labels) = next.filter(|next| until.is_none_or(|until| *next <= until)).cloned() else {
+            return Ok(Copied::Nothing);
+        };
+        let copies = is_kept(&labels);
+        for (reader, run) in kept.iter_mut().zip(writing.iter_mut()) {
+            let Some(reader) = reader.as_mut().filter(|reader| reader.labels.as_ref() == Some(&labels)) else {
+                continue;
+            };
+            if !copies {
+                reader.skip()?;
+                continue;
+            }
+            let mut buckets = Vec::new();
+            if reader.take(&mut buckets)? > 0 {
+                return Ok(Copied::Hidden);
+            }
+            run.writer.add_buckets(&labels, &buckets)?;
+        }
+        if copies && until == Some(&labels) {
+            return Ok(Copied::Series);
+        }
     }
 }
 
@@ -353,8 +481,7 @@ fn write_merged_runs(
     let mut readers = Vec::new();
     for run in inputs {
         let Some(live) = run.live.clone() else { continue };
-        let labels = if live.segment.len() > 0 { Some(live.segment.labels(0)?) } else { None };
-        readers.push(RunReader { mask: live.mask_of(deletes)?, live, ranges: &run.entry.ranges, ordinal: 0, labels });
+        readers.push(RunReader::new(live, deletes, &run.entry.ranges)?);
     }
     let series = readers.iter().map(|reader| reader.live.segment.len() as usize).max().unwrap_or_default();
     let bytes: u64 = readers.iter().map(|reader| reader.live.entry.bytes).sum();

@@ -3,7 +3,8 @@
 //! # Bytes of section 7, roll-ups
 //! The floor (zigzag): up to this time samples were dropped for their size, so days up to it cannot be built from them;
 //! number of runs (varint), and for each: the entry of its segment as in section 1 (id 0 if no series has a bucket: then
-//! there is no file), its resolution in ms (varint), the ranges that count, those that are touched. A list of ranges is
+//! there is no file), its resolution in ms (varint), the number from which on deletes hide some of it (varint: those with
+//! lower numbers were heeded when it was built), the ranges that count, those that are touched. A list of ranges is
 //! their number (varint), and for each its start (zigzag) and how much later it ends (varint).
 
 use model::TimeRange;
@@ -11,13 +12,14 @@ use model::TimeRange;
 use super::ranges::Ranges;
 use super::{rolled_day_of, times_of_day};
 use crate::db::prepared::DAY_MS;
+use crate::deletes::Delete;
 use crate::format::{Cursor, FormatError, Put};
 use crate::manifest::SegmentEntry;
 use crate::retention::Keep;
 
 /// A range takes at least this many bytes, a run at least that many.
 const RANGE_BYTES_MIN: usize = 2;
-const RUN_BYTES_MIN: usize = 14;
+const RUN_BYTES_MIN: usize = 15;
 
 /// A run of roll-ups of one resolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) struct RollupEntry {
     /// Its file; both sequences are that of the last batch that is in it.
     pub(crate) segment: SegmentEntry,
     pub(crate) resolution_ms: i64,
+    /// Deletes with lower numbers were heeded when it was built: what they hid is not in it.
+    pub(crate) deletes_from: u64,
     /// Whole days. What the file holds outside of them does not count.
     pub(crate) ranges: Ranges,
     /// The days of these whose samples are not what they were.
@@ -32,6 +36,11 @@ pub(crate) struct RollupEntry {
 }
 
 impl RollupEntry {
+    /// True if a delete hides what it selects of this run.
+    pub(crate) fn is_covered_by(&self, delete: &Delete) -> bool {
+        delete.id >= self.deletes_from && delete.covers(self.segment.sequence_max)
+    }
+
     /// True if there is a file.
     pub(crate) fn has_file(&self) -> bool {
         self.segment.id != 0
@@ -51,6 +60,7 @@ impl RollupEntry {
     fn encode(&self, out: &mut Vec<u8>) {
         self.segment.encode(out);
         out.put_varint(self.resolution_ms.unsigned_abs());
+        out.put_varint(self.deletes_from);
         encode_ranges(&self.ranges, out);
         encode_ranges(&self.touched, out);
     }
@@ -59,8 +69,9 @@ impl RollupEntry {
         let segment = SegmentEntry::decode(cursor)?;
         let resolution_ms = i64::try_from(cursor.varint()?).ok().filter(|ms| *ms > 0);
         let resolution_ms = resolution_ms.ok_or_else(|| cursor.error("a roll-up has a wrong resolution"))?;
+        let deletes_from = cursor.varint()?;
         let (ranges, touched) = (decode_ranges(cursor)?, decode_ranges(cursor)?);
-        Ok(RollupEntry { segment, resolution_ms, ranges, touched })
+        Ok(RollupEntry { segment, resolution_ms, deletes_from, ranges, touched })
     }
 }
 
@@ -182,7 +193,7 @@ mod tests {
             created_ms: 9,
             files: Vec::new(),
         };
-        RollupEntry { segment, resolution_ms: 3_600_000, ranges, touched: Ranges::default() }
+        RollupEntry { segment, resolution_ms: 3_600_000, deletes_from: 4, ranges, touched: Ranges::default() }
     }
 
     #[test]
@@ -193,8 +204,8 @@ mod tests {
         rollups.encode(&mut bytes);
         // Floor, one run; id, no day, times, sequences, series, samples, bytes, created.
         let segment = b"\x01\x01\x07\x00\x02\x80\xe0\xe5\xa4\x01\x05\x05\x02\x03\xac\x02\x12";
-        // An hour; one range from 1 ms, two days long less one ms; one touched, a day long less one ms.
-        let rest = b"\x80\xdd\xdb\x01\x01\x02\xff\xef\xb2\x52\x01\x02\xff\xb7\x99\x29";
+        // An hour; deletes from 4 on; one range from 1 ms, two days long less one ms; one touched, a day long less one ms.
+        let rest = b"\x80\xdd\xdb\x01\x04\x01\x02\xff\xef\xb2\x52\x01\x02\xff\xb7\x99\x29";
         assert_eq!(bytes, [&segment[..], &rest[..]].concat(), "{}", bytes.escape_ascii());
         assert_eq!(Rollups::decode(&mut Cursor::new(&bytes)).unwrap(), rollups);
         for cut in 0..bytes.len() {

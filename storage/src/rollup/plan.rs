@@ -59,11 +59,15 @@ pub(crate) fn plan(manifest: &Manifest, around: Circumstances<'_>, failed: &BTre
     build.or_else(|| merge(manifest, around))
 }
 
-/// The days of roll-ups that have samples.
+/// The days of roll-ups that have samples, or had some.
 fn days_with_samples(manifest: &Manifest, mixed_days: &BTreeSet<i64>) -> BTreeSet<i64> {
     let mut days = mixed_days.clone();
     for entry in manifest.segments.iter().filter(|entry| entry.day.is_some()) {
         days.extend([rolled_day_of(entry.times.start_ms), rolled_day_of(entry.times.end_ms)]);
+    }
+    // All samples of a day may be deleted: then it is built again without any.
+    for range in manifest.rollups.runs.iter().flat_map(|run| run.touched.iter()) {
+        days.extend(rolled_day_of(range.start_ms)..=rolled_day_of(range.end_ms));
     }
     days
 }
@@ -75,8 +79,9 @@ fn due(manifest: &Manifest, around: Circumstances<'_>, day: i64) -> Vec<i64> {
         Effort::Due => times.end_ms.saturating_add(around.settled_after_ms),
         Effort::Everything => times.end_ms,
     };
-    let is_whole =
-        times.start_ms > manifest.rollups.floor_ms && around.oldest_ms.is_none_or(|oldest| oldest <= times.start_ms);
+    let floor_ms = manifest.rollups.floor_ms;
+    let is_above = floor_ms == i64::MIN || times.start_ms > floor_ms;
+    let is_whole = is_above && around.oldest_ms.is_none_or(|oldest| oldest <= times.start_ms);
     if closed_ms > around.now_ms {
         return Vec::new();
     }
@@ -125,7 +130,7 @@ fn merge(manifest: &Manifest, around: Circumstances<'_>) -> Option<RollupJob> {
         let is_over = period < period_of(today.saturating_sub(1), resolution_ms);
         let all = runs.len() > 1 && (is_over || around.effort == Effort::Everything);
         let tier = if all { Some(runs.as_slice()) } else { tier_of(&runs) };
-        if let Some(tier) = tier.filter(|tier| !is_divided(manifest, tier, around.now_ms)) {
+        if let Some(tier) = tier.filter(|tier| !is_divided(manifest, tier)) {
             return Some(RollupJob::Merge { runs: tier.iter().map(|run| (*run).clone()).collect() });
         }
     }
@@ -142,10 +147,11 @@ fn tier_of<'a, 'b>(runs: &'b [&'a RollupEntry]) -> Option<&'b [&'a RollupEntry]>
     (TIER_WIDTH..=runs.len()).rev().flat_map(|width| runs.windows(width)).find(is_like)
 }
 
-/// True if a delete that can still be undone hides what is in some of these and not what is in others.
-fn is_divided(manifest: &Manifest, runs: &[&RollupEntry], now_ms: i64) -> bool {
-    manifest.deletes.iter().filter(|delete| !delete.is_final(now_ms)).any(|delete| {
-        let covered = |run: &&RollupEntry| delete.covers(run.segment.sequence_max);
+/// True if a delete hides what is in some of these and not what is in others. One that is final counts as well: its purge
+/// may wait for a segment that cannot be read.
+fn is_divided(manifest: &Manifest, runs: &[&RollupEntry]) -> bool {
+    manifest.deletes.iter().any(|delete| {
+        let covered = |run: &&RollupEntry| run.is_covered_by(delete);
         runs.iter().any(covered) && !runs.iter().all(covered)
     })
 }

@@ -207,7 +207,9 @@ impl<'a> Behind<'a> {
     /// Fills what is wanted into the summaries of the buckets in `places`, which lie in `blocks`.
     fn fill(&self, want: Want, blocks: Range<usize>, out: &mut [Summary], skip: usize) -> Result<(), FormatError> {
         let mut values = Vec::new();
-        for (column, written) in self.columns.iter().filter(|(column, _)| want.has(column.wanted_for())) {
+        // Others may be written as the first values.
+        let (first, others): (Vec<_>, Vec<_>) = self.columns.iter().partition(|(column, _)| *column == Column::First);
+        for (column, written) in first.into_iter().chain(others).filter(|(column, _)| want.has(column.wanted_for())) {
             match written {
                 Written::Zero => out.iter_mut().for_each(|s| column.set(s, 0.0)),
                 Written::First => out.iter_mut().for_each(|s| column.set(s, s.first.value)),

@@ -19,7 +19,7 @@ use crate::rollup::entry::RollupEntry;
 use crate::rollup::ranges::Ranges;
 
 /// Samples that a row of buckets must stand for: at both ends of the row a block of samples is read all the same.
-const SAVED_SAMPLES_MIN: u64 = 2 * BLOCK_SAMPLES_MAX as u64;
+pub(super) const SAVED_SAMPLES_MIN: u64 = 2 * BLOCK_SAMPLES_MAX as u64;
 /// Above this the order of additions decides whether a sum overflows.
 const SUMMABLE_MAX: f64 = 1e290;
 
@@ -178,7 +178,7 @@ impl Selected {
                 read.map_err(|error| self.pinned.suspect(run.live, error))?;
             }
             for row in whole.chunk_by(|(a, _), (b, _)| a.end_ms.checked_add(1) == Some(b.start_ms)) {
-                let pays = row.iter().map(|(_, summary)| summary.count).sum::<u64>() >= SAVED_SAMPLES_MIN;
+                let pays = row.iter().map(|(_, summary)| summary.count).sum::<u64>() >= self.pinned.saved_samples_min;
                 for (times, summary) in row.iter().filter(|(times, _)| pays || times.start_ms <= request.gone_ms) {
                     taken.insert(*times);
                     out.summaries.push(*summary);

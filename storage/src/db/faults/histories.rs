@@ -7,12 +7,12 @@ use model::Matcher;
 use proptest::prelude::*;
 
 use super::super::tests::small;
+use super::rolled::{HOUR_MS, Keeps, rollups, whole_days};
 use super::*;
 use crate::error::{DeleteError, Refusal};
 use crate::io::fake::Failure;
 
 const HISTORIES: &str = "STREAMGAUGE_HISTORIES";
-const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -43,17 +43,24 @@ enum Action {
 #[derive(Debug, Clone)]
 struct Setting {
     rolls: bool,
-    retention_ms: Option<i64>,
-    /// For the series with `odd="yes"`.
-    rule_ms: Option<i64>,
+    keeps: Keeps,
     /// Closed days become Parquet.
     parquet: bool,
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
     let keep = || prop::sample::select(vec![None, None, Some(30 * HOUR_MS), Some(100 * HOUR_MS)]);
-    let parts = (any::<bool>(), keep(), keep(), any::<bool>());
-    parts.prop_map(|(rolls, retention_ms, rule_ms, parquet)| Setting { rolls, retention_ms, rule_ms, parquet })
+    let plain = (keep(), keep());
+    let plain = plain.prop_map(|(retention_ms, odd_ms)| Keeps { retention_ms, odd_ms, ..Keeps::default() });
+    let days = || prop::sample::select(vec![None, Some(whole_days(1)), Some(whole_days(4))]);
+    let coarse = (prop::option::of(4_i64..7), prop::bool::weighted(0.3));
+    let rolled = (days(), days(), 2_i64..5, coarse).prop_map(|(retention_ms, odd_ms, fine_days, coarse)| Keeps {
+        rollups: rollups(fine_days, coarse.0, coarse.1),
+        retention_ms,
+        odd_ms,
+    });
+    let keeps = prop_oneof![1 => plain, 1 => rolled];
+    (any::<bool>(), keeps, any::<bool>()).prop_map(|(rolls, keeps, parquet)| Setting { rolls, keeps, parquet })
 }
 
 impl Setting {
@@ -64,27 +71,27 @@ impl Setting {
             options()
         };
         let parquet_after_ms = self.parquet.then_some(0);
-        DbOptions { retention_ms: self.retention_ms, parquet_after_ms, maintenance: self.rolls, ..shape }
+        let Keeps { retention_ms, rollups, .. } = self.keeps.clone();
+        DbOptions { retention_ms, rollups, parquet_after_ms, maintenance: self.rolls, ..shape }
     }
 
     fn open(&self, disk: &FakeDisk, clock: &Arc<TestClock>) -> Db {
         let db = Db::open_on(Arc::new(disk.clone()), self.options(), clock.clone()).unwrap();
         assert_eq!(db.findings(), Vec::<String>::new());
-        if let Some(keep_ms) = self.rule_ms {
+        if let Some(keep_ms) = self.keeps.odd_ms {
             db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], keep_ms)]);
         }
         db
     }
 
-    /// The oldest time that is kept of a series.
-    fn oldest_ms(&self, labels: &Labels, now_ms: i64) -> i64 {
-        let rule_ms = self.rule_ms.filter(|_| labels.get("odd") == Some("yes"));
-        rule_ms.or(self.retention_ms).map_or(i64::MIN, |keep_ms| now_ms - keep_ms)
+    fn has_rollups(&self) -> bool {
+        !self.keeps.rollups.rules().is_empty()
     }
 
     /// The oldest time that a batch takes.
     fn oldest_taken_ms(&self, now_ms: i64) -> i64 {
-        let longest = self.retention_ms.map(|keep_ms| keep_ms.max(self.rule_ms.unwrap_or(keep_ms)));
+        let Keeps { retention_ms, odd_ms, .. } = self.keeps;
+        let longest = retention_ms.map(|keep_ms| keep_ms.max(odd_ms.unwrap_or(keep_ms)));
         longest.map_or(i64::MIN, |keep_ms| now_ms - keep_ms)
     }
 }
@@ -144,6 +151,7 @@ fn rough() -> impl Strategy<Value = Vec<Action>> {
         1 => Just(Action::EnforceRetention),
         1 => delete(),
         1 => Just(Action::Purge),
+        1 => (0..40 * HOUR_MS).prop_map(Action::Wait),
         1 => Just(Action::Snapshot),
         1 => Just(Action::Look),
         1 => Just(Action::Kill),
@@ -180,16 +188,41 @@ impl History {
 
     /// Looks at everything; what is there after a start counts from now on.
     fn check(&mut self, after_start: bool) {
-        let (now_ms, setting) = (self.clock.now_ms(), self.setting.clone());
+        let (now_ms, keeps) = (self.clock.now_ms(), self.setting.keeps.clone());
         let found = content(self.db());
-        let keeps = |key: &(Labels, i64)| key.1 >= setting.oldest_ms(&key.0, now_ms);
         if after_start {
-            self.ledger.check_kept(&found, keeps);
-            (self.ledger.settled, self.ledger.since) = (found, Vec::new());
+            self.ledger.settle_shown(&found, |content| keeps.shown(content, now_ms));
         } else {
-            let mut wanted = self.ledger.visible();
-            wanted.retain(|key, _| keeps(key));
-            assert_eq!(found, wanted);
+            assert_eq!(found, keeps.shown(&self.ledger.visible(), now_ms));
+        }
+        if self.setting.has_rollups() {
+            let content = self.ledger.visible();
+            keeps.check_windows(self.db(), &content, now_ms).unwrap();
+            // In the background the head may be flushed at any moment.
+            if !self.setting.rolls {
+                keeps.check_runs(self.db(), &content, now_ms);
+            }
+        }
+    }
+
+    /// Time goes on; where there are roll-ups by days, each of which is rolled up before.
+    fn wait(&mut self, ms: i64) {
+        if !self.setting.has_rollups() {
+            self.clock.advance(ms);
+            return;
+        }
+        for _ in 0..=ms / (20 * HOUR_MS) {
+            let db = self.db();
+            let is_done = self.ledger.open_batches() == 0
+                && db.flush().is_ok()
+                && db.purge_deleted().is_ok()
+                && db.compact().is_ok_and(|report| report.set_aside == 0);
+            if !is_done {
+                return;
+            }
+            self.setting.keeps.check_up_to_date(db, self.clock.now_ms());
+            self.undo = None;
+            self.clock.advance(DAY_MS);
         }
     }
 
@@ -210,10 +243,14 @@ impl History {
             let refused = Refusal::TooOld { timestamp_ms: *timestamp_ms, oldest_ms };
             assert_eq!(pushed, if *timestamp_ms < oldest_ms { Err(refused) } else { Ok(()) });
         }
-        let taken: Vec<Write> = samples.iter().filter(|(_, ms, _)| *ms >= oldest_ms).copied().collect();
+        let mut taken: Vec<Write> = samples.iter().filter(|(_, ms, _)| *ms >= oldest_ms).copied().collect();
+        let count = taken.len() as u64;
+        // What is taken and too old by a rule is never seen.
+        let (now_ms, keeps) = (self.clock.now_ms(), &self.setting.keeps);
+        taken.retain(|(i, ms, _)| *ms >= keeps.oldest_ms(&labels(*i), now_ms));
         match batch.commit() {
             Ok(done) => {
-                assert_eq!(done.samples, taken.len() as u64);
+                assert_eq!(done.samples, count);
                 self.ledger.note(&taken, Fate::Acknowledged);
             }
             Err(CommitError::Storage(_)) => self.ledger.note(&taken, Fate::Open),
@@ -222,7 +259,8 @@ impl History {
     }
 
     fn delete(&mut self, odd: &'static str, range: TimeRange) {
-        let before = content(self.db.as_ref().unwrap());
+        let range = self.setting.keeps.whole_buckets(odd, range, self.clock.now_ms());
+        let before = self.ledger.visible();
         self.undo = self.ledger.delete(self.db.as_ref().unwrap(), odd, range).map(|id| (id, before));
     }
 
@@ -231,8 +269,6 @@ impl History {
         let Some((id, mut before)) = self.undo.take() else { return };
         match self.db().undo_delete(id) {
             Ok(()) => {
-                let (now_ms, setting) = (self.clock.now_ms(), &self.setting);
-                before.retain(|key, _| key.1 >= setting.oldest_ms(&key.0, now_ms));
                 before.extend(self.ledger.visible());
                 (self.ledger.settled, self.ledger.since) = (before, Vec::new());
             }
@@ -251,7 +287,7 @@ impl History {
             Action::Delete(odd, range) => self.delete(odd, range),
             Action::Undo => self.undo_delete(),
             Action::Purge => drop(self.db().purge_deleted()),
-            Action::Wait(ms) => self.clock.advance(ms),
+            Action::Wait(ms) => self.wait(ms),
             Action::Snapshot => {
                 let snapshot = self.db().snapshot();
                 let found = try_read(&snapshot).unwrap();

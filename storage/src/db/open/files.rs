@@ -162,7 +162,7 @@ pub(super) fn open_rollups(
         }
         match open_suspect(disk, layout, &entry.segment, suspects) {
             Ok(segment) if segment.resolution_ms() == Some(entry.resolution_ms) => {
-                let live = Some(Arc::new(LiveSegment::new(entry.segment.clone(), segment)));
+                let live = Some(Arc::new(LiveSegment::of_run(&entry, segment)));
                 rollups.push(Rollup { entry, live });
             }
             Ok(_) | Err(StorageError::Corrupt { .. }) => bad.push(entry.segment),
