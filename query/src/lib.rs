@@ -25,6 +25,6 @@ pub use error::{ErrorKind, QueryError};
 pub use eval::{run_instant, run_range};
 pub use functions::{FUNCTIONS, Function, function};
 pub use options::EngineOptions;
-pub use parser::{parse, parse_matchers};
+pub use parser::{parse, parse_any_matchers, parse_matchers};
 pub use print::pretty;
 pub use span::Span;

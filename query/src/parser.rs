@@ -63,13 +63,21 @@ fn parse_unchecked(text: &str, options: &EngineOptions) -> Result<Expr, QueryErr
 /// # Errors
 /// As [`parse`]; and if all its matchers would match a series without the label, because it would then mean all series.
 pub fn parse_matchers(text: &str, options: &EngineOptions) -> Result<Vec<Matcher>, QueryError> {
-    let source = source(text, options)?;
-    let matchers = whole(selector::selector, Cursor::new(&source))?.matchers;
+    let matchers = parse_any_matchers(text, options)?;
     if matchers.iter().all(Matcher::matches_empty) {
         let message = "match[] must contain at least one non-empty matcher".to_owned();
         return Err(QueryError { kind: ErrorKind::Parse, message, span: None });
     }
     Ok(matchers)
+}
+
+/// As [`parse_matchers`], where all series but some, or all, may well be meant.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_any_matchers(text: &str, options: &EngineOptions) -> Result<Vec<Matcher>, QueryError> {
+    let source = source(text, options)?;
+    Ok(whole(selector::selector, Cursor::new(&source))?.matchers)
 }
 
 fn source<'a>(text: &'a str, options: &EngineOptions) -> Result<Source<'a>, QueryError> {

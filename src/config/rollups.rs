@@ -24,8 +24,11 @@ impl OptionValue for Rollups {
             let (resolution, keep) = (Duration::parse(resolution)?, Duration::parse(keep)?);
             let (mut matchers, mut one) = (Vec::new(), format!("{}:{}", resolution.show(), keep.show()));
             if let Some(selector) = fields.next() {
-                let found = query::parse_matchers(selector, &EngineOptions::default());
+                let found = query::parse_any_matchers(selector, &EngineOptions::default());
                 matchers = found.map_err(|e| format!("{selector:?} selects no series: {}", e.message))?;
+                if matchers.is_empty() {
+                    return Err(format!("{selector:?} selects no series: leave it out if all are meant"));
+                }
                 one = format!("{one}:{selector}");
             }
             let keep_ms = (keep.0 > 0).then(|| keep.ms());
@@ -59,6 +62,8 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use model::{MatchOp, Matcher};
+
     use super::*;
 
     #[test]
@@ -71,6 +76,13 @@ mod tests {
         assert_eq!(rollups.show(), r#"1h:0:{job=~"a;b\";c"}; 5m:12w6d"#);
         assert_eq!(Rollups::parse(&rollups.show()), Ok(rollups));
         assert_eq!(Rollups::parse(""), Ok(Rollups::default()));
+    }
+
+    #[test]
+    fn everything_but_some_series_is_a_choice() {
+        let of = |text| Rollups::parse(text).unwrap().rules.rules()[0].matchers.clone();
+        assert_eq!(of(r#"1h:0:{job!="debug"}"#), [Matcher::new("job", MatchOp::NotEqual, "debug").unwrap()]);
+        assert_eq!(of(r#"1h:0:{__name__!~"debug_.*",job!="a"}"#).len(), 2);
     }
 
     #[test]

@@ -59,9 +59,24 @@ fn forged_header(flags: u8, body: &[u8]) -> Vec<u8> {
     header
 }
 
-/// Reads the bytes as a manifest.
+/// Reads the bytes as a manifest, as they are and with a right checksum.
 pub fn manifest(bytes: &[u8]) {
-    let _ = Manifest::decode(bytes, Path::new("/db/MANIFEST-1"));
+    let path = Path::new("/db/MANIFEST-1");
+    let _ = Manifest::decode(bytes, path);
+    if let Some((content, _)) = bytes.split_last_chunk::<8>() {
+        let mut forged = content.to_vec();
+        forged.put_u64(checksum(content));
+        let _ = Manifest::decode(&forged, path);
+    }
+}
+
+/// Reads the bytes as what lies behind the values of a series in a segment of buckets; the first two say how many samples
+/// it has.
+pub fn buckets(bytes: &[u8]) {
+    if let Some((count, behind)) = bytes.split_first_chunk::<2>() {
+        let samples = usize::from(count[0]) << 8 | usize::from(count[1]);
+        let _ = crate::segment::decode_behind(behind, samples);
+    }
 }
 
 /// Opens the bytes as a segment, as they are and with checksums made right, selects and reads everything.
@@ -97,6 +112,8 @@ fn read_segment(bytes: &[u8]) {
             let request = PiecesRequest { range: TimeRange::ALL, want, cuts: &Cuts::NONE, others: &[] };
             let _ = segment.read_pieces(ordinal, &request, &mut samples, &mut summaries);
         }
+        let _ = segment.read_buckets(ordinal, TimeRange::ALL, Want::RESETS, &mut Vec::new());
+        let _ = segment.all_buckets(ordinal);
         let _ = segment.read_newest_time(ordinal, TimeRange::ALL, &mut SampleColumns::default());
     }
     let _ = segment.verify();

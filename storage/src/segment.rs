@@ -31,6 +31,8 @@ use std::path::PathBuf;
 
 use model::TimeRange;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use buckets::decode_behind;
 pub(crate) use damage::DamagedSeries;
 pub(crate) use examine::{Examined, SegmentBytes, examine};
 pub(crate) use frames::{FRAME_BYTES, FrameReader, FrameWriter};

@@ -249,6 +249,23 @@ fn take_blocks<'a>(cursor: &mut Cursor<'a>, blocks: usize) -> Result<Vec<&'a [u8
         .collect()
 }
 
+/// Decodes all that lies behind the values of a series with so many samples.
+///
+/// # Errors
+/// [`FormatError`] if the bytes are none.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn decode_behind(bytes: &[u8], samples: usize) -> Result<Vec<Summary>, FormatError> {
+    let behind = Behind::parse(bytes, samples)?;
+    let mut first_ms = Vec::new();
+    for (block, bytes) in behind.first_ms.iter().enumerate() {
+        timestamps::decode_block(bytes, super::layout::block_samples(behind.buckets, block), &mut first_ms)?;
+    }
+    let mut out: Vec<Summary> =
+        first_ms.into_iter().map(|ms| Summary::of_count(TimeRange { start_ms: ms, end_ms: ms }, 1)).collect();
+    behind.fill(EVERYTHING, 0..behind.first_ms.len(), &mut out, 0)?;
+    Ok(out)
+}
+
 impl Segment {
     /// Length of the buckets, if this is a segment of buckets.
     pub(crate) fn resolution_ms(&self) -> Option<i64> {
@@ -356,5 +373,142 @@ impl Segment {
 
     fn corrupt_behind(&self, row: &SeriesRow, error: &FormatError) -> StorageError {
         self.corrupt(self.data.offset.saturating_add(row.values_offset), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::super::forge::reseal;
+    use super::super::{SegmentMeta, SegmentWriter};
+    use super::*;
+    use crate::io::Disk;
+    use crate::io::fake::FakeDisk;
+    use crate::rollup::bucket::last_samples;
+    use model::Labels;
+
+    const PATH: &str = "/db/1.seg";
+    const RESOLUTION_MS: i64 = 60_000;
+
+    fn filled(samples: &[(i64, f64)]) -> Vec<Bucket> {
+        let mut filler = Filler::new(RESOLUTION_MS);
+        samples.iter().for_each(|(timestamp_ms, value)| {
+            filler.add_sample(Sample { timestamp_ms: *timestamp_ms, value: *value });
+        });
+        filler.buckets
+    }
+
+    fn segment_of(series: &[Vec<Bucket>]) -> Vec<u8> {
+        let disk = FakeDisk::default();
+        disk.create_dir(Path::new("/db")).unwrap();
+        let meta = SegmentMeta { sequence_min: 1, sequence_max: 2 };
+        let mut writer = SegmentWriter::create(&disk, Path::new(PATH), meta).unwrap();
+        writer.set_resolution(RESOLUTION_MS);
+        for (i, buckets) in series.iter().enumerate() {
+            writer.add_buckets(&Labels::from_pairs([("i", format!("{i:03}").as_str())]).unwrap(), buckets).unwrap();
+        }
+        writer.finish().unwrap();
+        disk.bytes(Path::new(PATH)).unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<Segment, StorageError> {
+        let disk = FakeDisk::default();
+        disk.create_dir(Path::new("/db")).unwrap();
+        disk.create(Path::new(PATH)).unwrap().append(bytes).unwrap();
+        Segment::open(&disk, Path::new(PATH))
+    }
+
+    #[test]
+    fn bytes_are_pinned() {
+        // Two samples with a fall between them, a marker alone, a marker behind a sample.
+        let stale = stale_nan();
+        let buckets = filled(&[(1_000, 5.0), (2_000, 3.0), (60_001, stale), (121_000, 7.0), (122_000, stale)]);
+        assert_eq!(buckets.len(), 3);
+        let mut bytes = Vec::new();
+        encode(&buckets, &mut bytes);
+        // Length, two buckets, two markers at 1 and 3; times of first samples.
+        let places = b"\x30\x00\x00\x00\x02\x02\x01\x02\x08\x02\x0e\xd0\x0f\xc0\xa9\x07\x02";
+        // Counts 2 and 1, first values 5 and 7, minima as the last values, maxima as the first.
+        let ends = b"\x01\x04\x02\x0a\x04\x01\x01\x05\x02\x0e\x0a\x02\x02\x03\x02";
+        // Sums 8 and 7 of which nothing was lost, resets 1 and 0, which took 5 and 0.
+        let rest = b"\x01\x04\x02\x0a\x10\x01\x00\x01\x04\x02\x0a\x02\x01\x01\x05\x02\x0e\x0a\x05\x01";
+        let golden = [&places[..], ends, rest].concat();
+        assert_eq!(bytes, golden, "{}", bytes.escape_ascii());
+        let behind = Behind::parse(&golden[4..], 4).unwrap();
+        assert_eq!((behind.buckets, behind.markers), (2, vec![1, 3]));
+    }
+
+    #[test]
+    fn columns_that_are_as_the_first_values_are_read_as_these() {
+        // A bucket has as many samples as its first value says.
+        let buckets = filled(&[(1_000, 1.0), (61_000, 1.0), (121_000, 1.0)]);
+        let segment = open(&segment_of(std::slice::from_ref(&buckets))).unwrap();
+        assert_eq!(segment.all_buckets(0).unwrap(), buckets);
+        let mut counts = Vec::new();
+        segment.read_buckets(0, TimeRange::ALL, Want::COUNT, &mut counts).unwrap();
+        assert_eq!(counts.iter().map(|summary| summary.count).collect::<Vec<_>>(), [1, 1, 1]);
+    }
+
+    /// Whatever the bytes behind right checksums say: an error or an answer.
+    fn read_all(bytes: &[u8]) -> bool {
+        let Ok(segment) = open(bytes) else { return false };
+        (0..segment.len()).all(|ordinal| {
+            let some = TimeRange { start_ms: 30_000, end_ms: 90_000 };
+            let part = segment.read_buckets(ordinal, some, Want::EXTREMES, &mut Vec::new());
+            segment.all_buckets(ordinal).is_ok() && part.is_ok()
+        })
+    }
+
+    #[test]
+    fn hostile_bytes_give_errors() {
+        let samples: Vec<(i64, f64)> =
+            (0..90).map(|i| (i * 7_000 + i % 3, if i % 31 == 0 { stale_nan() } else { (i * i % 17) as f64 })).collect();
+        let series = [filled(&samples), filled(&[(5, 1.0)])];
+        let good = segment_of(&series);
+        assert!(read_all(&good));
+        let mut refused = 0;
+        for at in 0..good.len() {
+            for bit in [0, 3, 7] {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                refused += usize::from(reseal(&bad).is_none_or(|bad| !read_all(&bad)));
+            }
+        }
+        assert!(refused > good.len() / 4, "{refused} of {}", 3 * good.len());
+        let mut bytes = Vec::new();
+        encode(&series[0], &mut bytes);
+        let samples = last_samples(&series[0]).timestamps_ms.len();
+        assert!(Behind::parse(&bytes[4..], samples).is_ok());
+        for cut in 4..bytes.len() {
+            assert!(Behind::parse(&bytes[4..cut], samples).is_err(), "{cut}");
+        }
+        assert!(Behind::parse(&bytes[4..], samples + 1).is_err() && Behind::parse(&bytes[4..], 0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            gaps in prop::collection::vec(1_i64..40_000, 0..300), raw in prop::collection::vec((0_u8..8, any::<u64>()), 300),
+        ) {
+            let mut time = -100_000;
+            let samples: Vec<(i64, f64)> = gaps.iter().zip(&raw).map(|(gap, (kind, bits))| {
+                time += gap;
+                let value = match kind {
+                    0 => stale_nan(),
+                    1 => f64::from_bits(*bits),
+                    2 => 1.0,
+                    _ => (bits % 9) as f64,
+                };
+                (time, value)
+            }).collect();
+            let buckets = filled(&samples);
+            prop_assume!(!buckets.is_empty());
+            let found = open(&segment_of(std::slice::from_ref(&buckets))).unwrap().all_buckets(0).unwrap();
+            // As text, because NaN is not itself.
+            prop_assert_eq!(format!("{found:?}"), format!("{buckets:?}"));
+        }
     }
 }

@@ -342,7 +342,7 @@ proptest! {
 
 #[test]
 fn a_delete_that_finds_nothing_says_nothing_of_a_write_that_failed() {
-    let setting = Setting { rolls: false, retention_ms: None, rule_ms: None, parquet: false };
+    let setting = Setting { rolls: false, keeps: Keeps::default(), parquet: false };
     let at = TimeRange { start_ms: NOW_MS - 20_000, end_ms: NOW_MS - 20_000 };
     let write = Action::Write(vec![(1, at.start_ms, 0.0)]);
     History::new(setting).run(vec![Action::Die(1), write, Action::Delete("yes", at), Action::Kill]);
