@@ -8,7 +8,14 @@ import time
 from support import PEERS, Scene, check, eventually, free_port, peer, run
 import subprocess
 
-WRITE_SECONDS = int(os.environ.get("REMOTE_WRITE_SECONDS", "120"))
+WRITE_SECONDS = int(os.environ.get("REMOTE_WRITE_SECONDS", "130"))
+
+# No window may reach back to the first seconds: Prometheus does not send what it scraped before its sender had started,
+# and 3.5 extrapolates the rate of a native histogram that has just begun below zero, unlike later ones and us.
+# The longest of these expressions looks at 80 s, the longest for native histograms at 15 s.
+LOOKS_BACK_SECONDS = 80
+NATIVE_LOOKS_BACK_SECONDS = 15
+FIRST_SECONDS = 8
 
 # Different kinds of expressions over the same window on both servers; none may be empty.
 EXPRESSIONS = [
@@ -112,6 +119,7 @@ def remote_write(message):
                   f"scrape_configs:\n- job_name: node\n  static_configs:\n  - targets: ['127.0.0.1:{exporter.port}']\n"
                   f"- job_name: prometheus\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n")
         theirs = scene.prometheus(config, "--enable-feature=metadata-wal-records", port=port)
+        began = math.ceil(time.time()) + FIRST_SECONDS
         time.sleep(WRITE_SECONDS)
         counters = {}
         for kind in ("samples", "exemplars", "histograms", "metadata"):
@@ -124,16 +132,16 @@ def remote_write(message):
         check(sent > 100 * WRITE_SECONDS, f"only {sent} samples sent")
         # A window that ended long enough ago for its last samples to have been sent.
         end = math.floor(time.time() - 10)
-        start = end - max(30, WRITE_SECONDS - 30)
+        start = began + LOOKS_BACK_SECONDS
         newest = f"timestamp(up{{job='node'}}) >= {end}"
         eventually("the window is complete", lambda: server.vector(newest), 30)
-        points = compare(server, theirs, start, end, 2)
+        points = compare(server, theirs, start, end, 1)
         kinds = {kind for entries in server.json("/api/v1/metadata")["data"].values() for kind in [entries[0]["type"]]}
         check({"counter", "gauge", "histogram"} <= kinds, f"metadata kinds {kinds}")
         return f"{version.split(' (')[0]}: {sent:.0f} samples sent, {len(EXPRESSIONS)} expressions, {points} points equal"
 
 
-NATIVE_SECONDS = 30
+NATIVE_SECONDS = 46
 
 # One metric of Prometheus itself, which it exposes as a native histogram too.
 NATIVE = "prometheus_http_request_duration_seconds"
@@ -160,6 +168,7 @@ def native_histograms(message):
                   "  send_native_histograms: true\n"
                   f"scrape_configs:\n- job_name: prometheus\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n")
         theirs = scene.prometheus(config, "--enable-feature=native-histograms", port=port)
+        start = math.ceil(time.time()) + FIRST_SECONDS + NATIVE_LOOKS_BACK_SECONDS
         until = time.time() + NATIVE_SECONDS
         while time.time() < until:
             theirs.vector("rate(prometheus_tsdb_head_samples_appended_total[10s])")
@@ -168,7 +177,6 @@ def native_histograms(message):
         check(float(failed[0]["value"][1]) == 0, f"{failed}\n{theirs.log_tail()}")
         check(float(theirs.vector("sum(prometheus_remote_storage_histograms_total)")[0]["value"][1]) > 20, "none sent")
         end = math.floor(time.time() - 8)
-        start = end - 16
         eventually("the window is complete", lambda: server.vector(f"timestamp(up) >= {end}"), 30)
         # Each of its senders holds samples back for up to five seconds, and `up` goes with one of them.
         time.sleep(6)
