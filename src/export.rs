@@ -21,6 +21,6 @@ pub struct Chunk {
     pub labels: Labels,
     /// The type of its family, such as `counter`, if it is known.
     pub metric_type: Option<String>,
-    /// Float samples, at least one.
+    /// Samples of either kind, at least one.
     pub samples: SampleColumns,
 }

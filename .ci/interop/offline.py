@@ -25,7 +25,7 @@ from support import BINARY, Scene, check, eventually, free_port, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT.parent / "shared" / "conformance"))
-from promqltest import encode_write_request  # noqa: E402
+from promqltest import Histogram, encode_write_request  # noqa: E402
 
 DAY_MS = 86_400_000
 DAYS = 4
@@ -80,7 +80,20 @@ def samples():
     for number in range(3):
         key = frozenset({"__name__": "odd", "job": "x", "ünïcode": "ä\"\\\n", "number": str(number)}.items())
         series[key] = [(FIRST_MS + i * 3_600_000, dice.choice(ODD)) for i in range(DAYS * 24)]
+    for kind in ("exponential", "custom", "mixed"):
+        key = frozenset({"__name__": "native", "job": "etl", "kind": kind}.items())
+        series[key] = [(FIRST_MS + i * 600_000, native(kind, i)) for i in range(DAYS * 144)]
     return series
+
+
+def native(kind, i):
+    """A native histogram; of a mixed series every fifth sample is a float."""
+    if kind == "custom":
+        return Histogram(schema=-53, count=3.0 * i, sum=i / 4, custom_values=[0.5, 1.0, 4.0], pos={0: 1.0 * i, 3: 2.0 * i})
+    if kind == "mixed" and i % 5 == 0:
+        return i / 8
+    return Histogram(schema=0, count=7.0 * i, sum=-i / 2, zero_threshold=0.001, zero_count=1.0 * i,
+                     pos={-2: 2.0 * i, 1: 1.0 * i}, neg={3: 3.0 * i}, hint="gauge" if kind == "mixed" else "unknown")
 
 
 SERIES = samples()
@@ -146,7 +159,34 @@ def check_scripts(root, want, env):
 
 
 def bits(value):
+    if value is None:
+        return None
+    if isinstance(value, Histogram):
+        return histogram_fields(value)
+    if isinstance(value, dict):
+        buckets = tuple((number(b["lower"]), number(b["upper"]), b["count"]) for b in value["buckets"])
+        rest = tuple(value[name] for name in ("count", "sum", "schema", "zero_threshold", "zero_count", "reset_hint"))
+        return rest + (buckets, value["custom_bounds"])
     return struct.unpack("<Q", struct.pack("<d", value))[0]
+
+
+def number(text):
+    return float(text) if isinstance(text, str) else text
+
+
+def histogram_fields(histogram):
+    """What the rows say of a histogram."""
+    if histogram.custom:
+        bounds = [-math.inf, *histogram.custom_values, math.inf]
+        buckets = [(bounds[i], bounds[i + 1], count) for i, count in sorted(histogram.pos.items())]
+    else:
+        buckets = [(-(2.0 ** i), -(2.0 ** (i - 1)), count) for i, count in sorted(histogram.neg.items(), reverse=True)]
+        if histogram.zero_count:
+            buckets.append((-histogram.zero_threshold, histogram.zero_threshold, histogram.zero_count))
+        buckets += [(2.0 ** (i - 1), 2.0 ** i, count) for i, count in sorted(histogram.pos.items())]
+    hint = {"unknown": None, "not_reset": "no_reset"}.get(histogram.hint, histogram.hint)
+    return (histogram.count, histogram.sum, histogram.schema, histogram.zero_threshold, histogram.zero_count, hint,
+            tuple(buckets), histogram.custom_values if histogram.custom else None)
 
 
 def expected_rows(keep=lambda labels: True):
@@ -159,16 +199,35 @@ def read_rows(samples, series, keys):
     """The same from Parquet, by way of the map of labels."""
     import duckdb
     rows = duckdb.connect().execute(f"""
-        SELECT s.labels, list(epoch_ms(r.timestamp)), list(r.value), bool_and(r.stale = (r.value IS NULL)),
+        SELECT s.labels, list(epoch_ms(r.timestamp)), list(r.value), list(r.histogram),
+               bool_and(r.stale = (r.value IS NULL AND r.histogram IS NULL)),
                bool_and(r.metric = s.metric AND r.job IS NOT DISTINCT FROM s.labels['job'])
         FROM read_parquet($samples) r JOIN read_parquet($series) s USING ({keys}) GROUP BY s.labels, {keys}""",
         {"samples": str(samples), "series": str(series)}).fetchall()
     found = {}
-    for labels, times, values, marked, same in rows:
+    for labels, times, values, histograms, marked, same in rows:
         check(marked and same, f"{labels}: stale, metric or job is wrong")
         kept = found.setdefault(frozenset(labels.items()), {})
-        kept.update((ms, None if value is None else bits(value)) for ms, value in zip(times, values))
+        both = [value if histogram is None else histogram for value, histogram in zip(values, histograms)]
+        kept.update((ms, bits(value)) for ms, value in zip(times, both))
     return found
+
+
+def check_polars(tree):
+    """Another reader: the last count of each bucket."""
+    import polars as pl
+    rows = pl.scan_parquet(f"{tree}/samples/dt=*/*.parquet").filter(pl.col("metric") == "native", pl.col("histogram").is_not_null())
+    last = rows.group_by("dt", "series").agg(pl.col("histogram").sort_by("timestamp").last())
+    buckets = last.select("dt", pl.col("histogram").struct.field("buckets")).explode("buckets").unnest("buckets")
+    got = buckets.group_by("dt", "lower", "upper").agg(pl.col("count").sum()).collect()
+    want = {}
+    for day in range(DAYS):
+        for kind in ("exponential", "custom", "mixed"):
+            i = max(i for i in range(day * 144, (day + 1) * 144) if isinstance(native(kind, i), Histogram))
+            for lower, upper, count in histogram_fields(native(kind, i))[6]:
+                want[date(day), lower, upper] = want.get((date(day), lower, upper), 0) + count
+    got = {(str(dt), lower, upper): count for dt, lower, upper, count in got.rows()}
+    check(got == want, f"Polars: {sorted(got.items() ^ want.items())[:4]}")
 
 
 def check_equal(got, want, what):
@@ -189,6 +248,7 @@ def local_tree():
         check(all(abs(want[k] - before[k]) <= 1e-12 * abs(before[k]) for k in before), "PromQL differs once it is Parquet")
         tree = data / "parquet"
         check_equal(read_rows(f"{tree}/samples/dt=*/*.parquet", f"{tree}/series/dt=*/*.parquet", "dt, series"), expected_rows(), "rows")
+        check_polars(tree)
         check_scripts(tree, want, {})
         return f"{sum(map(len, SERIES.values()))} rows"
 
@@ -308,16 +368,18 @@ def read_lines(path):
     lines = path.read_text()
     if path.suffix == ".csv":
         rows = csv.DictReader(io.StringIO(lines))
-        rows = [{**row, "stale": row["stale"] == "true", "value": row["value"] or None} for row in rows]
+        rows = [{**row, "stale": row["stale"] == "true", "value": row["value"] or None,
+                 "histogram": json.loads(row["histogram"] or "null")} for row in rows]
     else:
         rows = map(json.loads, lines.splitlines())
     for row in rows:
         labels = json.loads(row["labels"]) if isinstance(row["labels"], str) else row["labels"]
-        check(labels["__name__"] == row["metric"] and (row["value"] is None) == row["stale"], f"{row}")
+        histogram = row.get("histogram")
+        check(labels["__name__"] == row["metric"] and (row["value"] is None and not histogram) == row["stale"], f"{row}")
         value = None if row["stale"] else special.get(row["value"], row["value"])
         at = datetime.datetime.fromisoformat(row["timestamp"])
         ms = round((at - datetime.datetime.fromtimestamp(0, datetime.timezone.utc)) / datetime.timedelta(milliseconds=1))
-        found.setdefault(frozenset(labels.items()), {})[ms] = None if value is None else bits(float(value))
+        found.setdefault(frozenset(labels.items()), {})[ms] = bits(histogram or (None if value is None else float(value)))
     return found
 
 
@@ -328,7 +390,7 @@ def exports():
         write(server)
         converted(server, data)
         start_ms, end_ms = FIRST_MS + DAY_MS // 2, FIRST_MS + 2 * DAY_MS + 17
-        matchers = ["--match", f'{METRIC}{{job=~"etl|quiet"}}', "--match", "odd"]
+        matchers = ["--match", f'{METRIC}{{job=~"etl|quiet"}}', "--match", "odd", "--match", "native"]
         span = ["--start", f"{start_ms / 1000:.3f}", "--end", f"{end_ms / 1000:.3f}"]
         wanted = expected_rows(lambda labels: labels["job"] != "ingest")
         wanted = {key: {ms: v for ms, v in values.items() if start_ms <= ms <= end_ms} for key, values in wanted.items()}

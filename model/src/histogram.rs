@@ -59,6 +59,21 @@ pub enum ResetHint {
     Gauge,
 }
 
+impl ResetHint {
+    /// All hints.
+    pub const ALL: [ResetHint; 4] = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NoReset, ResetHint::Gauge];
+
+    /// Its word in rows for other programs; none if nothing is known.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            ResetHint::Unknown => None,
+            ResetHint::Reset => Some("reset"),
+            ResetHint::NoReset => Some("no_reset"),
+            ResetHint::Gauge => Some("gauge"),
+        }
+    }
+}
+
 /// A native histogram with float counts; integer histograms are converted when they arrive.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Histogram {

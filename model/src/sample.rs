@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::histogram::Histogram;
+use crate::time::TimeRange;
 
 /// Prometheus's staleness marker: the NaN with exactly these bits (`model/value/value.go`, `StaleNaN`).
 pub const STALE_NAN_BITS: u64 = 0x7FF0_0000_0000_0002;
@@ -52,6 +53,14 @@ impl SampleColumns {
         debug_assert!(self.timestamps_ms.last().is_none_or(|last| *last < timestamp_ms), "times rise");
         self.timestamps_ms.push(timestamp_ms);
         self.values.push(value);
+    }
+
+    /// Times of the first and the last sample of either kind; none if there is none.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let floats = self.timestamps_ms.first().zip(self.timestamps_ms.last()).map(|(a, b)| (*a, *b));
+        let histograms = self.histograms.first().zip(self.histograms.last()).map(|(a, b)| (a.0, b.0));
+        let ends = floats.into_iter().chain(histograms).map(|(start_ms, end_ms)| TimeRange { start_ms, end_ms });
+        ends.reduce(|a, b| a.union(&b))
     }
 
     /// Number of float samples.

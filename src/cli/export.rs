@@ -85,10 +85,9 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
     for warning in &end.warnings {
         eprintln!("warning: {warning}");
     }
-    if end.histograms > 0 {
-        eprintln!("warning: {} native histogram samples are left out", end.histograms);
-    }
-    eprintln!("exported {} samples of {} series", end.samples, end.series);
+    let histograms =
+        if end.histograms > 0 { format!(" and {} native histograms", end.histograms) } else { String::new() };
+    eprintln!("exported {} samples{histograms} of {} series", end.samples, end.series);
     Ok(())
 }
 

@@ -4,8 +4,14 @@
 //! {"metric":{"__name__":"up","job":"a"},"type":"gauge","values":[1,0.5,"NaN",null],"timestamps":[1700000000000,…]}
 //! {"end":true,"series":1,"samples":4,"histograms":0,"warnings":[]}
 //! ```
+//! A chunk with native histograms has them as pairs of time and object in `histograms`; see `lines/histogram.rs`.
+//!
 //! Values are numbers; the texts `NaN`, `+Inf` and `-Inf`; `NaN:` and sixteen hexadecimal digits for a NaN with other bits
 //! than the usual; null for a staleness marker. An answer without the last line is not whole.
+
+mod histogram;
+
+use std::sync::Arc;
 
 use model::{Labels, SampleColumns, is_stale, stale_nan};
 use serde::{Deserialize, Serialize};
@@ -13,6 +19,7 @@ use serde_json::value::RawValue;
 
 use super::{Chunk, Totals};
 use crate::json::{push_labels, push_text};
+pub(super) use histogram::push_row as push_histogram;
 
 /// The last line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +27,9 @@ pub struct End {
     end: bool,
     /// Series with samples.
     pub series: u64,
-    /// Samples.
+    /// Float samples.
     pub samples: u64,
-    /// Native histograms, which are left out.
+    /// Native histograms.
     pub histograms: u64,
     /// What a person should know, such as what could not be read.
     pub warnings: Vec<String>,
@@ -72,7 +79,13 @@ pub fn encode(out: &mut Vec<u8>, labels: &Labels, metric_type: Option<&str>, sam
         }
         out.extend_from_slice(timestamp_ms.to_string().as_bytes());
     }
-    out.extend_from_slice(b"]}\n");
+    out.push(b']');
+    if !samples.histograms.is_empty() {
+        out.extend_from_slice(b",\"histograms\":[");
+        histogram::push_all(out, &samples.histograms);
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}\n");
 }
 
 /// Appends the last line.
@@ -118,6 +131,8 @@ pub fn decode(line: &str) -> Result<Line, LineError> {
         #[serde(borrow)]
         values: Vec<&'a RawValue>,
         timestamps: Vec<i64>,
+        #[serde(borrow, default)]
+        histograms: Vec<(i64, histogram::Wire<'a>)>,
     }
     let wrong = |e: serde_json::Error| LineError(e.to_string());
     if line.starts_with("{\"end\"") {
@@ -131,7 +146,11 @@ pub fn decode(line: &str) -> Result<Line, LineError> {
     }
     let values = wire.values.iter().map(|raw| value(raw.get())).collect::<Option<Vec<f64>>>();
     let values = values.ok_or_else(|| LineError("a value is none".to_owned()))?;
-    let samples = SampleColumns { timestamps_ms: wire.timestamps, values, histograms: Vec::new() };
+    let histograms =
+        wire.histograms.iter().map(|(ms, wire)| Some((*ms, Arc::new(wire.read()?)))).collect::<Option<Vec<_>>>();
+    let histograms = histograms.filter(|all| all.is_sorted_by(|(a, _), (b, _)| a < b));
+    let histograms = histograms.ok_or_else(|| LineError("a histogram is none".to_owned()))?;
+    let samples = SampleColumns { timestamps_ms: wire.timestamps, values, histograms };
     Ok(Line::Chunk(Chunk { labels, metric_type: wire.metric_type, samples }))
 }
 

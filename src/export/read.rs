@@ -1,9 +1,17 @@
 //! Reads chunks from a snapshot: the union of several selections, a long series piece by piece.
 
-use model::{Budget, Labels, Matcher, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, TimeRange};
+use std::sync::Arc;
 
-/// Most samples of a chunk.
+use model::{
+    Budget, Histogram, Labels, Matcher, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, TimeRange,
+};
+
+/// Most samples of each kind in a chunk.
 const CHUNK_SAMPLES: usize = 8192;
+/// Most buckets and bounds of histograms in a chunk, unless one histogram has more.
+const CHUNK_BUCKETS: usize = 1 << 16;
+/// What a histogram counts as when it is reckoned how much one read gives.
+const HISTOGRAM_SAMPLES: usize = 64;
 /// Time that is read at once, at first.
 const WINDOW_MS: i64 = 86_400_000;
 /// Samples that one read should give at most; the time that is read at once adapts to it.
@@ -27,7 +35,7 @@ pub struct Totals {
     pub series: u64,
     /// Float samples.
     pub samples: u64,
-    /// Native histograms, which are left out.
+    /// Native histograms.
     pub histograms: u64,
 }
 
@@ -103,18 +111,14 @@ impl Series<'_, '_> {
             self.cursor.set.samples(i, window, self.budget, &mut samples)?;
             self.totals.histograms += samples.histograms.len() as u64;
             self.totals.samples += samples.len() as u64;
-            if !samples.values.is_empty() {
+            if !samples.is_empty() {
                 self.totals.series += u64::from(std::mem::take(&mut is_new));
             }
-            for (times, values) in samples.timestamps_ms.chunks(CHUNK_SAMPLES).zip(samples.values.chunks(CHUNK_SAMPLES))
-            {
-                let chunk =
-                    SampleColumns { timestamps_ms: times.to_vec(), values: values.to_vec(), histograms: Vec::new() };
-                each(chunk).map_err(ReadError::Receiver)?;
-            }
-            if samples.len() > READ_SAMPLES {
+            cut(&samples, &mut each).map_err(ReadError::Receiver)?;
+            let amount = samples.len() + samples.histograms.len() * HISTOGRAM_SAMPLES;
+            if amount > READ_SAMPLES {
                 *self.window_ms = (*self.window_ms / 4).max(1);
-            } else if samples.len() < READ_SAMPLES / 4 {
+            } else if amount < READ_SAMPLES / 4 {
                 *self.window_ms = self.window_ms.saturating_mul(2);
             }
             if to_ms == i64::MAX {
@@ -124,6 +128,41 @@ impl Series<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Gives samples in chunks that follow each other in time.
+fn cut<E>(samples: &SampleColumns, each: &mut impl FnMut(SampleColumns) -> Result<(), E>) -> Result<(), E> {
+    let (times, values, histograms) = (&samples.timestamps_ms, &samples.values, &samples.histograms);
+    let (mut float, mut histogram) = (0, 0);
+    while float < values.len() || histogram < histograms.len() {
+        let mut float_end = values.len().min(float + CHUNK_SAMPLES);
+        // No histogram that is later than the next chunk's first float.
+        let until_ms = times.get(float_end).copied();
+        let in_time = until_ms.map_or(histograms.len(), |until| histograms.partition_point(|(ms, _)| *ms < until));
+        let histogram_end = in_time.min(histogram + fitting(&histograms[histogram..]));
+        if histogram_end < in_time {
+            let next_ms = histograms[histogram_end].0;
+            float_end = float_end.min(times.partition_point(|ms| *ms < next_ms));
+        }
+        each(SampleColumns {
+            timestamps_ms: times[float..float_end].to_vec(),
+            values: values[float..float_end].to_vec(),
+            histograms: histograms[histogram..histogram_end].to_vec(),
+        })?;
+        (float, histogram) = (float_end, histogram_end);
+    }
+    Ok(())
+}
+
+/// How many histograms fit into a chunk, at least one.
+fn fitting(histograms: &[(i64, Arc<Histogram>)]) -> usize {
+    let mut left = CHUNK_BUCKETS;
+    let fits = |(_, histogram): &&(i64, Arc<Histogram>)| {
+        let rest = left.checked_sub(histogram.bucket_count() + histogram.custom_bounds.len());
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    histograms.iter().take(CHUNK_SAMPLES).take_while(fits).count().max(1)
 }
 
 #[cfg(test)]
@@ -175,6 +214,7 @@ mod tests {
                 .floats()
                 .filter(|s| range.contains(s.timestamp_ms))
                 .for_each(|s| out.push(s.timestamp_ms, s.value));
+            out.histograms.extend(self.0[i].1.histograms.iter().filter(|(ms, _)| range.contains(*ms)).cloned());
             Ok(())
         }
     }
@@ -192,7 +232,10 @@ mod tests {
         let each = |labels: &Labels, samples: SampleColumns| {
             largest = largest.max(samples.len());
             match found.last_mut().filter(|(last, _)| last == labels) {
-                Some((_, all)) => samples.floats().for_each(|s| all.push(s.timestamp_ms, s.value)),
+                Some((_, all)) => {
+                    samples.floats().for_each(|s| all.push(s.timestamp_ms, s.value));
+                    all.histograms.extend(samples.histograms);
+                }
                 None => found.push((labels.clone(), samples)),
             }
             Ok::<_, Infallible>(())
@@ -211,6 +254,45 @@ mod tests {
         assert_eq!((found.len(), found[0].1.timestamps_ms.as_slice()), (1, &[5][..]));
         assert_eq!(totals.samples, 1);
         assert_eq!(read(&held, &["a"], TimeRange { start_ms: 2, end_ms: 4 }).1, Totals::default());
+    }
+
+    #[test]
+    fn chunks_follow_each_other_in_time_and_none_is_too_large() {
+        let bucket_count = CHUNK_BUCKETS / 2;
+        let large = Histogram { custom_bounds: vec![0.0; bucket_count], ..Histogram::default() };
+        let (large, small) = (Arc::new(large), Arc::new(Histogram::default()));
+        let over = Arc::new(Histogram { custom_bounds: vec![0.0; CHUNK_BUCKETS + 1], ..Histogram::default() });
+        let floats = |count: i64| series("m", (0..count).map(|i| i * 10)).1;
+        let some = |of: &Arc<Histogram>, times: &mut dyn Iterator<Item = i64>| {
+            times.map(|ms| (ms, of.clone())).collect::<Vec<_>>()
+        };
+        let limit = CHUNK_SAMPLES as i64;
+        for (floats, histograms, wanted) in [
+            (floats(limit), vec![], 1),
+            (floats(limit + 1), vec![], 2),
+            (floats(0), some(&small, &mut (0..limit)), 1),
+            (floats(0), some(&small, &mut (0..=limit)), 2),
+            (floats(0), some(&large, &mut (0..2)), 1),
+            (floats(0), some(&large, &mut (0..3)), 2),
+            (floats(0), some(&over, &mut (0..2)), 2),
+            (floats(10), some(&large, &mut (0..5).map(|i| i * 20 + 5)), 3),
+            (floats(2 * limit), some(&small, &mut [-5, 5, limit * 10 + 5, limit * 30].into_iter()), 2),
+        ] {
+            let whole = SampleColumns { histograms, ..floats };
+            let (mut joined, mut chunks, mut last_ms) = (SampleColumns::default(), 0, i64::MIN);
+            cut(&whole, &mut |mut chunk: SampleColumns| {
+                let range = chunk.time_range().unwrap();
+                assert!(range.start_ms > last_ms && chunk.len() <= CHUNK_SAMPLES);
+                (last_ms, chunks) = (range.end_ms, chunks + 1);
+                joined.timestamps_ms.append(&mut chunk.timestamps_ms);
+                joined.values.append(&mut chunk.values);
+                joined.histograms.append(&mut chunk.histograms);
+                Ok::<_, Infallible>(())
+            })
+            .unwrap();
+            assert!(joined == whole, "{chunks} chunks");
+            assert_eq!(chunks, wanted, "{} {}", whole.len(), whole.histograms.len());
+        }
     }
 
     #[test]

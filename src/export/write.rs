@@ -13,11 +13,11 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::{Labels, TimeRange, is_stale};
-use storage::parquet::{RowColumns, RowsWriter, SeriesWriter};
+use model::{Histogram, Labels, SampleColumns, TimeRange, is_stale};
+use storage::parquet::{RowColumns, RowSeries, RowsWriter, SeriesWriter};
 
 use super::Chunk;
-use super::lines::{push_value, special};
+use super::lines::{push_histogram, push_value, special};
 use crate::json::{push_labels, push_text};
 
 /// What a file is written as.
@@ -180,24 +180,25 @@ impl Pair {
     }
 
     fn add(&mut self, chunk: &Chunk) -> Result<(), Box<dyn std::error::Error>> {
-        let times = &chunk.samples.timestamps_ms;
-        let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
+        let SampleColumns { timestamps_ms, values, histograms } = &chunk.samples;
+        let Some(times) = chunk.samples.time_range() else { return Ok(()) };
         if self.open.as_ref().is_none_or(|open| open.labels != chunk.labels) {
             self.end_series()?;
             self.open = Some(OpenSeries {
                 number: self.next,
                 labels: chunk.labels.clone(),
                 metric_type: chunk.metric_type.clone(),
-                times: TimeRange { start_ms: *first, end_ms: *last },
+                times,
                 samples: 0,
             });
             self.next += 1;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.times.end_ms = *last;
-        open.samples += times.len() as u64;
-        let metric_type = chunk.metric_type.as_deref();
-        Ok(self.samples.add(open.number, &chunk.labels, metric_type, times, &chunk.samples.values)?)
+        open.times.end_ms = times.end_ms;
+        open.samples += (values.len() + histograms.len()) as u64;
+        let (number, metric_type) = (open.number, chunk.metric_type.as_deref());
+        let series = RowSeries { number, labels: &chunk.labels, metric_type };
+        Ok(self.samples.add(&series, timestamps_ms, values, histograms)?)
     }
 
     fn end_series(&mut self) -> Result<(), Box<dyn std::error::Error>> {
@@ -223,6 +224,30 @@ fn time_text(timestamp_ms: i64) -> String {
     }
 }
 
+/// What a row says.
+#[derive(Clone, Copy)]
+enum Row<'a> {
+    Float(f64),
+    Stale,
+    Histogram(&'a Histogram),
+}
+
+/// The samples of both kinds in order of time.
+fn in_order(samples: &SampleColumns) -> impl Iterator<Item = (i64, Row<'_>)> {
+    let of_float = |value| if is_stale(value) { Row::Stale } else { Row::Float(value) };
+    let mut floats = samples.floats().map(move |sample| (sample.timestamp_ms, of_float(sample.value))).peekable();
+    let of_histogram = samples
+        .histograms
+        .iter()
+        .map(|(ms, histogram)| (*ms, if histogram.is_stale() { Row::Stale } else { Row::Histogram(histogram) }));
+    let mut histograms = of_histogram.peekable();
+    std::iter::from_fn(move || match (floats.peek(), histograms.peek()) {
+        (Some((float_ms, _)), Some((histogram_ms, _))) if histogram_ms < float_ms => histograms.next(),
+        (None, _) => histograms.next(),
+        _ => floats.next(),
+    })
+}
+
 fn json_rows(out: &mut Vec<u8>, chunk: &Chunk) {
     let mut head = b"{\"metric\":".to_vec();
     push_text(&mut head, chunk.labels.metric_name());
@@ -233,11 +258,19 @@ fn json_rows(out: &mut Vec<u8>, chunk: &Chunk) {
         Some(metric_type) => push_text(&mut head, metric_type),
         None => head.extend_from_slice(b"null"),
     }
-    for sample in chunk.samples.floats() {
+    for (timestamp_ms, sample) in in_order(&chunk.samples) {
         out.extend_from_slice(&head);
-        out.extend_from_slice(format!(",\"timestamp\":\"{}\",\"value\":", time_text(sample.timestamp_ms)).as_bytes());
-        push_value(out, sample.value);
-        out.extend_from_slice(format!(",\"stale\":{}}}\n", is_stale(sample.value)).as_bytes());
+        out.extend_from_slice(format!(",\"timestamp\":\"{}\",\"value\":", time_text(timestamp_ms)).as_bytes());
+        match sample {
+            Row::Float(value) => push_value(out, value),
+            Row::Stale | Row::Histogram(_) => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(format!(",\"stale\":{}", matches!(sample, Row::Stale)).as_bytes());
+        if let Row::Histogram(histogram) = sample {
+            out.extend_from_slice(b",\"histogram\":");
+            push_histogram(out, histogram);
+        }
+        out.extend_from_slice(b"}\n");
     }
 }
 
@@ -247,7 +280,7 @@ fn csv_header(out: &mut Vec<u8>, columns: &RowColumns) {
         push_field(out, label);
         out.push(b',');
     }
-    out.extend_from_slice(b"timestamp,value,stale,type,labels\r\n");
+    out.extend_from_slice(b"timestamp,value,stale,type,labels,histogram\r\n");
 }
 
 fn csv_rows(out: &mut Vec<u8>, columns: &RowColumns, chunk: &Chunk) {
@@ -261,16 +294,22 @@ fn csv_rows(out: &mut Vec<u8>, columns: &RowColumns, chunk: &Chunk) {
     tail.push(b',');
     push_labels(&mut labels, &chunk.labels);
     push_field(&mut tail, &String::from_utf8_lossy(&labels));
-    for sample in chunk.samples.floats() {
-        let value = match sample.value {
-            value if is_stale(value) => String::new(),
-            value if value.is_finite() => format!("{value:?}"),
-            value => special(value),
+    tail.push(b',');
+    for (timestamp_ms, sample) in in_order(&chunk.samples) {
+        let value = match sample {
+            Row::Float(value) if value.is_finite() => format!("{value:?}"),
+            Row::Float(value) => special(value),
+            Row::Stale | Row::Histogram(_) => String::new(),
         };
         out.extend_from_slice(&head);
-        let (time, stale) = (time_text(sample.timestamp_ms), is_stale(sample.value));
+        let (time, stale) = (time_text(timestamp_ms), matches!(sample, Row::Stale));
         out.extend_from_slice(format!(",{time},{value},{stale},").as_bytes());
         out.extend_from_slice(&tail);
+        if let Row::Histogram(histogram) = sample {
+            let mut text = Vec::new();
+            push_histogram(&mut text, histogram);
+            push_field(out, &String::from_utf8_lossy(&text));
+        }
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -288,7 +327,8 @@ fn push_field(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{SampleColumns, stale_nan};
+    use model::{Buckets, stale_nan};
+    use std::sync::Arc;
 
     fn chunk(job: &str, from_ms: i64, values: &[f64]) -> Chunk {
         let labels = Labels::from_pairs([("__name__", "m"), ("job", job), ("other", "a,\"b\"\n")]).unwrap();
@@ -334,12 +374,41 @@ mod tests {
         let text = written(FileFormat::Csv, &[chunk("a,b", 0, &[0.5, stale_nan()])]);
         let tail = r#"gauge,"{""__name__"":""m"",""job"":""a,b"",""other"":""a,\""b\""\n""}""#;
         let expected = [
-            "metric,job,le,timestamp,value,stale,type,labels".to_owned(),
-            format!(r#"m,"a,b",,1970-01-01T00:00:00.000Z,0.5,false,{tail}"#),
-            format!(r#"m,"a,b",,1970-01-01T00:00:00.001Z,,true,{tail}"#),
+            "metric,job,le,timestamp,value,stale,type,labels,histogram".to_owned(),
+            format!(r#"m,"a,b",,1970-01-01T00:00:00.000Z,0.5,false,{tail},"#),
+            format!(r#"m,"a,b",,1970-01-01T00:00:00.001Z,,true,{tail},"#),
         ];
         assert_eq!(text, expected.map(|line| line + "\r\n").concat());
         assert_eq!(written(FileFormat::Csv, &[]).lines().count(), 1, "also without samples there is a header");
+    }
+
+    /// Floats at 0 and 2, a histogram at 1, and one at 3 that says that the series ended.
+    fn mixed() -> Chunk {
+        let mut chunk = chunk("x", 0, &[0.5]);
+        chunk.samples.push(2, 1.5);
+        let histogram =
+            Histogram { count: 2.0, sum: 3.0, positive: Buckets::from_indexed([(1, 2.0)]), ..Histogram::default() };
+        let stale = Histogram { sum: stale_nan(), ..Histogram::default() };
+        chunk.samples.histograms = vec![(1, Arc::new(histogram)), (3, Arc::new(stale))];
+        chunk
+    }
+
+    #[test]
+    fn histograms_stand_among_floats_in_order_of_time() {
+        let histogram = concat!(
+            r#"{"count":2.0,"sum":3.0,"buckets":[{"lower":1.0,"upper":2.0,"count":2.0}],"schema":0,"#,
+            r#""zero_threshold":0.0,"zero_count":0.0,"custom_bounds":null,"reset_hint":null}"#
+        );
+        let text = written(FileFormat::JsonLines, &[mixed()]);
+        let ends: Vec<&str> = text.lines().map(|line| line.split_once("00:00:00.00").unwrap().1).collect();
+        let second = format!(r#"1Z","value":null,"stale":false,"histogram":{histogram}}}"#);
+        let floats = [r#"0Z","value":0.5,"stale":false}"#, r#"2Z","value":1.5,"stale":false}"#];
+        assert_eq!(ends, [floats[0], &second, floats[1], r#"3Z","value":null,"stale":true}"#]);
+        let text = written(FileFormat::Csv, &[mixed()]);
+        let ends: Vec<&str> = text.lines().skip(1).map(|line| line.split_once("00:00:00.00").unwrap().1).collect();
+        assert!(ends[1].starts_with("1Z,,false,gauge,") && ends[3].starts_with("3Z,,true,gauge,"), "{text}");
+        let quoted = format!("\"{}\"", histogram.replace('"', "\"\""));
+        assert!(ends[1].ends_with(&format!(",{quoted}")) && ends[0].ends_with("\","), "{text}");
     }
 
     #[test]

@@ -165,10 +165,10 @@ fn others_read_what_was_written() {
         SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap()
     };
     let samples = read("samples");
-    let columns: Vec<String> =
-        samples.metadata().file_metadata().schema_descr().columns().iter().map(|c| c.path().string()).collect();
-    assert_eq!((columns[0].as_str(), columns[1].as_str()), ("metric", "job"));
-    assert_eq!(columns[columns.len() - 5..], ["timestamp", "value", "stale", "type", "series"]);
+    let columns = samples.metadata().file_metadata().schema().get_fields().iter();
+    let columns: Vec<&str> = columns.map(|field| field.name()).collect();
+    assert_eq!((columns[0], columns[1]), ("metric", "job"));
+    assert_eq!(columns[columns.len() - 6..], ["timestamp", "value", "stale", "type", "series", "histogram"]);
     let rows: Vec<String> = samples.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
     assert_eq!(rows.len(), 2);
     assert!(
@@ -177,7 +177,7 @@ fn others_read_what_was_written() {
     );
     assert!(rows[1].contains("value: null") && rows[1].contains("stale: true"), "{rows:?}");
     let keys = samples.metadata().file_metadata().key_value_metadata().unwrap().clone();
-    assert!(keys.iter().any(|k| k.key == "streamgauge.schema_version" && k.value.as_deref() == Some("1")));
+    assert!(keys.iter().any(|k| k.key == "streamgauge.schema_version" && k.value.as_deref() == Some("2")));
     let series = read("series").get_row_iter(None).unwrap().next().unwrap().unwrap();
     assert_eq!((series.get_long(0).unwrap(), series.get_long(6).unwrap()), (0, 2));
     assert!(series.to_string().contains("\"odd\" -> \"yes\""), "{series}");

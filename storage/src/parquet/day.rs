@@ -4,21 +4,20 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use model::{Labels, Metadata, SampleColumns, TimeRange};
+use model::{Labels, Metadata, SampleColumns};
+use parquet::errors::ParquetError;
 
 use super::columns::RowColumns;
 use super::error::writing;
 use super::files::{CheckedFile, DayFile, FileKind};
-use super::rows::RowsWriter;
+use super::rows::{RowSeries, RowsWriter};
+use super::schema::RowLimits;
 use super::series::SeriesWriter;
 use crate::error::StorageError;
 use crate::io::Disk;
 use crate::names::Layout;
 use crate::retention::day_text;
 use crate::segment::{FrameWriter, SegmentInfo, SegmentMeta, SegmentWriter};
-
-/// Size at which a file of samples ends and the next begins.
-const FILE_BYTES: u64 = 192 << 20;
 
 /// What names of series may have behind the name of their family.
 const PARTS: [&str; 6] = ["_bucket", "_count", "_sum", "_total", "_created", "_info"];
@@ -29,15 +28,32 @@ pub(crate) struct DayWriter<'a> {
     disk: &'a dyn Disk,
     layout: &'a Layout,
     columns: &'a RowColumns,
+    limits: RowLimits,
     id: u64,
     day: i64,
     meta: SegmentMeta,
     index: SegmentWriter,
-    open: Option<OpenFile<RowsWriter<Sink>>>,
+    floats: RowFiles,
+    /// Native histograms have files of their own, behind the others: so values stand in rows without gaps.
+    histograms: RowFiles,
     series: OpenFile<SeriesWriter<Sink>>,
-    done: Vec<(PathBuf, CheckedFile)>,
     types: HashMap<String, &'static str>,
     attempt: Attempt<'a>,
+}
+
+/// Files of samples of one kind: those that are written, and the one that is open.
+#[derive(Debug)]
+struct RowFiles {
+    /// Stands in their names behind the number of the day's index.
+    mark: &'static str,
+    open: Option<OpenFile<RowsWriter<Sink>>>,
+    done: Vec<(PathBuf, CheckedFile)>,
+}
+
+impl RowFiles {
+    fn new(mark: &'static str) -> Self {
+        RowFiles { mark, open: None, done: Vec::new() }
+    }
 }
 
 /// A file under its temporary name.
@@ -70,16 +86,23 @@ impl<'a> DayWriter<'a> {
             disk,
             layout,
             columns,
+            limits: RowLimits::default(),
             id,
             day,
             meta,
             index: SegmentWriter::create_index(disk, index, meta)?,
-            open: None,
+            floats: RowFiles::new(""),
+            histograms: RowFiles::new("-histograms"),
             series: OpenFile { temporary, name, writer: series },
-            done: Vec::new(),
             types: HashMap::new(),
             attempt,
         })
+    }
+
+    /// Sets other limits, before the first series.
+    #[cfg(test)]
+    pub(super) fn set_limits(&mut self, limits: RowLimits) {
+        self.limits = limits;
     }
 
     /// Says what is known about metric families, sorted by family; before the first series.
@@ -93,26 +116,45 @@ impl<'a> DayWriter<'a> {
     /// # Errors
     /// [`StorageError::Io`].
     pub(crate) fn add_series(&mut self, labels: &Labels, samples: &SampleColumns) -> Result<(), StorageError> {
-        let (Some(first), Some(last)) = (samples.timestamps_ms.first(), samples.timestamps_ms.last()) else {
-            return self.index.add_series(labels, samples);
-        };
+        let Some(times) = samples.time_range() else { return self.index.add_series(labels, samples) };
         let number = i64::from(self.index.series());
         self.index.add_series(labels, samples)?;
         let metric_type = self.type_of(labels.metric_name());
-        let times = TimeRange { start_ms: *first, end_ms: *last };
-        let count = samples.values.len() as u64;
+        let count = (samples.values.len() + samples.histograms.len()) as u64;
         let added = self.series.writer.add(number, labels, metric_type, times, count);
         added.map_err(|e| writing(&self.series.temporary, e))?;
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => self.next_file()?,
-        };
-        let added = open.writer.add(number, labels, metric_type, &samples.timestamps_ms, &samples.values);
-        added.map_err(|e| writing(&open.temporary, e))?;
-        if open.writer.bytes() >= FILE_BYTES {
-            return self.end_file(open);
+        let series = RowSeries { number, labels, metric_type };
+        if !samples.values.is_empty() {
+            self.add_rows(
+                |day| &mut day.floats,
+                |writer| writer.add(&series, &samples.timestamps_ms, &samples.values, &[]),
+            )?;
         }
-        self.open = Some(open);
+        if !samples.histograms.is_empty() {
+            self.add_rows(|day| &mut day.histograms, |writer| writer.add(&series, &[], &[], &samples.histograms))?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows to the open file of a kind, and ends it if it is large enough.
+    fn add_rows(
+        &mut self,
+        files: impl Fn(&mut Self) -> &mut RowFiles,
+        add: impl FnOnce(&mut RowsWriter<Sink>) -> Result<(), ParquetError>,
+    ) -> Result<(), StorageError> {
+        let mut open = match files(self).open.take() {
+            Some(open) => open,
+            None => {
+                let (mark, number) = (files(self).mark, files(self).done.len());
+                self.next_file(mark, number)?
+            }
+        };
+        add(&mut open.writer).map_err(|e| writing(&open.temporary, e))?;
+        if open.writer.bytes() >= self.limits.file_bytes {
+            files(self).done.push(end_file(open)?);
+        } else {
+            files(self).open = Some(open);
+        }
         Ok(())
     }
 
@@ -121,21 +163,14 @@ impl<'a> DayWriter<'a> {
         self.types.get(metric).or_else(family).copied()
     }
 
-    fn next_file(&mut self) -> Result<OpenFile<RowsWriter<Sink>>, StorageError> {
-        let number = self.done.len();
-        let temporary = self.layout.tmp_dir().join(format!("{:020}-{number:04}.parquet", self.id));
-        let name = format!("samples/dt={}/{:020}-{number:04}.parquet", day_text(self.day), self.id);
+    fn next_file(&mut self, mark: &str, number: usize) -> Result<OpenFile<RowsWriter<Sink>>, StorageError> {
+        let file = format!("{:020}{mark}-{number:04}.parquet", self.id);
+        let temporary = self.layout.tmp_dir().join(&file);
+        let name = format!("samples/dt={}/{file}", day_text(self.day));
         let sink = self.attempt.create(&temporary)?;
-        let writer = RowsWriter::new(sink, self.columns, &footer(self.meta)).map_err(|e| writing(&temporary, e))?;
+        let writer = RowsWriter::with_limits(sink, self.columns, &footer(self.meta), self.limits);
+        let writer = writer.map_err(|e| writing(&temporary, e))?;
         Ok(OpenFile { temporary, name, writer })
-    }
-
-    fn end_file(&mut self, open: OpenFile<RowsWriter<Sink>>) -> Result<(), StorageError> {
-        let OpenFile { temporary, name, writer } = open;
-        let rows = writer.rows();
-        let sink = writer.finish().map_err(|e| writing(&temporary, e))?;
-        self.done.push((temporary, sink.end(FileKind::Samples, name, rows)?));
-        Ok(())
     }
 
     /// Ends all files, gives those of Parquet their names, durably, and syncs the index, whose name is the caller's to
@@ -144,10 +179,15 @@ impl<'a> DayWriter<'a> {
     /// # Errors
     /// [`StorageError::Io`]; the Parquet files are gone then.
     pub(crate) fn finish(mut self) -> Result<(SegmentInfo, Vec<DayFile>), StorageError> {
-        if let Some(open) = self.open.take() {
-            self.end_file(open)?;
+        let mut done = Vec::new();
+        // Those with the values first: the index numbers their rows.
+        for files in [&mut self.floats, &mut self.histograms] {
+            done.append(&mut files.done);
+            if let Some(open) = files.open.take() {
+                done.push(end_file(open)?);
+            }
         }
-        let DayWriter { series: OpenFile { temporary, name, writer }, mut done, mut index, mut attempt, .. } = self;
+        let DayWriter { series: OpenFile { temporary, name, writer }, mut index, mut attempt, .. } = self;
         let rows = writer.rows();
         let sink = writer.finish().map_err(|e| writing(&temporary, e))?;
         done.push((temporary, sink.end(FileKind::Series, name, rows)?));
@@ -170,6 +210,13 @@ impl<'a> DayWriter<'a> {
         attempt.paths.clear();
         Ok((info, files))
     }
+}
+
+fn end_file(open: OpenFile<RowsWriter<Sink>>) -> Result<(PathBuf, CheckedFile), StorageError> {
+    let OpenFile { temporary, name, writer } = open;
+    let rows = writer.rows();
+    let sink = writer.finish().map_err(|e| writing(&temporary, e))?;
+    Ok((temporary, sink.end(FileKind::Samples, name, rows)?))
 }
 
 /// Removes the files of an attempt that failed.

@@ -211,14 +211,15 @@ impl ValueRows for DayRows {
     fn verify(&self) -> Vec<(Range<u64>, StorageError)> {
         let mut found = Vec::new();
         for file in &self.files {
-            // What a bad frame holds is known for the values' pages; other columns are not read by us.
-            let rows = file.first_row..file.first_row.saturating_add(file.rows);
-            for (offset, error) in file.frames.0.verify_all() {
-                found.push((self.rows_of_frame(file, offset).unwrap_or_else(|| rows.clone()), error));
-            }
+            let errors = file.frames.0.verify_all();
+            let places = if errors.is_empty() { Vec::new() } else { file.places() };
+            let rows = |offset| rows_of_frame(&places, offset);
+            let all = file.first_row..file.first_row.saturating_add(file.rows);
+            found.extend(errors.into_iter().map(|(offset, error)| (rows(offset).unwrap_or(all.clone()), error)));
         }
         for file in &self.others {
-            found.extend(file.0.verify_all().into_iter().map(|(_, error)| (0..0, error)));
+            // Labels: whoever joins with them may get wrong ones.
+            found.extend(file.0.verify_all().into_iter().map(|(_, error)| (0..u64::MAX, error)));
         }
         found
     }
@@ -229,24 +230,52 @@ impl ValueRows for DayRows {
     }
 }
 
-impl DayRows {
-    /// The rows whose values lie in a bad frame; none if the file cannot be read at all, so that all rows may be.
-    fn rows_of_frame(&self, file: &RowsFile, offset: u64) -> Option<Range<u64>> {
-        let frame = offset..offset.saturating_add(FRAME_BYTES as u64);
-        let mut touched: Option<Range<u64>> = None;
-        for group in file.groups().ok()? {
-            for (page, place) in group.pages.iter().enumerate() {
-                let start = place.offset.max(0).unsigned_abs();
-                let end = start.saturating_add(place.compressed_page_size.max(0).unsigned_abs().into());
-                if start < frame.end && frame.start < end {
-                    let rows = group.page_rows(page);
-                    let first = file.first_row + group.first_row;
-                    let rows = first + rows.start..first + rows.end;
-                    touched = Some(touched.map_or(rows.clone(), |t| t.start.min(rows.start)..t.end.max(rows.end)));
+/// The rows that a piece of a file belongs to.
+struct Place {
+    bytes: Range<u64>,
+    rows: Range<u64>,
+}
+
+/// The rows that a bad frame touches; none if that is not known, so that all rows may be.
+fn rows_of_frame(places: &[Place], offset: u64) -> Option<Range<u64>> {
+    let end = offset.saturating_add(FRAME_BYTES as u64);
+    // Behind the columns are the page index and the footer, of which all rows need something.
+    if places.iter().map(|place| place.bytes.end).max().is_none_or(|columns_end| end > columns_end) {
+        return None;
+    }
+    let touched = places.iter().filter(|place| place.bytes.start < end && offset < place.bytes.end);
+    touched.map(|place| place.rows.clone()).reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+}
+
+impl RowsFile {
+    /// The pages of all columns; none if the footer or the page index cannot be read.
+    fn places(&self) -> Vec<Place> {
+        self.read_places().unwrap_or_default()
+    }
+
+    fn read_places(&self) -> Result<Vec<Place>, ParquetError> {
+        let reader = ParquetMetaDataReader::new().with_offset_index_policy(PageIndexPolicy::Required);
+        let metadata = reader.parse_and_finish(&self.frames)?;
+        let (mut places, mut first_row) = (Vec::new(), self.first_row);
+        let whole = |number: i64| number.max(0).unsigned_abs();
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            let (index, end) = (metadata.page_index_for_row_group(number), first_row + whole(group.num_rows()));
+            for (place, column) in group.columns().iter().enumerate() {
+                let pages = index.page_locations(place).map(Vec::as_slice).unwrap_or_default();
+                let (start, bytes) = column.byte_range();
+                let first_page = pages.first().map_or(start + bytes, |page| whole(page.offset));
+                // A dictionary is needed by all pages.
+                places.push(Place { bytes: start..first_page, rows: first_row..end });
+                for (i, page) in pages.iter().enumerate() {
+                    let page_end = whole(page.offset) + whole(page.compressed_page_size.into());
+                    let next = pages.get(i + 1).map_or(end, |next| first_row + whole(next.first_row_index));
+                    let rows = first_row + whole(page.first_row_index)..next;
+                    places.push(Place { bytes: whole(page.offset)..page_end, rows });
                 }
             }
+            first_row = end;
         }
-        Some(touched.unwrap_or(0..0))
+        Ok(places)
     }
 }
 

@@ -9,17 +9,31 @@ use arrow_array::{
     TimestampMillisecondArray,
 };
 use arrow_schema::Schema;
-use model::{Labels, is_stale};
+use model::{Histogram, Labels, is_stale};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 
 use super::columns::RowColumns;
-use super::schema::{GROUP_ROWS, GROUP_ROWS_MIN, VALUE, ValueEncoding, properties, samples_schema};
+use super::histograms::histogram_column;
+use super::schema::{RowLimits, VALUE, ValueEncoding, properties, samples_schema, samples_sorting};
 
 /// Rows that are handed to the library at once.
 const BATCH_ROWS: usize = 1 << 16;
+/// Buckets of histograms that are handed to the library at once: 24 bytes each, twice for a moment.
+const BATCH_BUCKETS: usize = 1 << 19;
+
+/// The series that rows belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct RowSeries<'a> {
+    /// Its number, which joins with the file of series.
+    pub number: i64,
+    /// Its labels.
+    pub labels: &'a Labels,
+    /// The type of its family, if it is known.
+    pub metric_type: Option<&'a str>,
+}
 
 /// Writes one file of samples.
 #[derive(Debug)]
@@ -29,8 +43,9 @@ pub struct RowsWriter<W: Write + Send> {
     columns: RowColumns,
     /// One for each encoding of values.
     factories: Vec<ArrowRowGroupWriterFactory>,
-    /// Place of the column of values.
+    /// Place of the column of values; no column before it has others inside.
     value: usize,
+    limits: RowLimits,
     batch: Batch,
     group: Option<Group>,
     metric: String,
@@ -40,7 +55,7 @@ pub struct RowsWriter<W: Write + Send> {
 /// A row group that is being written.
 #[derive(Debug)]
 struct Group {
-    /// All columns; that of values once for each encoding.
+    /// All columns, those inside others one by one; that of values once for each encoding.
     columns: Vec<Vec<ArrowColumnWriter>>,
     rows: usize,
 }
@@ -78,13 +93,31 @@ struct Batch {
     labels: Vec<Texts>,
     timestamps_ms: Vec<i64>,
     values: Vec<Option<f64>>,
+    stale: Vec<bool>,
     metric_type: Texts,
     series: Vec<i64>,
+    /// With the numbers of their rows.
+    histograms: Vec<(usize, Arc<Histogram>)>,
+    buckets: usize,
 }
 
 impl Batch {
     fn rows(&self) -> usize {
         self.timestamps_ms.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows() >= BATCH_ROWS || self.buckets >= BATCH_BUCKETS
+    }
+
+    /// Adds what rows of one series have alike.
+    fn repeat(&mut self, columns: &RowColumns, series: &RowSeries<'_>, rows: usize) {
+        self.metric.push(Some(series.labels.metric_name()), rows);
+        for (texts, label) in self.labels.iter_mut().zip(columns.labels()) {
+            texts.push(series.labels.get(label), rows);
+        }
+        self.metric_type.push(series.metric_type, rows);
+        self.series.resize(self.series.len() + rows, series.number);
     }
 }
 
@@ -94,10 +127,25 @@ impl<W: Write + Send> RowsWriter<W> {
     /// # Errors
     /// Those of the library.
     pub fn new(out: W, columns: &RowColumns, metadata: &[(&str, String)]) -> Result<Self, ParquetError> {
+        Self::with_limits(out, columns, metadata, RowLimits::default())
+    }
+
+    /// As [`RowsWriter::new`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn with_limits(
+        out: W,
+        columns: &RowColumns,
+        metadata: &[(&str, String)],
+        limits: RowLimits,
+    ) -> Result<Self, ParquetError> {
         let schema = samples_schema(columns);
+        let sorting = samples_sorting(&schema)?;
         let value = schema.index_of(VALUE)?;
         let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
-        let open = |encoding| -> Result<_, ParquetError> { Ok(Arc::new(properties(metadata, encoding)?)) };
+        let open =
+            |encoding| -> Result<_, ParquetError> { Ok(Arc::new(properties(metadata, encoding, sorting.clone())?)) };
         let mut factories = Vec::new();
         for encoding in ValueEncoding::ALL {
             // Only what it says of its columns is needed.
@@ -107,52 +155,86 @@ impl<W: Write + Send> RowsWriter<W> {
         let file = SerializedFileWriter::new(out, root, open(ValueEncoding::Split)?)?;
         let batch = Batch { labels: columns.labels().iter().map(|_| Texts::default()).collect(), ..Batch::default() };
         let columns = columns.clone();
-        Ok(RowsWriter { file, schema, columns, factories, value, batch, group: None, metric: String::new(), rows: 0 })
+        let metric = String::new();
+        Ok(RowsWriter { file, schema, columns, factories, value, limits, batch, group: None, metric, rows: 0 })
     }
 
-    /// Adds the samples of a series, in order of time. Series come in order of their labels.
+    /// Adds samples of a series, in order of time. Series come in order of their labels.
     ///
     /// # Errors
     /// Those of the library and of the output.
     pub fn add(
         &mut self,
-        series: i64,
-        labels: &Labels,
-        metric_type: Option<&str>,
+        series: &RowSeries<'_>,
         timestamps_ms: &[i64],
         values: &[f64],
+        histograms: &[(i64, Arc<Histogram>)],
     ) -> Result<(), ParquetError> {
-        if self.metric != labels.metric_name() {
-            self.metric = labels.metric_name().to_owned();
-            if self.group_rows() >= GROUP_ROWS_MIN {
+        if timestamps_ms.len() != values.len() {
+            return Err(ParquetError::General("times and values differ in number".to_owned()));
+        }
+        if self.metric != series.labels.metric_name() {
+            self.metric = series.labels.metric_name().to_owned();
+            if self.group_rows() >= self.limits.group_rows_min {
                 self.end_group()?;
             }
         }
         let (mut timestamps_ms, mut values) = (timestamps_ms, values);
-        while !timestamps_ms.is_empty() {
-            let room = BATCH_ROWS - self.batch.rows();
-            let count = timestamps_ms.len().min(values.len()).min(room);
-            if count == 0 {
-                return Err(ParquetError::General("times and values differ in number".to_owned()));
-            }
-            let ((times, times_left), (some, values_left)) = (timestamps_ms.split_at(count), values.split_at(count));
-            let batch = &mut self.batch;
-            batch.metric.push(Some(labels.metric_name()), count);
-            for (texts, label) in batch.labels.iter_mut().zip(self.columns.labels()) {
-                texts.push(labels.get(label), count);
-            }
-            batch.timestamps_ms.extend_from_slice(times);
-            batch.values.extend(some.iter().map(|value| (!is_stale(*value)).then_some(*value)));
-            batch.metric_type.push(metric_type, count);
-            batch.series.resize(batch.series.len() + count, series);
-            self.rows += count as u64;
+        for (timestamp_ms, histogram) in histograms {
+            let before = timestamps_ms.partition_point(|ms| ms < timestamp_ms).min(values.len());
+            let ((times, times_left), (some, values_left)) = (timestamps_ms.split_at(before), values.split_at(before));
+            self.add_floats(series, times, some)?;
+            self.add_histogram(series, *timestamp_ms, histogram)?;
             (timestamps_ms, values) = (times_left, values_left);
-            if self.batch.rows() == BATCH_ROWS {
-                self.write_batch()?;
-            }
-            if self.group_rows() >= GROUP_ROWS {
-                self.end_group()?;
-            }
+        }
+        self.add_floats(series, timestamps_ms, values)
+    }
+
+    /// Adds float samples; there are as many times as values.
+    fn add_floats(&mut self, series: &RowSeries<'_>, times: &[i64], values: &[f64]) -> Result<(), ParquetError> {
+        let (mut times, mut values) = (times, values);
+        while !times.is_empty() {
+            let room = (BATCH_ROWS - self.batch.rows()).min(self.limits.group_rows - self.group_rows());
+            let count = times.len().min(room);
+            let ((some_times, times_left), (some, values_left)) = (times.split_at(count), values.split_at(count));
+            let batch = &mut self.batch;
+            batch.repeat(&self.columns, series, count);
+            batch.timestamps_ms.extend_from_slice(some_times);
+            batch.values.extend(some.iter().map(|value| (!is_stale(*value)).then_some(*value)));
+            batch.stale.extend(some.iter().map(|value| is_stale(*value)));
+            self.rows += count as u64;
+            (times, values) = (times_left, values_left);
+            self.end_full()?;
+        }
+        Ok(())
+    }
+
+    fn add_histogram(
+        &mut self,
+        series: &RowSeries<'_>,
+        timestamp_ms: i64,
+        histogram: &Arc<Histogram>,
+    ) -> Result<(), ParquetError> {
+        let batch = &mut self.batch;
+        if !histogram.is_stale() {
+            batch.histograms.push((batch.rows(), Arc::clone(histogram)));
+            batch.buckets += histogram.bucket_count() + histogram.custom_bounds.len() + 1;
+        }
+        batch.repeat(&self.columns, series, 1);
+        batch.timestamps_ms.push(timestamp_ms);
+        batch.values.push(None);
+        batch.stale.push(histogram.is_stale());
+        self.rows += 1;
+        self.end_full()
+    }
+
+    /// Hands over what is enough for a batch, and ends a row group that has enough.
+    fn end_full(&mut self) -> Result<(), ParquetError> {
+        if self.batch.is_full() {
+            self.write_batch()?;
+        }
+        if self.group_rows() >= self.limits.group_rows {
+            self.end_group()?;
         }
         Ok(())
     }
@@ -168,7 +250,8 @@ impl<W: Write + Send> RowsWriter<W> {
         if rows == 0 {
             return Ok(());
         }
-        let stale: BooleanArray = batch.values.iter().map(|value| Some(value.is_none())).collect();
+        let histograms = histogram_column(rows, &std::mem::take(&mut batch.histograms))?;
+        batch.buckets = 0;
         let mut arrays: Vec<ArrayRef> = vec![batch.metric.take()?];
         for texts in &mut batch.labels {
             arrays.push(texts.take()?);
@@ -176,16 +259,19 @@ impl<W: Write + Send> RowsWriter<W> {
         let times = TimestampMillisecondArray::from(std::mem::take(&mut batch.timestamps_ms)).with_timezone("UTC");
         arrays.push(Arc::new(times));
         arrays.push(Arc::new(Float64Array::from(std::mem::take(&mut batch.values))));
-        arrays.push(Arc::new(stale));
+        arrays.push(Arc::new(BooleanArray::from(std::mem::take(&mut batch.stale))));
         arrays.push(batch.metric_type.take()?);
         arrays.push(Arc::new(Int64Array::from(std::mem::take(&mut batch.series))));
+        arrays.push(histograms);
         let mut group = match self.group.take() {
             Some(group) => group,
             None => self.begin_group()?,
         };
-        for ((field, array), writers) in self.schema.fields().iter().zip(&arrays).zip(&mut group.columns) {
+        let mut columns = group.columns.iter_mut();
+        for (field, array) in self.schema.fields().iter().zip(&arrays) {
             for leaf in compute_leaves(field, array)? {
-                writers.iter_mut().try_for_each(|writer| writer.write(&leaf))?;
+                let writers = columns.next().into_iter().flatten();
+                writers.into_iter().try_for_each(|writer| writer.write(&leaf))?;
             }
         }
         group.rows += rows;

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 
-use super::schema::{ValueEncoding, properties, series_schema};
+use super::schema::{ValueEncoding, properties, series_schema, series_sorting};
 
 /// Series that are handed to the library at once.
 const BATCH_SERIES: usize = 8192;
@@ -74,7 +74,7 @@ impl<W: Write + Send> SeriesWriter<W> {
     pub fn new(out: W, metadata: &[(&str, String)]) -> Result<Self, ParquetError> {
         let schema = series_schema();
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(metadata, ValueEncoding::Plain)?)
+            .with_properties(properties(metadata, ValueEncoding::Plain, series_sorting())?)
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(out, schema.clone(), options)?;
         Ok(SeriesWriter { writer, schema, batch: Batch::new(), rows: 0 })

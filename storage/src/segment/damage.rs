@@ -39,8 +39,9 @@ impl Segment {
         }
         let mut touched = vec![false; self.len() as usize];
         let mut series = Vec::new();
+        let mut rows = BadRows { ranges: rows, next_histogram: self.float_count() };
         for ordinal in 0..self.len() {
-            let range = self.damaged_range(ordinal, &frames, &rows, &touched);
+            let range = self.damaged_range(ordinal, &frames, &mut rows, &touched);
             if let (Some(range), Some(touched)) = (range, touched.get_mut(ordinal as usize)) {
                 *touched = true;
                 series.push(DamagedSeries { ordinal, range });
@@ -49,11 +50,22 @@ impl Segment {
         Damage { errors, series }
     }
 
+    /// Rows of floats in the files of a Parquet day, which stand before those of histograms.
+    fn float_count(&self) -> u64 {
+        let histograms = |ordinal| self.histogram_row(ordinal).ok().flatten().map_or(0, |row| u64::from(row.count));
+        let histograms: u64 = if self.has_histograms() { (0..self.len()).map(histograms).sum() } else { 0 };
+        self.info().samples.saturating_sub(histograms)
+    }
+
     /// The times of a series if damage touches it; `touched` says so of those before it.
-    fn damaged_range(&self, ordinal: u32, frames: &[u64], rows: &[Range<u64>], touched: &[bool]) -> Option<TimeRange> {
-        let whole = Some(self.info().range);
-        let Ok(row) = self.series_row(ordinal) else { return whole };
-        let Ok(times) = self.times_row(row.times) else { return whole };
+    fn damaged_range(&self, ordinal: u32, frames: &[u64], rows: &mut BadRows, touched: &[bool]) -> Option<TimeRange> {
+        let whole = self.info().range;
+        let histograms = self.histogram_row(ordinal);
+        let histogram_count = histograms.as_ref().ok().and_then(|row| Some(row.as_ref()?.count)).unwrap_or(0);
+        let is_histogram_row_bad = rows.touch_histograms(u64::from(histogram_count));
+        let Ok(row) = self.series_row(ordinal) else { return Some(whole) };
+        let Ok(times) = self.times_row(row.times) else { return Some(whole) };
+        let Ok(histograms) = histograms else { return Some(whole) };
         let is_hit = |offset: u64, bytes: u32| {
             let start = self.data.offset.saturating_add(offset);
             let end = start.saturating_add(u64::from(bytes));
@@ -65,9 +77,31 @@ impl Segment {
         let base = ordinal.checked_sub(row.base_distance).filter(|_| row.base_distance > 0);
         let is_touched = is_hit(times.offset, times.bytes)
             || (!self.is_index() && is_hit(row.values_offset, row.values_bytes))
-            || rows.iter().any(|bad| bad.start < own_rows.end && own_rows.start < bad.end)
+            || histograms.is_some_and(|row| is_hit(row.offset, row.bytes))
+            || rows.touch(&own_rows)
+            || is_histogram_row_bad
             || base.is_some_and(|base| touched.get(base as usize) == Some(&true))
             || self.labels(ordinal).is_err();
-        is_touched.then_some(TimeRange { start_ms: times.first_ms, end_ms: times.last_ms })
+        is_touched.then(|| self.time_range(ordinal).unwrap_or(whole))
+    }
+}
+
+/// Rows of the files of a Parquet day that are touched by damage.
+struct BadRows {
+    ranges: Vec<Range<u64>>,
+    /// The first row of the histograms of the next series.
+    next_histogram: u64,
+}
+
+impl BadRows {
+    fn touch(&self, rows: &Range<u64>) -> bool {
+        self.ranges.iter().any(|bad| bad.start < rows.end && rows.start < bad.end && !rows.is_empty())
+    }
+
+    /// Goes on by the histograms of a series.
+    fn touch_histograms(&mut self, count: u64) -> bool {
+        let rows = self.next_histogram..self.next_histogram.saturating_add(count);
+        self.next_histogram = rows.end;
+        self.touch(&rows)
     }
 }

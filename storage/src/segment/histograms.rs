@@ -22,11 +22,12 @@ use crate::format::{Cursor, FormatError, Put};
 
 /// Where the histograms of a series are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Row {
+pub(super) struct Row {
     ordinal: u32,
-    offset: u64,
-    bytes: u32,
-    count: u32,
+    /// In the data section.
+    pub(super) offset: u64,
+    pub(super) bytes: u32,
+    pub(super) count: u32,
     first_ms: i64,
     last_ms: i64,
 }
@@ -132,7 +133,8 @@ impl Segment {
         Ok(self.histograms.rows.get_or_init(|| Arc::new(rows)))
     }
 
-    fn histogram_row(&self, ordinal: u32) -> Result<Option<Row>, StorageError> {
+    /// Where the histograms of a series are; none if it has none.
+    pub(super) fn histogram_row(&self, ordinal: u32) -> Result<Option<Row>, StorageError> {
         if !self.has_histograms() {
             return Ok(None);
         }

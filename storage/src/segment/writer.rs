@@ -130,10 +130,7 @@ impl SegmentWriter {
         if samples.timestamps_ms.len() != samples.values.len() {
             return Err(self.refuse("times and values differ in number"));
         }
-        let floats = samples.timestamps_ms.first().zip(samples.timestamps_ms.last()).map(|(a, b)| (*a, *b));
-        let histograms = samples.histograms.first().zip(samples.histograms.last()).map(|(a, b)| (a.0, b.0));
-        let ends = floats.into_iter().chain(histograms).map(|(start_ms, end_ms)| TimeRange { start_ms, end_ms });
-        let Some(range) = ends.reduce(|a, b| a.union(&b)) else { return Ok(()) };
+        let Some(range) = samples.time_range() else { return Ok(()) };
         let Ok(count) = u32::try_from(samples.values.len() + samples.histograms.len()) else {
             return Err(self.refuse("a series has too many samples"));
         };
