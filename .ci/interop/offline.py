@@ -216,7 +216,8 @@ def read_rows(samples, series, keys):
 def check_polars(tree):
     """Another reader: the last count of each bucket."""
     import polars as pl
-    rows = pl.scan_parquet(f"{tree}/samples/dt=*/*.parquet").filter(pl.col("metric") == "native", pl.col("histogram").is_not_null())
+    rows = pl.scan_parquet(f"{tree}/samples/dt=*/*.parquet", hive_partitioning=True)
+    rows = rows.filter(pl.col("metric") == "native", pl.col("histogram").is_not_null())
     last = rows.group_by("dt", "series").agg(pl.col("histogram").sort_by("timestamp").last())
     buckets = last.select("dt", pl.col("histogram").struct.field("buckets")).explode("buckets").unnest("buckets")
     got = buckets.group_by("dt", "lower", "upper").agg(pl.col("count").sum()).collect()
