@@ -3,7 +3,7 @@
 //!
 //! The writer is this test binary itself, started again with the name of the ignored test `writer`. It says on its
 //! standard output what was acknowledged and when it stands at the step it was told to stop at; the parent kills it
-//! there. Meanwhile it flushes and compacts without pause. `STREAMGAUGE_KILL_CYCLES` sets the number of cycles
+//! there. Meanwhile it flushes, compacts and builds roll-ups without pause. `STREAMGAUGE_KILL_CYCLES` sets the number of cycles
 //! (default 20; the full form has 200).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests count as tests")]
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use model::{Budget, Labels, SampleColumns, Scope, SeriesSource, TimeRange};
-use streamgauge_storage::{CommitError, Db, DbOptions, Probe, Step, SystemClock};
+use model::{Buckets, Budget, Cuts, Histogram, Labels, Pieces, SampleColumns, Scope, SeriesSource, TimeRange, Want};
+use streamgauge_storage::{CommitError, Db, DbOptions, Probe, RollupRule, RollupRules, Step, SystemClock};
 
 const DIR: &str = "STREAMGAUGE_KILL_DIR";
 const STEP: &str = "STREAMGAUGE_KILL_STEP";
@@ -28,6 +28,8 @@ const CYCLES: &str = "STREAMGAUGE_KILL_CYCLES";
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: u64 = 3;
 const SERIES: u64 = 40;
+/// The one more series, of native histograms.
+const HISTOGRAMS: u64 = SERIES;
 /// Numbers of batches of different cycles and writers are this far apart.
 const BATCHES_MAX: u64 = 1_000_000;
 
@@ -55,8 +57,21 @@ fn options(dir: &Path) -> DbOptions {
         wal_bytes_max: 512 << 10,
         head_samples_max: 4000,
         free_bytes_min: 0,
+        rollups: rollups(),
         ..DbOptions::new(dir)
     }
+}
+
+/// Times are of 1970, so that all days are closed.
+fn rollups() -> RollupRules {
+    let rule = |resolution_ms| RollupRule { resolution_ms, keep_ms: None, matchers: Vec::new() };
+    RollupRules::new(vec![rule(60_000), rule(3_600_000)]).unwrap()
+}
+
+/// That of batch `n`.
+fn histogram(n: u64) -> Histogram {
+    let positive = Buckets::from_indexed([(0, n as f64), (3, 1.0)]);
+    Histogram { count: n as f64 + 1.0, sum: n as f64, positive, ..Histogram::default() }
 }
 
 /// Batch `n` writes these samples: time and value tell which batch it was.
@@ -124,6 +139,8 @@ fn writer() {
                         let series = batch.define(None, &labels(series)).unwrap();
                         batch.push(series, timestamp_ms, value).unwrap();
                     }
+                    let series = batch.define(None, &labels(HISTOGRAMS)).unwrap();
+                    batch.push_histogram(series, i64::try_from(n).unwrap() * 10, histogram(n)).unwrap();
                     match batch.commit() {
                         Ok(_) => {
                             println!("ok {n}");
@@ -195,6 +212,8 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         check(&db, &acknowledged);
         drop(db);
     }
+    let db = Db::open(options(dir.path()), Arc::new(SystemClock)).unwrap();
+    assert!(db.stats().rollup_runs > 0, "roll-ups were built meanwhile");
     println!("{} batches, ready after at most {longest:?}, killed at {kills:?}", acknowledged.len());
 }
 
@@ -202,19 +221,32 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
 fn check(db: &Db, acknowledged: &[u64]) {
     let (snapshot, budget) = (db.snapshot(), Budget::unlimited());
     let set = snapshot.select(&Scope::default(), &[], TimeRange::ALL, &budget).unwrap();
-    assert_eq!(set.len() as u64, SERIES, "each series once");
-    let mut samples = SampleColumns::default();
+    assert_eq!(set.len() as u64, SERIES + 1, "each series once");
+    let (mut samples, mut pieces) = (SampleColumns::default(), Pieces::default());
     for i in 0..set.len() {
         let series: u64 = set.labels(i).unwrap().get("series").unwrap().parse().unwrap();
         set.samples(i, TimeRange::ALL, &budget, &mut samples).unwrap();
         assert!(samples.timestamps_ms.is_sorted_by(|a, b| a < b), "each time once");
+        let times_ms: Vec<i64> = if series == HISTOGRAMS {
+            samples.histograms.iter().map(|(ms, _)| *ms).collect()
+        } else {
+            samples.timestamps_ms.clone()
+        };
+        for (ms, found) in &samples.histograms {
+            assert_eq!((series, &**found), (HISTOGRAMS, &histogram(u64::try_from(*ms).unwrap() / 10)));
+        }
+        // What roll-ups say of it is the same.
+        set.pieces(i, TimeRange::ALL, Want::COUNT, &Cuts::NONE, &budget, &mut pieces).unwrap();
+        let counted: u64 = pieces.summaries.iter().map(|summary| summary.count).sum();
+        let lone = (pieces.samples.values.len() + pieces.samples.histograms.len()) as u64;
+        assert_eq!(counted + lone, times_ms.len() as u64, "series {series}");
         for sample in samples.floats() {
             let n = u64::try_from(sample.timestamp_ms).unwrap() / 10;
             assert_eq!(sample.value, (n * SERIES + series) as f64, "a value that nobody wrote there");
         }
         for n in acknowledged {
             let ms = i64::try_from(*n).unwrap() * 10;
-            assert!(samples.timestamps_ms.binary_search(&ms).is_ok(), "batch {n} of series {series} is lost");
+            assert!(times_ms.binary_search(&ms).is_ok(), "batch {n} of series {series} is lost");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::rolled::{Keeps, rollups, whole_days};
 use super::*;
 
 const EVERY: &str = "STREAMGAUGE_FLIP_EVERY";
@@ -162,4 +163,49 @@ fn bits_of_a_large_segment_fail_the_queries_that_read_them() {
     }
     assert!(outcomes.keys().all(|one| *one != Outcome::Refused && *one != Outcome::Silent), "{outcomes:?}");
     assert!(outcomes.contains_key(&Outcome::FailedQuery), "{outcomes:?}");
+}
+
+/// Of buckets whose samples are gone nothing can be built again: what is damaged is missing, and that is reported.
+#[test]
+fn no_bit_of_a_roll_up_goes_unseen() {
+    let keeps = Keeps { rollups: rollups(5, None, false), retention_ms: Some(whole_days(1)), odd_ms: None };
+    let options = DbOptions { rollups: keeps.rollups.clone(), retention_ms: keeps.retention_ms, ..quiet() };
+    let (disk, clock, mut ledger) = (FakeDisk::default(), TestClock::new(), Ledger::default());
+    let db = try_open_at(&disk, &options, &clock).unwrap();
+    let yesterday: Vec<Write> =
+        (0..200).map(|i| (i as usize % 3, NOW_MS - DAY_MS - i * 60_000, (i * i % 31) as f64 / 4.0)).collect();
+    assert!(commit(&db, &mut ledger, &yesterday));
+    db.flush().unwrap();
+    db.compact().unwrap();
+    clock.advance(DAY_MS);
+    db.enforce_retention().unwrap();
+    assert_eq!(db.stats().segments, 0);
+    drop(db);
+    let (model, now_ms) = (ledger.visible(), NOW_MS + DAY_MS);
+    let shown = keeps.shown(&model, now_ms);
+    let runs: Vec<PathBuf> = disk.paths().into_iter().filter(|path| path.starts_with("/data/segments")).collect();
+    assert_eq!(runs.len(), 2, "one of each resolution");
+    let (mut missing, mut failed) = (0, 0);
+    for path in runs {
+        for bit in (0..disk.bytes(&path).unwrap().len() * 8).step_by(setting(EVERY, 7) as usize) {
+            let db = try_open_at(&flipped(&disk, &path, bit), &options, &clock).expect("the rest is served");
+            let Ok(found) = try_read(&db.snapshot()) else {
+                db.engine.look_round();
+                assert_eq!(db.findings().len(), 1, "it is put aside");
+                failed += 1;
+                continue;
+            };
+            if found == shown && db.findings().is_empty() {
+                // An error is fine.
+                let _ = keeps.check_windows(&db, &model, now_ms);
+                continue;
+            }
+            missing += 1;
+            assert_eq!(db.findings().len(), 1, "{} bit {bit}", path.display());
+            // Of the finer ones the coarser are left.
+            assert!(found.iter().all(|(key, value)| model.get(key) == Some(value)), "{} bit {bit}", path.display());
+        }
+    }
+    println!("{missing} missing, {failed} failed queries");
+    assert!(missing > 0);
 }

@@ -2,6 +2,7 @@
 //!
 //! The same on a real small file system is in `storage/tests/small_disk.rs`.
 
+use super::rolled::{Keeps, rollups};
 use super::*;
 
 /// Writes until the disk is full; returns the number of batches acknowledged.
@@ -35,18 +36,23 @@ fn wait_until_writable(db: &Db) {
 
 #[test]
 fn a_full_disk_is_read_only_and_then_not() {
-    for (capacity, free_bytes_min, parquet_after_ms) in [
-        (12_000, 0, None),
-        (40_000, 0, None),
-        (40_000, 16_000, None),
-        (100_000, 0, None),
-        (40_000, 0, Some(0)),
-        (100_000, 16_000, Some(0)),
+    let none = Keeps::default();
+    let rolled = Keeps { rollups: rollups(3, None, false), ..Keeps::default() };
+    for (capacity, free_bytes_min, parquet_after_ms, keeps) in [
+        (12_000, 0, None, &none),
+        (40_000, 0, None, &none),
+        (40_000, 16_000, None, &none),
+        (100_000, 0, None, &none),
+        (40_000, 0, Some(0), &none),
+        (100_000, 16_000, Some(0), &none),
+        (40_000, 0, None, &rolled),
+        (100_000, 16_000, None, &rolled),
     ] {
-        println!("capacity {capacity}, floor {free_bytes_min}, Parquet {parquet_after_ms:?}");
+        println!("capacity {capacity}, floor {free_bytes_min}, Parquet {parquet_after_ms:?}, {:?}", keeps.rollups);
         let disk = FakeDisk::default();
         disk.set_capacity(capacity);
-        let options = DbOptions { wal_file_bytes: 4000, free_bytes_min, parquet_after_ms, ..quiet() };
+        let rollups = keeps.rollups.clone();
+        let options = DbOptions { wal_file_bytes: 4000, free_bytes_min, parquet_after_ms, rollups, ..quiet() };
         let db = try_open(&disk, &options).unwrap();
         let (mut batches, mut ledger) = (Batches::new(capacity), Ledger::default());
         for round in 1..4 {
@@ -66,6 +72,9 @@ fn a_full_disk_is_read_only_and_then_not() {
                 let batch = batches.next(0..8, 60);
                 commit(&db, &mut ledger, &batch);
                 let _ = db.flush();
+                if !keeps.rollups.rules().is_empty() {
+                    let _ = db.compact();
+                }
                 db.engine.look_round();
             }
             let left = loose_files(&disk);
@@ -78,6 +87,9 @@ fn a_full_disk_is_read_only_and_then_not() {
             db.flush().unwrap();
             db.compact().unwrap();
             assert_eq!(content(&db), ledger.visible(), "round {round}");
+            let buckets = keeps.check_runs(&db, &ledger.visible(), NOW_MS);
+            keeps.check_windows(&db, &ledger.visible(), NOW_MS).unwrap();
+            assert!(keeps.rollups.rules().is_empty() || buckets > 0);
         }
         drop(db);
         let db = try_open(&disk.crash(capacity), &options).unwrap();
