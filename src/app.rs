@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use storage::{Clock, Db, DbOptions, StorageError, SystemClock, WalSync};
+use storage::{Clock, Db, DbOptions, SeriesLimits, StorageError, SystemClock, WalSync};
 use tokio::sync::watch;
 
 use crate::auth::Token;
@@ -89,7 +89,19 @@ impl App {
     /// [`StartError`].
     #[doc(hidden)]
     pub fn open_with(config: Config, adjust: impl FnOnce(&mut DbOptions)) -> Result<Arc<App>, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        App::open_at(config, Arc::new(SystemClock), adjust)
+    }
+
+    /// As [`App::open_with`], with a clock of the caller's.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    #[doc(hidden)]
+    pub fn open_at(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        adjust: impl FnOnce(&mut DbOptions),
+    ) -> Result<Arc<App>, StartError> {
         let token = config.auth_token_file.as_deref().map(Token::from_file).transpose().map_err(StartError::Config)?;
         // Before the data directory is touched: a wrong file is the user's to mend first.
         let scrape = Scrapes::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
@@ -159,7 +171,7 @@ impl Running {
         self_report::register(&app, format!("http://{address}")).await;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&app), listener));
-        tasks.spawn(self_report::run(Arc::clone(&app)));
+        tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         app.scrape.start(&app, address).await;
         Ok(Running { app, address, tasks })
     }
@@ -241,7 +253,13 @@ fn db_options(config: &Config) -> DbOptions {
         wal_bytes_max: config.wal_max_bytes.0,
         head_samples_max: config.head_max_samples,
         head_age_max: config.head_max_age.std(),
-        series_max: config.ingest_max_series,
+        series: SeriesLimits {
+            series_max: config.ingest_max_series,
+            label: config.ingest_job_label.clone(),
+            per_job: config.ingest_max_series_per_job.0,
+            of_job: config.ingest_max_series_of_job.0.clone(),
+        },
+        series_idle_max: config.head_series_idle.std(),
         pending_bytes_max: config.ingest_max_pending_bytes.0,
         open_partitions_max: config.storage_max_open_partitions,
         codec: config.storage_codec.preference(),

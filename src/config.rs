@@ -10,7 +10,8 @@ mod values;
 pub use layers::{ConfigError, Layer, resolve};
 pub use rollups::Rollups;
 pub use values::{
-    ByteSize, Codec, Depth, Duration, Format, LabelColumns, OptionValue, Precision, Registration, RetentionSize,
+    ByteSize, Codec, Depth, Duration, Format, JobLimits, LabelColumns, OptionValue, Precision, Registration, RetentionSize,
+    SeriesMax,
     StoreUrl, Sync, Zone,
 };
 
@@ -93,6 +94,7 @@ options! {
     "wal.max_bytes" wal_max_bytes: ByteSize = "512MiB", "Size of the whole WAL at which the head is flushed; bounds the replay at start.";
     "head.max_samples" head_max_samples: u64 = "32000000", "Samples in memory at which they are flushed into segments.";
     "head.max_age" head_max_age: Duration = "2h", "Age of the head at which it is flushed into segments.";
+    "head.series_idle" head_series_idle: Duration = "20m", "How long a series may be without samples until a flush makes the head forget it.";
     "storage.max_open_partitions" storage_max_open_partitions: usize = "64", "Most days that one flush writes segments for; samples of older days share one segment.";
     "storage.codec" storage_codec: Codec = "balanced", "What matters more when segments are encoded: `balanced`, `size` (smallest), or `speed` (read fastest, about a tenth larger).";
     "storage.precision" storage_precision: Precision = "", "Round the values of some series to significant decimal digits when they leave memory, for good: rules such as `{__name__=~\"latency_.*\"}=6`, by semicolons; the first that suits a series counts. Empty rounds nothing.";
@@ -107,7 +109,10 @@ options! {
     "parquet.keep_local" parquet_keep_local: Duration = "0", "Days that ended less than this ago keep their local copy although they are in the store, such as `30d`.";
     "parquet.store_timeout" parquet_store_timeout: Duration = "10s", "Longest time that one read from the store may take, with all its attempts.";
     "parquet.store_cache_bytes" parquet_store_cache_bytes: ByteSize = "64MiB", "Memory for what was read from the store.";
-    "ingest.max_series" ingest_max_series: u64 = "20000000", "Most active series; new ones above are refused.";
+    "ingest.max_series" ingest_max_series: u64 = "20000000", "Most active series; new ones above are refused. A series is active until the first flush after it had no samples for `head.series_idle`.";
+    "ingest.job_label" ingest_job_label: String = "job", "The label that names the job for the budgets of series; series without it share one budget.";
+    "ingest.max_series_per_job" ingest_max_series_per_job: SeriesMax = "unlimited", "Most active series of each job; new ones above are refused, those that are there go on. A number or `unlimited`.";
+    "ingest.max_series_of_job" ingest_max_series_of_job: JobLimits = "", "Limits of some jobs in place of `ingest.max_series_per_job`, as a list such as `batch=100000, \"a, b\"=5000`.";
     "ingest.max_future" ingest_max_future: Duration = "1d", "How far in the future a sample may lie.";
     "ingest.max_pending_bytes" ingest_max_pending_bytes: ByteSize = "256MiB", "Bytes of batches that may wait for the WAL; above, senders are told to come back later.";
     "ingest.max_body_bytes" ingest_max_body_bytes: ByteSize = "32MiB", "Largest request body as sent.";

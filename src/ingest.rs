@@ -98,6 +98,7 @@ impl Rejection {
             Rejection::Storage(Refusal::TooOld { .. }) => "too_old",
             Rejection::Storage(Refusal::TooNew { .. }) => "too_new",
             Rejection::Storage(Refusal::TooManySeries { .. }) => "too_many_series",
+            Rejection::Storage(Refusal::TooManySeriesOfJob { .. }) => "too_many_series_of_job",
             Rejection::TooManyLabels { .. } => "too_many_labels",
             Rejection::TooManyBuckets { .. } | Rejection::Storage(Refusal::TooManyBuckets { .. }) => "too_many_buckets",
             Rejection::NameTooLong { .. } => "name_too_long",

@@ -22,6 +22,7 @@ pub mod remote_write;
 pub mod report;
 pub mod scrape;
 pub mod self_report;
+mod supervise;
 pub mod system;
 pub mod telemetry;
 pub mod workers;

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::catalog::{CatalogError, Component, NewComponent, OFFLINE, Source};
 use crate::config::Registration;
 use crate::report::{self, Raw, ReportSample};
+use crate::supervise::supervised;
 
 /// How often signs of life that came by reports are written to the catalog.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -170,8 +171,13 @@ pub(crate) async fn register(app: &Arc<App>, url: String) {
     on_thread(move || register_server(&app, url)).await;
 }
 
-/// Reports at each interval until the application stops.
-pub(crate) async fn run(app: Arc<App>) {
+/// Reports at each interval until the application stops, also through panics.
+pub(crate) async fn run_supervised(app: Arc<App>) {
+    let start = || run(Arc::clone(&app));
+    supervised("self_report", &app.telemetry, app.stopping(), |stop| *stop, start, |_| ()).await;
+}
+
+async fn run(app: Arc<App>) {
     let mut stopping = app.stopping();
     let mut save = timer(SAVE_INTERVAL);
     let mut report = timer(app.config.noetl_server_metrics_interval.std());
@@ -206,8 +212,10 @@ async fn tick(timer: &mut Option<tokio::time::Interval>) {
 }
 
 async fn on_thread(work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = tokio::task::spawn_blocking(work).await {
-        tracing::error!(%error, "background work of the registry failed");
+    match tokio::task::spawn_blocking(work).await {
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => tracing::error!(%error, "background work of the registry was not done"),
+        Ok(()) => {}
     }
 }
 

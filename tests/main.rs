@@ -5,6 +5,7 @@
 mod api;
 mod backup;
 mod bad_input;
+mod budgets;
 mod bus_error;
 mod crash;
 mod deletes;
@@ -12,6 +13,7 @@ mod documents;
 mod exporter;
 mod noetl;
 mod offline;
+mod panics;
 mod prometheus_api;
 mod remote_write;
 mod rollups;

@@ -61,7 +61,7 @@ pub(crate) fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Proto {
     samples.iter().fold(of, |p, (t, v)| p.message(2, sample(*t, *v)))
 }
 
-fn request(all: &[Proto]) -> Proto {
+pub(crate) fn request(all: &[Proto]) -> Proto {
     all.iter().fold(Proto::default(), |p, s| p.message(1, s.clone()))
 }
 
@@ -76,7 +76,7 @@ fn post(server: &Server, kind: &str, message: &Proto) -> Answer {
     server.send("POST", "/api/v1/write", &headers, &snappy(&message.0))
 }
 
-fn write(server: &Server, message: &Proto) -> Answer {
+pub(crate) fn write(server: &Server, message: &Proto) -> Answer {
     post(server, "application/x-protobuf", message)
 }
 

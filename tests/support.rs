@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use storage::{Clock, SystemClock};
 use streamgauge::config::{Layer, resolve};
 use streamgauge::{App, Running};
 
@@ -44,6 +45,11 @@ impl Server {
 
     /// Starts a server with these options on top.
     pub(crate) fn with(options: &[(&str, &str)]) -> Server {
+        Server::with_clock(options, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the test's.
+    pub(crate) fn with_clock(options: &[(&str, &str)], clock: Arc<dyn Clock>) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let running = |path: &Path| {
             let data = path.join("data").display().to_string();
@@ -51,7 +57,7 @@ impl Server {
             let values = ground.iter().chain(options).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
             let config = resolve(&[Layer { source_name: "test".to_owned(), values }]).unwrap();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            let app = App::open(config).unwrap();
+            let app = App::open_at(config, Arc::clone(&clock), |_| ()).unwrap();
             let running = runtime.block_on(Running::start(app)).unwrap();
             (runtime, running)
         };

@@ -1,5 +1,6 @@
 //! How the texts of options are read: durations, sizes, switches, addresses.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -226,6 +227,69 @@ impl OptionValue for RetentionSize {
             RetentionSize::Bytes(bytes) => ByteSize(*bytes).show(),
         }
     }
+}
+
+/// A number of series, or no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesMax(pub Option<u64>);
+
+impl OptionValue for SeriesMax {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "unlimited" {
+            return Ok(SeriesMax(None));
+        }
+        let number = text.parse().map_err(|_| format!("{text:?} is neither a whole number nor `unlimited`"))?;
+        Ok(SeriesMax(Some(number)))
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(|| "unlimited".to_owned(), |max| max.to_string())
+    }
+}
+
+/// Numbers of series by job: `a=100, "b, c"=200`. A name with a comma, an equals sign, a quote or space around it is
+/// written as a JSON string.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobLimits(pub BTreeMap<String, u64>);
+
+impl OptionValue for JobLimits {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |part: &str| format!("{part:?} is not a list of limits such as `batch=100000, \"a, b\"=5000`");
+        let (mut limits, mut rest) = (BTreeMap::new(), text.trim());
+        while !rest.is_empty() {
+            let at = rest;
+            let (name, after) = job_name(rest).ok_or_else(|| wrong(at))?;
+            let after = after.trim_start().strip_prefix('=').ok_or_else(|| wrong(at))?;
+            let (number, next) = after.split_once(',').unwrap_or((after, ""));
+            let number = number.trim().parse().map_err(|_| wrong(at))?;
+            if limits.insert(name.clone(), number).is_some() {
+                return Err(format!("job {name:?} is there twice"));
+            }
+            rest = next.trim_start();
+        }
+        Ok(JobLimits(limits))
+    }
+
+    fn show(&self) -> String {
+        let name = |job: &str| match job_name(&format!("{job}=")) {
+            Some((read, "=")) if read == job => job.to_owned(),
+            _ => serde_json::Value::from(job).to_string(),
+        };
+        let parts: Vec<String> = self.0.iter().map(|(job, max)| format!("{}={max}", name(job))).collect();
+        parts.join(", ")
+    }
+}
+
+/// The name at the beginning of a list of limits, plain or as a JSON string, and what follows it.
+fn job_name(text: &str) -> Option<(String, &str)> {
+    if text.starts_with('"') {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
+        let name = values.next()?.ok()?;
+        return Some((name, text.get(values.byte_offset()..)?));
+    }
+    let end = text.find(['=', ',', '"'])?;
+    let (name, rest) = text.split_at_checked(end)?;
+    Some((name.trim().to_owned(), rest))
 }
 
 /// When the WAL is synced.
@@ -519,6 +583,20 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_jobs() {
+        let limits = |text: &str| JobLimits::parse(text).map(|limits| limits.0.into_iter().collect::<Vec<_>>());
+        let want = [("a".to_owned(), 0), ("b, \"c=".to_owned(), 20), ("x/y".to_owned(), 7)].to_vec();
+        assert_eq!(limits(r#" a = 0,"b, \"c="=20 , x/y=7"#), Ok(want));
+        assert_eq!((limits(""), limits("=3")), (Ok(Vec::new()), Ok(vec![(String::new(), 3)])));
+        for bad in ["a", "a=", "a=-1", "a=1,,b=2", "a=1 b=2", "\"a=1", "a=1,a=2", "a=x", "a=1,b"] {
+            assert!(limits(bad).is_err(), "{bad}");
+        }
+        assert_eq!(SeriesMax::parse("unlimited"), Ok(SeriesMax(None)));
+        assert_eq!(SeriesMax::parse("0"), Ok(SeriesMax(Some(0))));
+        assert!(SeriesMax::parse("-1").is_err() && SeriesMax::parse("").is_err());
+    }
+
+    #[test]
     fn depths_end_at_their_bound() {
         assert_eq!(Depth::parse("500"), Ok(Depth(500)));
         assert!(["501", "0", "-1", "x", ""].iter().all(|text| Depth::parse(text).is_err()));
@@ -543,6 +621,12 @@ mod tests {
         fn what_is_shown_is_read_back(n in any::<u64>()) {
             prop_assert_eq!(Duration::parse(&Duration(n).show()), Ok(Duration(n)));
             prop_assert_eq!(ByteSize::parse(&ByteSize(n).show()), Ok(ByteSize(n)));
+        }
+
+        #[test]
+        fn limits_of_jobs_are_read_back(limits in prop::collection::btree_map("[a, =\"\\\\]{0,4}", any::<u64>(), 0..4)) {
+            let limits = JobLimits(limits);
+            prop_assert_eq!(JobLimits::parse(&limits.show()), Ok(limits));
         }
     }
 }

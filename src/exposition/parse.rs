@@ -186,7 +186,10 @@ fn comment<'a>(scan: &mut Scan<'a>, format: Format) -> Result<Option<Entry<'a>>,
 }
 
 fn sample<'a>(scan: &mut Scan<'a>, format: Format, line: usize) -> Result<SeriesLine<'a>, String> {
-    let raw = series_text(scan)?;
+    let raw = match series_text_from_the_end(scan, format) {
+        Some(raw) => raw,
+        None => series_text(scan)?,
+    };
     scan.blanks();
     let value = number(scan.token())?;
     scan.blanks();
@@ -203,6 +206,17 @@ fn sample<'a>(scan: &mut Scan<'a>, format: Format, line: usize) -> Result<Series
         return Err(format!("{:?} stands behind the sample", scan.rest().chars().take(20).collect::<String>()));
     }
     Ok(SeriesLine { raw, value, timestamp_ms, exemplar, line })
+}
+
+/// Takes name and labels as they stand, where that is quick: nothing behind them has braces in the text format, so the
+/// last brace of the line closes them. In a line that is wrong it takes too much, which reading the value or the labels
+/// finds.
+fn series_text_from_the_end<'a>(scan: &mut Scan<'a>, format: Format) -> Option<&'a str> {
+    if format != Format::Text {
+        return None;
+    }
+    let last = scan.rest().bytes().rposition(|b| b == b'}')?;
+    scan.take(last + 1)
 }
 
 /// Takes name and labels as they stand: up to the brace that closes them, or the first blank if there is none.
@@ -334,7 +348,25 @@ mod tests {
         }
     }
 
+    /// Name and labels of the only line; none if the line or its labels are wrong.
+    fn only_raw(text: &str, format: Format) -> Option<String> {
+        match all(text, format).ok()?.pop()? {
+            Entry::Series(line) => crate::exposition::parse_labels(line.raw).ok().map(|_| line.raw.to_owned()),
+            _ => None,
+        }
+    }
+
     proptest! {
+        /// The formats find the end of the labels from different ends of the line.
+        #[test]
+        fn labels_end_where_they_end_from_both_sides(
+            labels in "(\\{(a=\"[ab{}=, \\\\\"]{0,4}\",?){0,2}\\}?)?", more in "[ {}\"1]{0,3}",
+        ) {
+            let line = format!("a{labels}{more} 1");
+            let text = only_raw(&line, Format::Text);
+            prop_assert_eq!(text, only_raw(&format!("{line}\n# EOF"), Format::OpenMetrics), "{}", line);
+        }
+
         #[test]
         fn any_text_is_read_or_refused(text in "[ab#{}=\",\\\\ \\n0-9.\\-#EOFHLPTYé]{0,60}") {
             for format in [Format::Text, Format::OpenMetrics] {

@@ -37,6 +37,13 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Takes so many bytes; none if that is not between two characters.
+    pub(super) fn take(&mut self, bytes: usize) -> Option<&'a str> {
+        let (taken, rest) = self.rest.split_at_checked(bytes)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
     /// Takes everything up to the first byte for which `stop` is true, which must be ASCII.
     pub(super) fn until(&mut self, stop: impl Fn(u8) -> bool) -> &'a str {
         let end = self.rest.bytes().position(|b| b.is_ascii() && stop(b)).unwrap_or(self.rest.len());

@@ -38,6 +38,7 @@ pub fn own_families(app: &App) -> Vec<Family> {
     families.extend(server_families(app));
     families.extend(storage::families(&app.db.stats()));
     families.extend(app.parquet_store.iter().flat_map(|store| parquet_store::families(&store.stats())));
+    families.extend(storage::budget_families(&app.db.budgets()));
     families.extend(process_families(&app.system.readings()));
     families.sort_by(|a, b| a.name.cmp(&b.name));
     families

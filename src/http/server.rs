@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::app::App;
+use crate::supervise::supervised;
 
 /// Waits after an accept error that will come again at once (no free file descriptor), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -23,12 +25,29 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
     let router = super::router(Arc::clone(&app));
     let connections = Arc::new(Semaphore::new(app.config.http_max_connections));
     let graceful = GracefulShutdown::new();
+    let start = || accept_all(&app, &listener, &router, &connections, &graceful);
+    supervised("listener", &app.telemetry, app.stopping(), |stop| *stop, start, |_| ()).await;
+    drop(listener);
+    let limit = app.config.http_shutdown_timeout.std();
+    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        tracing::warn!(?limit, "requests were still open at the end of http.shutdown_timeout");
+    }
+}
+
+/// Takes connections until the application stops; each goes on in a task of its own.
+async fn accept_all(
+    app: &App,
+    listener: &TcpListener,
+    router: &Router,
+    connections: &Arc<Semaphore>,
+    graceful: &GracefulShutdown,
+) {
     let mut stopping = app.stopping();
     loop {
         // The permit is taken before the accept: above the limit, connections wait in the kernel's queue.
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => break,
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = accept(listener, connections) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else { continue };
         let router = router.clone();
@@ -47,11 +66,6 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
             }
             drop(permit);
         });
-    }
-    drop(listener);
-    let limit = app.config.http_shutdown_timeout.std();
-    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
-        tracing::warn!(?limit, "requests were still open at the end of http.shutdown_timeout");
     }
 }
 

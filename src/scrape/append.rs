@@ -16,7 +16,7 @@ use crate::exposition::{Entry, ExemplarLine, Parser, SeriesLine, parse_labels};
 use crate::ingest::{Ingest, Origin, Rejection, secret_seed};
 
 /// What a scrape came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Counts {
     /// Lines with samples.
     pub(super) scraped: u64,
@@ -26,6 +26,18 @@ pub(super) struct Counts {
     pub(super) added: u64,
     /// Lines that stood in the scrape twice; the first counts.
     pub(super) duplicates: u64,
+    /// Series that were refused, those about the scrape included; the rest is taken.
+    pub(super) refused: u64,
+    /// The first of them and why.
+    pub(super) first_refused: Option<String>,
+}
+
+impl Counts {
+    fn refuse(&mut self, ingest: &Ingest, rejection: &Rejection, what: &str) {
+        ingest.reject(Origin::Scrape, rejection, what);
+        self.refused += 1;
+        self.first_refused.get_or_insert_with(|| format!("{what}: {rejection}"));
+    }
 }
 
 /// The parts that a scrape's samples pass through.
@@ -49,7 +61,7 @@ pub(super) fn take_in(
     duration_s: f64,
 ) -> Result<Counts, String> {
     tracker.begin();
-    let (counts, result) = match fetched {
+    let (mut counts, result) = match fetched {
         Err(error) => (Counts::default(), Err(error)),
         Ok(body) => match take_body(intake, tracker, body, timestamp_ms, duration_s) {
             Ok(counts) => return Ok(counts),
@@ -59,7 +71,8 @@ pub(super) fn take_in(
     };
     let mut batch = intake.ingest.batch();
     tracker.mark_gone(&mut batch, &[], timestamp_ms);
-    report(&mut batch, tracker, timestamp_ms, &values(false, duration_s, counts));
+    let about = values(false, duration_s, &counts);
+    report(intake.ingest, &mut batch, tracker, timestamp_ms, about, &mut counts);
     intake.ingest.commit(Origin::Scrape, batch).map_err(|e| e.to_string())?;
     tracker.failed();
     result
@@ -103,7 +116,7 @@ fn take_body(
         metadata_digest: secret_seed(),
     };
     let read = lines.read_all(Parser::new(&text, body.format()), &body);
-    let Lines { mut batch, mut pushed, counts, metadata_digest, .. } = lines;
+    let Lines { mut batch, mut pushed, mut counts, metadata_digest, .. } = lines;
     if let Err(error) = read {
         tracker.undo();
         return Err(Failure::Scrape(counts, error));
@@ -112,7 +125,8 @@ fn take_body(
     if has_new_metadata {
         set_metadata(&mut batch, Parser::new(&text, body.format()), intake.help_bytes_max);
     }
-    pushed.extend(report(&mut batch, tracker, timestamp_ms, &values(true, duration_s, counts)));
+    let about = values(true, duration_s, &counts);
+    pushed.extend(report(intake.ingest, &mut batch, tracker, timestamp_ms, about, &mut counts));
     tracker.mark_gone(&mut batch, &pushed, timestamp_ms);
     if let Err(error) = intake.ingest.commit(Origin::Scrape, batch) {
         tracker.undo();
@@ -126,21 +140,31 @@ fn take_body(
     Ok(counts)
 }
 
-fn values(is_up: bool, duration_s: f64, counts: Counts) -> [f64; REPORTS.len()] {
+fn values(is_up: bool, duration_s: f64, counts: &Counts) -> [f64; REPORTS.len()] {
     [f64::from(u8::from(is_up)), duration_s, counts.scraped as f64, counts.kept as f64, counts.added as f64]
 }
 
 /// Pushes the series about the scrape; gives them back.
-fn report(batch: &mut Batch<'_>, tracker: &Tracker, timestamp_ms: i64, values: &[f64]) -> Vec<SeriesRef> {
+fn report(
+    ingest: &Ingest,
+    batch: &mut Batch<'_>,
+    tracker: &Tracker,
+    timestamp_ms: i64,
+    values: [f64; REPORTS.len()],
+    counts: &mut Counts,
+) -> Vec<SeriesRef> {
     let mut pushed = Vec::with_capacity(REPORTS.len());
     for (name, value) in REPORTS.into_iter().zip(values) {
         let key = tracker.report_key(name);
         let series = match batch.resolve(key) {
             Some(Resolved::Series(series)) => Some(series),
-            _ => tracker.labels().report(name).ok().and_then(|labels| batch.define(Some(key), &labels).ok()),
+            _ => tracker.labels().report(name).ok().and_then(|labels| {
+                let defined = batch.define(Some(key), &labels);
+                defined.map_err(|refusal| counts.refuse(ingest, &refusal.into(), name)).ok()
+            }),
         };
         if let Some(series) = series
-            && batch.push(series, timestamp_ms, *value).is_ok()
+            && batch.push(series, timestamp_ms, value).is_ok()
         {
             pushed.push(series);
         }
@@ -263,7 +287,7 @@ impl Lines<'_, '_> {
             Err(rejection) => Err(rejection),
         };
         // One series over a limit of the server costs itself, not its neighbours.
-        Ok(defined.map_err(|rejection| self.intake.ingest.reject(Origin::Scrape, &rejection, line.raw)).ok())
+        Ok(defined.map_err(|rejection| self.counts.refuse(self.intake.ingest, &rejection, line.raw)).ok())
     }
 
     fn push_exemplar(&mut self, series: SeriesRef, exemplar: &ExemplarLine<'_>, timestamp_ms: i64) {

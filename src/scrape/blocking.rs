@@ -14,7 +14,7 @@ static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::n
 /// Runs work on a thread.
 ///
 /// # Errors
-/// A text: the work panicked or the server is stopping.
+/// A text: the server is stopping.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let place = Arc::clone(&PLACES).acquire_owned().await.map_err(|e| e.to_string())?;
     let done = tokio::task::spawn_blocking(move || {
@@ -22,7 +22,12 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         drop(place);
         done
     });
-    done.await.map_err(|e| e.to_string())
+    match done.await {
+        Ok(done) => Ok(done),
+        // It goes on in the task that waits, whose supervision counts it.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,14 @@
 mod file_sd;
 mod http_sd;
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::config::{Job, TargetGroup};
+use crate::app::App;
+use crate::supervise::supervised;
 
 /// What a source has now; it replaces what the source said before.
 #[derive(Debug)]
@@ -30,18 +34,27 @@ pub(super) struct Discovery {
 
 impl Discovery {
     /// Starts all sources of a job.
-    pub(super) fn start(job: &Job) -> Discovery {
+    pub(super) fn start(app: &Arc<App>, job: &Job) -> Discovery {
         let (sender, updates) = mpsc::channel(UPDATES_WAITING_MAX);
         let mut tasks = JoinSet::new();
         let mut sources = 0;
         for options in &job.file_sd {
-            tasks.spawn(file_sd::run(options.clone(), job.name.clone(), sources, sender.clone()));
+            let (options, job, sender, source) = (options.clone(), job.name.clone(), sender.clone(), sources);
+            let start = move || file_sd::run(options.clone(), job.clone(), source, sender.clone());
+            tasks.spawn(run(Arc::clone(app), start));
             sources += 1;
         }
         for options in &job.http_sd {
-            tasks.spawn(http_sd::run(options.clone(), job.name.clone(), sources, sender.clone()));
+            let (options, job, sender, source) = (options.clone(), job.name.clone(), sender.clone(), sources);
+            let start = move || http_sd::run(options.clone(), job.clone(), source, sender.clone());
+            tasks.spawn(run(Arc::clone(app), start));
             sources += 1;
         }
         Discovery { updates, sources, _tasks: tasks }
     }
+}
+
+/// Runs a source, again after each panic.
+async fn run<F: Future<Output = ()>>(app: Arc<App>, start: impl FnMut() -> F) {
+    supervised("discovery", &app.telemetry, app.stopping(), |stop| *stop, start, |_| ()).await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::Labels;
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::append;
@@ -17,6 +17,7 @@ use super::status::{PoolView, TargetView};
 use super::target::{Outcome, Target, populate};
 use super::target_loop;
 use crate::app::App;
+use crate::supervise::supervised;
 
 /// Trackers of loops that ended, by the labels of their targets.
 pub(super) type Inheritance = HashMap<Labels, Vec<Tracker>>;
@@ -36,7 +37,7 @@ enum End {
 pub(super) struct Pool {
     pub(super) job: Arc<Job>,
     pub(super) view: Arc<PoolView>,
-    end: oneshot::Sender<End>,
+    end: watch::Sender<Option<End>>,
     task: JoinHandle<Inheritance>,
 }
 
@@ -44,20 +45,13 @@ impl Pool {
     /// Starts a job that goes on for loops that ended.
     pub(super) fn start(app: Arc<App>, job: Arc<Job>, inheritance: Inheritance) -> Pool {
         let view = Arc::new(PoolView::default());
-        let (end, ended) = oneshot::channel();
-        let running = Running {
-            app,
-            job: Arc::clone(&job),
-            view: Arc::clone(&view),
-            loops: HashMap::new(),
-            inheritance,
-            forced_error: Arc::default(),
-        };
-        Pool { job, view, end, task: tokio::spawn(running.run(ended)) }
+        let (end, ended) = watch::channel(None);
+        let task = tokio::spawn(run_supervised(app, Arc::clone(&job), Arc::clone(&view), inheritance, ended));
+        Pool { job, view, end, task }
     }
 
     async fn end(self, end: End) -> Inheritance {
-        let _ = self.end.send(end);
+        self.end.send_replace(Some(end));
         match self.task.await {
             Ok(inheritance) => inheritance,
             Err(error) => {
@@ -83,6 +77,35 @@ impl Pool {
     }
 }
 
+/// Runs a job until it is told to end. After a panic it starts with new loops: what the old ones knew is lost, so that
+/// series of targets that go meanwhile are not marked.
+async fn run_supervised(
+    app: Arc<App>,
+    job: Arc<Job>,
+    view: Arc<PoolView>,
+    mut inheritance: Inheritance,
+    ended: watch::Receiver<Option<End>>,
+) -> Inheritance {
+    let start = || {
+        let running = Running {
+            app: Arc::clone(&app),
+            job: Arc::clone(&job),
+            view: Arc::clone(&view),
+            loops: HashMap::new(),
+            inheritance: std::mem::take(&mut inheritance),
+            forced_error: Arc::default(),
+        };
+        running.run(ended.clone())
+    };
+    let is_end = |end: &Option<End>| end.is_some();
+    supervised("scrape_job", &app.telemetry, ended.clone(), is_end, start, |_| ()).await.unwrap_or_default()
+}
+
+/// How the job is to end, when that is said; whoever could say it is gone only with the server.
+async fn wait_for_end(ended: &mut watch::Receiver<Option<End>>) -> End {
+    ended.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(End::Stop)
+}
+
 struct RunningLoop {
     view: Arc<TargetView>,
     tracker: Arc<Mutex<Tracker>>,
@@ -101,8 +124,8 @@ struct Running {
 }
 
 impl Running {
-    async fn run(mut self, mut ended: oneshot::Receiver<End>) -> Inheritance {
-        let mut discovery = Discovery::start(&self.job);
+    async fn run(mut self, mut ended: watch::Receiver<Option<End>>) -> Inheritance {
+        let mut discovery = Discovery::start(&self.app, &self.job);
         let mut found: BTreeMap<usize, Vec<TargetGroup>> = BTreeMap::new();
         self.sync(&found).await;
         loop {
@@ -111,7 +134,7 @@ impl Running {
                 self.end_inheritance().await;
             }
             tokio::select! {
-                end = &mut ended => return self.finish(end.unwrap_or(End::Stop)).await,
+                end = wait_for_end(&mut ended) => return self.finish(end).await,
                 Some(Update { source, groups }) = discovery.updates.recv() => {
                     found.insert(source, groups);
                     self.sync(&found).await;
@@ -172,7 +195,7 @@ impl Running {
             tracker: Arc::clone(&tracker),
             forced_error: Arc::clone(&self.forced_error),
         };
-        let task = tokio::spawn(target_loop::run(running, stopped));
+        let task = tokio::spawn(target_loop::run_supervised(running, stopped));
         RunningLoop { view, tracker, stop, task }
     }
 

@@ -47,7 +47,7 @@ pub struct ActiveTarget {
     pub timeout: Duration,
     /// How it is.
     pub health: Health,
-    /// Why the last scrape failed; empty if it did not.
+    /// Why the last scrape failed, or what of it was refused; empty if neither.
     pub last_error: String,
     /// When the last scrape began, in milliseconds since 1970; none before the first.
     pub last_scrape_ms: Option<i64>,
@@ -80,6 +80,8 @@ pub(super) struct LastScrape {
     pub(super) duration_s: f64,
     /// None if it went well.
     pub(super) error: Option<String>,
+    /// What was left out of a scrape that went well.
+    pub(super) refused: Option<String>,
 }
 
 /// What a job shows.
@@ -128,7 +130,7 @@ impl TargetView {
             health,
             last_scrape_ms: last.as_ref().map(|l| l.at_ms),
             last_duration_s: last.as_ref().map_or(0.0, |l| l.duration_s),
-            last_error: last.and_then(|l| l.error).unwrap_or_default(),
+            last_error: last.and_then(|l| l.error.or(l.refused)).unwrap_or_default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::config::{Job, show_duration};
 use super::staleness::Tracker;
 use super::status::{LastScrape, TargetView};
 use crate::app::App;
+use crate::supervise::supervised;
 
 /// A scrape that begins this little late is said to have begun on time: equal distances compress better. At most one
 /// hundredth of the interval (Prometheus: `ScrapeTimestampTolerance`).
@@ -37,15 +38,26 @@ pub(super) struct Loop {
     pub(super) forced_error: Arc<Mutex<Option<String>>>,
 }
 
+/// Runs until `stop` turns true, also through panics: the target is down for as long as the loop is paused.
+pub(super) async fn run_supervised(this: Loop, stop: watch::Receiver<bool>) {
+    let panicked = |message: &str| {
+        let error = format!("the scrape loop panicked: {message}");
+        *this.view.last.lock() =
+            Some(LastScrape { at_ms: this.app.clock.now_ms(), duration_s: 0.0, error: Some(error), refused: None });
+    };
+    let telemetry = &this.app.telemetry;
+    supervised("scrape", telemetry, stop.clone(), |stop| *stop, || run(&this, stop.clone()), panicked).await;
+}
+
 /// Runs until `stop` turns true. A scrape that is being written is finished, one that is being fetched is not.
-pub(super) async fn run(this: Loop, mut stop: watch::Receiver<bool>) {
+async fn run(this: &Loop, mut stop: watch::Receiver<bool>) {
     let interval_ms = i64::try_from(this.view.target.interval.0).unwrap_or(i64::MAX).max(1);
     let offset = if this.job.starts_at_once { 0 } else { this.view.target.offset_ms(this.app.clock.now_ms()) };
     tokio::select! {
         () = tokio::time::sleep(Duration::from_millis(offset)) => {}
         _ = stop.wait_for(|stop| *stop) => return,
     }
-    let mut fetcher = Fetcher::new(&this);
+    let mut fetcher = Fetcher::new(this);
     let mut grid = Grid { at_ms: this.app.clock.now_ms(), interval_ms, missed: 0 };
     let mut ticks = tokio::time::interval(this.view.target.interval.std());
     // A scrape that took too long does not make the following ones come in a burst.
@@ -59,12 +71,12 @@ pub(super) async fn run(this: Loop, mut stop: watch::Receiver<bool>) {
         let timestamp_ms = grid.align(now_ms);
         let began = Instant::now();
         let fetched = tokio::select! {
-            fetched = fetcher.fetch(&this) => fetched,
+            fetched = fetcher.fetch(this) => fetched,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let duration_s = began.elapsed().as_secs_f64();
-        let result = take_in(&this, fetched, timestamp_ms, duration_s).await;
-        note(&this, result, now_ms, duration_s);
+        let result = take_in(this, fetched, timestamp_ms, duration_s).await;
+        note(this, result, now_ms, duration_s);
     }
 }
 
@@ -120,16 +132,22 @@ async fn take_in(
 fn note(this: &Loop, result: Result<Counts, String>, at_ms: i64, duration_s: f64) {
     let url = &this.view.target.url;
     this.app.telemetry.scrapes.add(&[if result.is_ok() { "ok" } else { "failed" }], 1);
-    let error = match result {
+    let (mut error, mut refused) = (None, None);
+    match result {
         Ok(counts) => {
             if counts.duplicates > 0 {
                 tracing::warn!(job = this.job.name, url, lines = counts.duplicates, "lines stand twice in the scrape");
             }
-            None
+            refused =
+                counts.first_refused.map(|first| format!("{} series refused; the first: {first}", counts.refused));
         }
-        Err(error) => Some(error),
-    };
+        Err(failure) => error = Some(failure),
+    }
     let mut last = this.view.last.lock();
+    let was_refused = last.as_ref().is_some_and(|l| l.refused.is_some());
+    if let Some(refused) = refused.as_ref().filter(|_| !was_refused) {
+        tracing::warn!(job = this.job.name, url, refused, "a part of the scrape is left out");
+    }
     let before = last.as_ref().and_then(|l| l.error.clone());
     match (&before, &error) {
         (None, Some(error)) => tracing::warn!(job = this.job.name, url, error, "target is down"),
@@ -139,7 +157,7 @@ fn note(this: &Loop, result: Result<Counts, String>, at_ms: i64, duration_s: f64
         }
         _ => {}
     }
-    *last = Some(LastScrape { at_ms, duration_s, error });
+    *last = Some(LastScrape { at_ms, duration_s, error, refused });
 }
 
 /// Asks the target.

@@ -90,9 +90,13 @@ impl<'db> Batch<'db> {
     /// Finds or creates the series with these labels, and remembers it under the raw key if one is given.
     ///
     /// # Errors
-    /// [`Refusal::TooManySeries`].
+    /// [`Refusal::TooManySeries`], [`Refusal::TooManySeriesOfJob`].
     pub fn define(&mut self, key: Option<RawKey>, labels: &Labels) -> Result<SeriesRef, Refusal> {
-        self.engine.head.define(key, labels, self.epoch.epoch())
+        let defined = self.engine.head.define(key, labels, self.epoch.epoch(), self.engine);
+        if defined.is_err() {
+            self.engine.make_room();
+        }
+        defined
     }
 
     /// Notes a series of this batch for later ones of the same database.

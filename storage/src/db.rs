@@ -16,6 +16,7 @@ pub(crate) mod prepared;
 mod recent;
 mod saved;
 pub(crate) mod store_file;
+mod supervised;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -34,7 +35,7 @@ use crate::manifest::{Manifest, SegmentEntry};
 use crate::options::{Clock, DbOptions};
 use crate::retention::{Keep, RetentionRules, day_text, expired};
 use crate::snapshot::Snapshot;
-use crate::stats::DbStats;
+use crate::stats::{BudgetStats, DbStats};
 use committer::Committer;
 use engine::Engine;
 pub use saved::SavedSnapshot;
@@ -109,10 +110,14 @@ impl Db {
         let committer = Committer::new(engine.clone(), log);
         let (flusher, compactor) = (engine.clone(), engine.clone());
         let db = Db { engine, threads: Mutex::default() };
-        db.spawn("storage-wal", move || committer.run())?;
+        db.spawn("storage-wal", move || committer.run_to_the_end())?;
         if db.engine.options.maintenance {
-            db.spawn("storage-flush", move || maintenance::run_flusher(&flusher))?;
-            db.spawn("storage-compact", move || maintenance::run_compactor(&compactor))?;
+            db.spawn("storage-flush", move || {
+                flusher.supervise("flushing", &flusher.flush_signal, || maintenance::run_flusher(&flusher));
+            })?;
+            db.spawn("storage-compact", move || {
+                compactor.supervise("compaction", &compactor.compact_signal, || maintenance::run_compactor(&compactor));
+            })?;
         }
         Ok(db)
     }
@@ -164,6 +169,11 @@ impl Db {
     /// Number of active series.
     pub fn series_count(&self) -> u64 {
         self.engine.head.registry.series_count()
+    }
+
+    /// How many active series jobs have and how many of them were refused.
+    pub fn budgets(&self) -> BudgetStats {
+        self.engine.head.registry.budgets().stats()
     }
 
     /// Writes the head into segments now; returns when they are installed.
@@ -394,6 +404,7 @@ impl Engine {
         let quarantine = self.disk.list(&self.layout.quarantine_dir()).unwrap_or_default();
         DbStats {
             series: self.head.registry.series_count(),
+            refused_series: self.head.registry.budgets().refused(),
             retired_series: counters.retired_series.get(),
             head_samples: generations.iter().map(|generation| generation.sample_count()).sum(),
             head_bytes: generations.iter().map(|generation| generation.bytes()).sum(),
@@ -456,6 +467,7 @@ impl Engine {
             open_snapshots: self.snapshots.count(),
             saved_snapshots: self.saved_names().map_or(0, |names| names.len() as u64),
             free_bytes: counters.free_bytes.get(),
+            panics: counters.panics.get(),
             read_only: self.queue.read_only(),
         }
     }
@@ -466,6 +478,8 @@ fn passes(scope: &Scope, matchers: &[Matcher], labels: &Labels) -> bool {
     scope.forced().into_iter().chain(matchers).all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
 }
 
+#[cfg(test)]
+mod budgets_tests;
 #[cfg(test)]
 mod deletes_tests;
 #[cfg(test)]

@@ -37,6 +37,23 @@ pub enum Refusal {
         /// `ingest.max_series`
         limit: u64,
     },
+    /// There are as many active series of the same job as there may be.
+    #[error("limit {limit_name} = {limit} reached by the series with {label}={:?}", beginning(job))]
+    TooManySeriesOfJob {
+        /// `ingest.max_series_per_job`, or `ingest.max_series_of_job` if the job has a limit of its own.
+        limit_name: &'static str,
+        /// What it is set to.
+        limit: u64,
+        /// The label that names the job (`ingest.job_label`).
+        label: String,
+        /// Its value.
+        job: String,
+    },
+}
+
+/// The beginning of a text that a sender chose, for messages.
+fn beginning(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// A batch could not be made durable; nothing of it is acknowledged.

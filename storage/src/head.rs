@@ -1,10 +1,11 @@
 //! The head: series, and the samples that are not yet in segments. What is here is kept safe by the WAL.
 //!
-//! `registry` and `symbols` know the series (`order` sorts them), `raw_keys` how their senders write them, `newest` their last sample,
-//! `epoch` who may still hold a series' number, `postings` which series carry a label. They live as long as the
+//! `registry` and `symbols` know the series (`order` sorts them, `budgets` says how many there may be), `raw_keys` how
+//! their senders write them, `newest` their last sample, `epoch` who may still hold a series' number, `postings` which series carry a label. They live as long as the
 //! process. Samples lie in `generation`s, one `chunk` per series, in `pages` that go with their generation: the active one
 //! takes writes, a frozen one is on its way into segments.
 
+pub(crate) mod budgets;
 pub(crate) mod chunk;
 pub(crate) mod epoch;
 pub(crate) mod generation;
@@ -24,6 +25,8 @@ use parking_lot::Mutex;
 
 use crate::batch::{HistogramSample, RawKey, Resolved, SeriesRef};
 use crate::error::Refusal;
+use crate::options::SeriesLimits;
+use budgets::Earlier;
 use epoch::Epochs;
 use generation::{Generation, GenerationWriter};
 use newest::Newest;
@@ -39,21 +42,19 @@ pub(crate) struct Head {
     pub(crate) newest: Newest,
     pub(crate) postings: HeadPostings,
     pub(crate) epochs: Arc<Epochs>,
-    series_max: u64,
     /// Series that were retired in an epoch and wait until all pins of it are gone.
     retired: Mutex<Vec<(u32, Vec<SeriesRef>)>>,
 }
 
 impl Head {
-    /// An empty head for at most that many series.
-    pub(crate) fn new(series_max: u64) -> Self {
+    /// An empty head for so many series.
+    pub(crate) fn new(limits: SeriesLimits) -> Self {
         Head {
-            registry: Registry::new(),
+            registry: Registry::new(limits),
             raw_keys: RawKeys::new(RAW_KEYS_MAX),
             newest: Newest::new(),
             postings: HeadPostings::default(),
             epochs: Arc::default(),
-            series_max,
             retired: Mutex::default(),
         }
     }
@@ -77,9 +78,15 @@ impl Head {
     /// Finds or makes a series, to someone who has pinned `epoch`.
     ///
     /// # Errors
-    /// [`Refusal::TooManySeries`].
-    pub(crate) fn define(&self, key: Option<RawKey>, labels: &Labels, epoch: u32) -> Result<SeriesRef, Refusal> {
-        let series = self.registry.define(labels, epoch, self.series_max)?;
+    /// [`Refusal::TooManySeries`], [`Refusal::TooManySeriesOfJob`].
+    pub(crate) fn define(
+        &self,
+        key: Option<RawKey>,
+        labels: &Labels,
+        epoch: u32,
+        earlier: &dyn Earlier,
+    ) -> Result<SeriesRef, Refusal> {
+        let series = self.registry.define(labels, epoch, earlier)?;
         if let Some(key) = key {
             self.raw_keys.insert(key, Resolved::Series(series));
         }
@@ -154,11 +161,11 @@ mod tests {
 
     #[test]
     fn idle_series_go_when_no_one_can_hold_them() {
-        let head = Head::new(100);
+        let head = Head::new(SeriesLimits::default());
         let generation = Generation::new(0);
         let labels = Labels::from_pairs([("a", "1")]).unwrap();
         let held = head.epochs.pin();
-        let series = head.define(Some(key(1)), &labels, held.epoch()).unwrap();
+        let series = head.define(Some(key(1)), &labels, held.epoch(), &()).unwrap();
         let forgotten = |_: &[SeriesRef]| panic!("nothing may be recycled yet");
         assert_eq!(head.collect(&generation, 50, forgotten), 0, "a batch is open");
         head.apply(&mut generation.write(None), 1, 10, &[(series, 5, 1.0)], &[]);
@@ -185,7 +192,7 @@ mod tests {
         assert_eq!(recycled, [series]);
         assert!(head.postings.select(&head.registry, &model::Scope::default(), &[]).is_empty());
         let pin = head.epochs.pin();
-        let again = head.define(Some(key(1)), &labels, pin.epoch()).unwrap();
+        let again = head.define(Some(key(1)), &labels, pin.epoch(), &()).unwrap();
         assert_eq!((again, head.newest.get(again)), (series, None));
     }
 }

@@ -51,11 +51,11 @@ pub use inspect::{MetricContent, SegmentContent, StoreContent, inspect, inspect_
 pub use io::{Disk, DiskFile, DiskLock, RealDisk, Region, Space, mapped_file_at};
 pub use names::{INCOMPLETE, SUSPECTS};
 pub use offline::{DataFile, check_sealed_file, data_files, have_same_seal, lock_data_dir};
-pub use options::{Clock, DbOptions, SystemClock, WalSync};
+pub use options::{Clock, DbOptions, SeriesLimits, SystemClock, WalSync};
 #[doc(hidden)]
 pub use options::{Probe, Step};
 pub use precision::{PRECISION_DIGITS, PrecisionRule};
 pub use rollup::{RollupRule, RollupRules, RollupRulesError};
 pub use snapshot::Snapshot;
-pub use stats::DbStats;
+pub use stats::{BudgetStats, DbStats, JobSeries};
 pub use verify::{FoundDamage, Touched, TouchedSeries, VerifyOptions, VerifyReport, verify};

@@ -1,5 +1,6 @@
 //! What a database is opened with.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,36 @@ pub(crate) fn reached(probe: &Option<Arc<dyn Probe>>, step: Step) {
     }
 }
 
+/// How many active series there may be. A series is active from its first sample until the first flush after it had none
+/// for [`DbOptions::series_idle_max`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Of all (`ingest.max_series`).
+    pub series_max: u64,
+    /// The label whose value is the job (`ingest.job_label`); series without it are one job.
+    pub label: String,
+    /// Of each job (`ingest.max_series_per_job`); none for no bound but that of all.
+    pub per_job: Option<u64>,
+    /// Of some jobs, in place of that (`ingest.max_series_of_job`).
+    pub of_job: BTreeMap<String, u64>,
+}
+
+impl SeriesLimits {
+    /// The limit of a job and its name.
+    pub(crate) fn of(&self, job: &str) -> Option<(&'static str, u64)> {
+        match self.of_job.get(job) {
+            Some(limit) => Some(("ingest.max_series_of_job", *limit)),
+            None => self.per_job.map(|limit| ("ingest.max_series_per_job", limit)),
+        }
+    }
+}
+
+impl Default for SeriesLimits {
+    fn default() -> Self {
+        SeriesLimits { series_max: 20_000_000, label: "job".to_owned(), per_job: None, of_job: BTreeMap::new() }
+    }
+}
+
 /// Options and limits of a database; each limit's name, as users set it, stands in brackets.
 #[derive(Debug, Clone)]
 pub struct DbOptions {
@@ -107,8 +138,8 @@ pub struct DbOptions {
     pub head_samples_max: u64,
     /// Age of the head at which it is flushed (`head.max_age`).
     pub head_age_max: Duration,
-    /// Most active series (`ingest.max_series`); new series above are refused.
-    pub series_max: u64,
+    /// Most active series, in all and of each job; new series above are refused.
+    pub series: SeriesLimits,
     /// Bytes of batches that may wait for the WAL (`ingest.max_pending_bytes`); above, batches are refused with
     /// [`crate::CommitError::Overloaded`].
     pub pending_bytes_max: u64,
@@ -150,6 +181,11 @@ pub struct DbOptions {
 }
 
 impl DbOptions {
+    /// [`DbOptions::series_idle_max`] in milliseconds.
+    pub(crate) fn series_idle_ms(&self) -> i64 {
+        i64::try_from(self.series_idle_max.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// The defaults for a data directory.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         DbOptions {
@@ -162,7 +198,7 @@ impl DbOptions {
             wal_bytes_max: 512 << 20,
             head_samples_max: 32_000_000,
             head_age_max: Duration::from_secs(2 * 3600),
-            series_max: 20_000_000,
+            series: SeriesLimits::default(),
             pending_bytes_max: 256 << 20,
             open_partitions_max: 64,
             codec: CodecPreference::default(),

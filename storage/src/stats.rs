@@ -56,6 +56,7 @@ pub(crate) struct Counters {
     pub(crate) quarantined: Counter,
     pub(crate) metadata_dropped: Counter,
     pub(crate) free_bytes: Counter,
+    pub(crate) panics: Counter,
     pub(crate) findings: Findings,
 }
 
@@ -88,6 +89,8 @@ pub struct DbStats {
     pub series: u64,
     /// Series that the head forgot because they were idle.
     pub retired_series: u64,
+    /// New series that were refused because of `ingest.max_series` or the budget of their job.
+    pub refused_series: u64,
     /// Samples in the head, those included that are on their way into segments.
     pub head_samples: u64,
     /// Bytes of the head's chunks.
@@ -210,6 +213,30 @@ pub struct DbStats {
     pub saved_snapshots: u64,
     /// Bytes free on the file system, when last looked at.
     pub free_bytes: u64,
+    /// Panics of background threads; all but that of the WAL start again.
+    pub panics: u64,
     /// Why the store is read-only, if it is.
     pub read_only: Option<String>,
+}
+
+/// The budgets of jobs: how many active series each has, and how many were refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BudgetStats {
+    /// The jobs with the most active series, at most a hundred.
+    pub jobs: Vec<JobSeries>,
+    /// How many new series were refused because of the budget of their job, by job: the first hundred jobs.
+    pub refused: Vec<(String, u64)>,
+    /// The same for all other jobs together.
+    pub refused_of_others: u64,
+}
+
+/// The active series of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSeries {
+    /// The value of the label that names the job; empty for series without it.
+    pub job: String,
+    /// How many there are.
+    pub series: u64,
+    /// How many there may be; none for no bound.
+    pub limit: Option<u64>,
 }

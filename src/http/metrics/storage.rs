@@ -1,7 +1,7 @@
 //! The storage engine's numbers as metric families.
 
 use model::MetricType::{self, Counter, Gauge};
-use storage::DbStats;
+use storage::{BudgetStats, DbStats};
 
 use crate::exposition::Family;
 use crate::telemetry::family;
@@ -16,6 +16,12 @@ fn seconds(us: u64) -> f64 {
 
 const ROWS: &[Row] = &[
     ("streamgauge_series", Gauge, "Active series.", |s| s.series as f64),
+    (
+        "streamgauge_refused_series_total",
+        Counter,
+        "Times that a new series was refused because of ingest.max_series or the budget of its job.",
+        |s| s.refused_series as f64,
+    ),
     ("streamgauge_series_retired_total", Counter, "Series that the head forgot because they were idle.", |s| {
         s.retired_series as f64
     }),
@@ -145,6 +151,12 @@ const ROWS: &[Row] = &[
     ("streamgauge_free_bytes", Gauge, "Free space on the store's file system when last looked at.", |s| {
         s.free_bytes as f64
     }),
+    (
+        "streamgauge_storage_panics_total",
+        Counter,
+        "Panics of the storage engine's threads; flushing and compaction start again, without the WAL nothing is written.",
+        |s| s.panics as f64,
+    ),
     ("streamgauge_read_only", Gauge, "1 while the store takes no writes.", |s| {
         f64::from(u8::from(s.read_only.is_some()))
     }),
@@ -158,6 +170,31 @@ pub(super) fn families(stats: &DbStats) -> Vec<Family> {
         family
     };
     ROWS.iter().map(row).collect()
+}
+
+/// In place of a job: all those beyond the hundred that are listed.
+const OTHERS: &str = "(others)";
+
+/// The families of the budgets of jobs. The label is `budget`, because whoever scrapes this sets `job`.
+pub(super) fn budget_families(stats: &BudgetStats) -> Vec<Family> {
+    let mut series =
+        family("streamgauge_budget_series", Gauge, "Active series by job, of the hundred jobs that have most.");
+    let mut limits = family("streamgauge_budget_max_series", Gauge, "Most active series of these jobs, if bounded.");
+    for one in &stats.jobs {
+        series.push(&[("budget", &one.job)], one.series as f64);
+        if let Some(limit) = one.limit {
+            limits.push(&[("budget", &one.job)], limit as f64);
+        }
+    }
+    let help = "Times that a new series was refused because of the budget of its job, by job.";
+    let mut refused = family("streamgauge_budget_refused_series_total", Counter, help);
+    for (job, count) in &stats.refused {
+        refused.push(&[("budget", job)], *count as f64);
+    }
+    if stats.refused_of_others > 0 {
+        refused.push(&[("budget", OTHERS)], stats.refused_of_others as f64);
+    }
+    vec![series, limits, refused]
 }
 
 #[cfg(test)]

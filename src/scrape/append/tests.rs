@@ -121,7 +121,7 @@ fn lines(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[test]
 fn a_series_that_disappears_is_marked_and_can_come_back() {
     let (store, mut target) = (Store::new(), Target::new(""));
-    let counts = |scraped, kept, added| Ok(Counts { scraped, kept, added, duplicates: 0 });
+    let counts = |scraped, kept, added| Ok(Counts { scraped, kept, added, ..Counts::default() });
     assert_eq!(target.scrape(&store, 0, "a 1\nb{x=\"y\"} 2\n"), counts(2, 2, 2));
     assert_eq!(target.scrape(&store, 1, "a 3\n"), counts(1, 1, 0));
     assert_eq!(target.scrape(&store, 2, "a 4\n"), counts(1, 1, 0));
@@ -218,7 +218,7 @@ fn buckets_and_quantiles_are_those_of_prometheus_3() {
 fn of_equal_lines_the_first_counts() {
     let (store, mut target) = (Store::new(), Target::new(""));
     let counts = target.scrape(&store, 0, "a 1\na 2\nb 3\n").unwrap();
-    assert_eq!(counts, Counts { scraped: 3, kept: 3, added: 2, duplicates: 1 });
+    assert_eq!(counts, Counts { scraped: 3, kept: 3, added: 2, duplicates: 1, ..Counts::default() });
     assert_eq!(store.lines()[r#"{__name__="a"}"#], "0=1");
 }
 

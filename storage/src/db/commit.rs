@@ -62,36 +62,57 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Tells the caller how it ended.
+    /// Tells the caller how it ended; only the first time counts.
     pub(crate) fn finish(&self, result: Result<Committed, CommitError>) {
         self.ticket.finish(result);
+    }
+}
+
+/// Nobody waits for ever for a batch that was forgotten: by a panic of the thread that had it.
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.finish(Err(CommitError::Closed));
     }
 }
 
 /// Hands one value from one thread to another.
 #[derive(Debug)]
 pub(crate) struct Ticket<T> {
-    value: Mutex<Option<T>>,
+    outcome: Mutex<Outcome<T>>,
     done: Condvar,
+}
+
+#[derive(Debug)]
+enum Outcome<T> {
+    Pending,
+    Known(T),
+    Taken,
 }
 
 impl<T> Ticket<T> {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Ticket { value: Mutex::new(None), done: Condvar::new() })
+        Arc::new(Ticket { outcome: Mutex::new(Outcome::Pending), done: Condvar::new() })
     }
 
+    /// Says the value, unless it is said already.
     pub(crate) fn finish(&self, value: T) {
-        *self.value.lock() = Some(value);
-        self.done.notify_all();
+        let mut outcome = self.outcome.lock();
+        if matches!(*outcome, Outcome::Pending) {
+            *outcome = Outcome::Known(value);
+            self.done.notify_all();
+        }
     }
 
+    /// Waits for the value; one waits.
     pub(crate) fn wait(&self) -> T {
-        let mut value = self.value.lock();
+        let mut outcome = self.outcome.lock();
         loop {
-            if let Some(value) = value.take() {
+            if matches!(*outcome, Outcome::Known(_))
+                && let Outcome::Known(value) = std::mem::replace(&mut *outcome, Outcome::Taken)
+            {
                 return value;
             }
-            self.done.wait(&mut value);
+            self.done.wait(&mut outcome);
         }
     }
 }

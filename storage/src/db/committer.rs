@@ -1,6 +1,7 @@
 //! The one thread that writes the WAL: takes a group of batches, writes and syncs it, makes it visible, tells the
 //! callers. It also freezes the head, because only between two groups nothing is half done.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,17 @@ impl Committer {
         Committer { engine, log, last_sync: Instant::now() }
     }
 
-    /// Works until the queue is stopped and empty.
-    pub(crate) fn run(mut self) {
+    /// Works until the queue is stopped and empty. A panic ends it for good: how far a group got is not known then, so
+    /// nothing is written any more, which every later batch is told. What was acknowledged is in the WAL.
+    pub(crate) fn run_to_the_end(self) {
+        let engine = self.engine.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+            engine.note_panic("writing the WAL", &*panic);
+            engine.queue.wal_down("the thread that writes the WAL panicked; start the server again".to_owned());
+        }
+    }
+
+    fn run(mut self) {
         loop {
             let work = self.engine.queue.take(self.patience());
             if work.reopen {

@@ -54,6 +54,15 @@ impl Engine {
         oldest.is_some_and(|oldest| oldest.saturating_add(age_max) <= self.clock.now_ms())
     }
 
+    /// A series was refused: if the head may hold series that are idle, a flush makes it forget them.
+    pub(crate) fn make_room(&self) {
+        let since_ms = self.clock.now_ms().saturating_sub(self.options.series_idle_ms());
+        // After that flush the head has nothing as old for some time: refusals by the thousand ask for one flush.
+        if self.view.read().active.oldest_arrival_ms().is_some_and(|oldest| oldest < since_ms) {
+            self.request_flush();
+        }
+    }
+
     /// Writes all that is in the head now into segments.
     ///
     /// # Errors
@@ -211,8 +220,7 @@ impl Engine {
 
     /// Lets the head forget series that have had no samples for long.
     fn forget_idle_series(&self) {
-        let idle_ms = i64::try_from(self.options.series_idle_max.as_millis()).unwrap_or(i64::MAX);
-        let since_ms = self.clock.now_ms().saturating_sub(idle_ms);
+        let since_ms = self.clock.now_ms().saturating_sub(self.options.series_idle_ms());
         let active = self.view.read().active.clone();
         let retired = self.head.collect(&active, since_ms, |series| self.queue.forget(series));
         self.counters.retired_series.add(retired);

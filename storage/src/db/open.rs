@@ -78,7 +78,7 @@ pub(crate) fn open(
         let known: Vec<(String, Metadata)> = live.metadata(&manifest.deletes).unwrap_or_default();
         counters.metadata_dropped.add(metadata.apply(known));
     }
-    let head = Head::new(options.series_max);
+    let head = Head::new(options.series.clone());
     let exemplars = ExemplarRing::new(options.exemplars_max);
     let active = Generation::new(manifest.flushed_sequence);
     let mut replay = Replay {
@@ -97,6 +97,7 @@ pub(crate) fn open(
     let wal = replay.run(&*disk, &layout, &manifest)?;
     let (sequence, wal_generation, must_flush) = (replay.sequence, replay.wal_generation, replay.must_flush);
     drop(replay);
+    head.registry.count_jobs();
     let wal_files = Arc::new(WalFiles::new(wal.sizes));
     let mut log = Log::new(disk.clone(), layout.clone(), store.id, wal.last, wal.next_number, wal_files.clone());
     let queue = CommitQueue::new(sequence + 1, wal_generation + 1, options.pending_bytes_max);
@@ -116,7 +117,7 @@ pub(crate) fn open(
     counters.open_us.set(micros(started));
     let retention = RetentionRules::new(options.retention_ms, Vec::new());
     let engine = Engine {
-        recent: Recent::new(&segments, clock.now_ms()),
+        recent: Recent::new(&segments, clock.now_ms(), options.series_idle_ms()),
         retention: parking_lot::RwLock::new(Arc::new(retention)),
         clock,
         disk,

@@ -1,31 +1,71 @@
 //! What arrived shortly before the last start: the head of a new process does not know it, because it is in segments.
+//! It answers for the newest samples until they come again, and for series that are not new when they do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Labels, Matcher, Sample, SampleColumns, Scope, TimeRange};
+use model::{Labels, MatchOp, Matcher, Sample, SampleColumns, Scope, TimeRange};
 use parking_lot::Mutex;
 
 use super::Latest;
-use super::engine::LiveSegment;
+use super::engine::{Engine, LiveSegment};
 use crate::error::StorageError;
-
-/// How long before the start a segment may have been written to count, and how long after the start it does.
-const RECENT_MS: i64 = 15 * 60_000;
+use crate::head::budgets::Earlier;
 
 /// The segments that were written shortly before the start, kept for some minutes even if they are compacted.
 #[derive(Debug)]
 pub(crate) struct Recent {
     opened_ms: i64,
+    /// How long before the start a segment may have been written to count, and how long after the start it does.
+    window_ms: i64,
     segments: Mutex<Vec<Arc<LiveSegment>>>,
 }
 
 impl Recent {
     /// Those among the segments of the start.
-    pub(crate) fn new(segments: &[Arc<LiveSegment>], opened_ms: i64) -> Self {
-        let since_ms = opened_ms.saturating_sub(RECENT_MS);
+    pub(crate) fn new(segments: &[Arc<LiveSegment>], opened_ms: i64, window_ms: i64) -> Self {
+        let since_ms = opened_ms.saturating_sub(window_ms);
         let recent = segments.iter().filter(|live| live.entry.created_ms >= since_ms).cloned().collect();
-        Recent { opened_ms, segments: Mutex::new(recent) }
+        Recent { opened_ms, window_ms, segments: Mutex::new(recent) }
+    }
+
+    /// The segments, while they count.
+    fn segments(&self, now_ms: i64) -> Vec<Arc<LiveSegment>> {
+        let mut segments = self.segments.lock();
+        if now_ms > self.opened_ms.saturating_add(self.window_ms) {
+            segments.clear();
+        }
+        segments.clone()
+    }
+
+    /// True if the series had a sample in the window before the start.
+    fn holds(&self, labels: &Labels, now_ms: i64) -> Result<bool, StorageError> {
+        for live in self.segments(now_ms) {
+            if let Some(ordinal) = live.segment.ordinal_of(labels)?
+                && self.is_recent(&live, ordinal)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many series with a label pair had a sample in the window before the start. A series may be in several of the
+    /// segments: it is the largest number that one of them has.
+    fn count(&self, matcher: &Matcher, now_ms: i64) -> Result<u64, StorageError> {
+        let mut most = 0;
+        for live in self.segments(now_ms) {
+            let mut here = 0;
+            for ordinal in live.segment.select(&Scope::default(), std::slice::from_ref(matcher))? {
+                here += u64::from(self.is_recent(&live, ordinal)?);
+            }
+            most = most.max(here);
+        }
+        Ok(most)
+    }
+
+    fn is_recent(&self, live: &LiveSegment, ordinal: u32) -> Result<bool, StorageError> {
+        Ok(live.segment.time_range(ordinal)?.end_ms >= self.opened_ms.saturating_sub(self.window_ms))
     }
 
     /// The newest sample of each series in these segments that passes and is not older than `since_ms`. When it arrived
@@ -41,13 +81,7 @@ impl Recent {
         now_ms: i64,
     ) -> Result<BTreeMap<Labels, Latest>, StorageError> {
         let mut found = BTreeMap::new();
-        let segments = {
-            let mut segments = self.segments.lock();
-            if since_ms > self.opened_ms || now_ms > self.opened_ms.saturating_add(RECENT_MS) {
-                segments.clear();
-            }
-            segments.clone()
-        };
+        let segments = self.segments(now_ms);
         let range = TimeRange { start_ms: since_ms, end_ms: i64::MAX };
         let mut samples = SampleColumns::default();
         for live in segments.iter().filter(|live| live.entry.times.overlaps(&range)) {
@@ -64,6 +98,22 @@ impl Recent {
             }
         }
         Ok(found)
+    }
+}
+
+impl Earlier for Engine {
+    fn is_open(&self) -> bool {
+        !self.recent.segments(self.clock.now_ms()).is_empty()
+    }
+
+    fn holds(&self, labels: &Labels) -> bool {
+        // A segment that cannot be read is found by the queries, which report it; its series are new then.
+        self.recent.holds(labels, self.clock.now_ms()).unwrap_or(false)
+    }
+
+    fn count(&self, name: &str, value: &str) -> u64 {
+        let matcher = Matcher::new(name, MatchOp::Equal, value);
+        matcher.ok().and_then(|matcher| self.recent.count(&matcher, self.clock.now_ms()).ok()).unwrap_or(0)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::error::{CommitError, Refusal};
 use crate::io::fake::{Failure, FakeDisk};
-use crate::options::WalSync;
+use crate::options::{SeriesLimits, WalSync};
 use crate::{Batch, Committed, RawKey, Resolved};
 use model::{Budget, Labels, MatchOp, Matcher, Metadata, MetricType, SampleColumns, Scope, SeriesSource, TimeRange};
 
@@ -204,7 +204,10 @@ fn pending_bytes_are_bounded_at_n_and_n_plus_1() {
 
 #[test]
 fn series_are_bounded_at_n_and_n_plus_1() {
-    let db = open_with(&FakeDisk::default(), DbOptions { series_max: 2, ..options() });
+    let db = open_with(
+        &FakeDisk::default(),
+        DbOptions { series: SeriesLimits { series_max: 2, ..SeriesLimits::default() }, ..options() },
+    );
     let mut batch = db.batch();
     batch.define(None, &labels(0)).unwrap();
     batch.define(None, &labels(1)).unwrap();

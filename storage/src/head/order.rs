@@ -146,11 +146,11 @@ mod tests {
         ) {
             // Many labels that are equal, so that the series differ behind what fits one key.
             let common: Vec<(String, String)> = (0..same).map(|i| (format!("A{i:02}"), format!("{i}"))).collect();
-            let registry = Registry::new();
+            let registry = Registry::new(crate::options::SeriesLimits::default());
             let mut model: BTreeMap<Labels, SeriesRef> = BTreeMap::new();
             for set in sets {
                 let labels = Labels::from_pairs(set.iter().chain(common.iter().map(|(n, v)| (n, v))).map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
-                let series = registry.define(&labels, 0, 2_000_000).unwrap();
+                let series = registry.define(&labels, 0, &()).unwrap();
                 model.insert(labels, series);
             }
             let series: Vec<SeriesRef> = model.values().rev().copied().collect();
@@ -160,12 +160,12 @@ mod tests {
 
     #[test]
     fn more_series_than_are_locked_at_a_time() {
-        let registry = Registry::new();
+        let registry = Registry::new(crate::options::SeriesLimits::default());
         let labels = |i: u32| {
             Labels::from_pairs([("a", format!("{}", i % 3).as_str()), ("i", format!("{i:06}").as_str())]).unwrap()
         };
         let count = 3 * LOCKED as u32;
-        let series: Vec<SeriesRef> = (0..count).map(|i| registry.define(&labels(i), 0, 2_000_000).unwrap()).collect();
+        let series: Vec<SeriesRef> = (0..count).map(|i| registry.define(&labels(i), 0, &()).unwrap()).collect();
         let want = (0..3).flat_map(|a| (0..count).filter(move |i| i % 3 == a)).map(|i| series[i as usize]);
         assert!(registry.ordered(&series).into_iter().eq(want));
     }

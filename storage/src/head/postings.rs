@@ -240,11 +240,11 @@ mod tests {
             matchers in prop::collection::vec(any_matcher(), 0..3),
             removed in 0_usize..4,
         ) {
-            let (registry, postings) = (Registry::new(), HeadPostings::default());
+            let (registry, postings) = (Registry::new(crate::options::SeriesLimits::default()), HeadPostings::default());
             let mut series = Vec::new();
             for set in &sets {
                 let labels = Labels::from_pairs(set.iter().map(|(n, v)| (n.as_str(), v.as_str()))).unwrap();
-                series.push((registry.define(&labels, 0, 1000).unwrap(), labels));
+                series.push((registry.define(&labels, 0, &()).unwrap(), labels));
             }
             postings.add_later(series.iter().map(|(series, _)| *series));
             let gone: Vec<_> = series.drain(..removed.min(series.len())).map(|(series, _)| series).collect();

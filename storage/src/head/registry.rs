@@ -7,15 +7,17 @@
 //! A series that nobody used for long is *retired*: its row is marked, so that [`Registry::touch`] and
 //! [`Registry::define`] do not find it, and is recycled when everyone who could hold its number has ended (`epoch`).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use model::Labels;
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use super::budgets::{Budgets, Earlier};
 use super::symbols::{Symbols, SymbolsRead};
 use crate::batch::{Resolved, SeriesRef};
 use crate::error::Refusal;
+use crate::options::SeriesLimits;
 
 const SHARD_BITS: u32 = 4;
 /// Number of shards of everything that is kept by series.
@@ -48,7 +50,7 @@ pub(crate) struct Registry {
     symbols: Symbols,
     schemas: RwLock<Schemas>,
     shards: Vec<RwLock<Rows>>,
-    series_count: AtomicU64,
+    budgets: Budgets,
 }
 
 /// Lists of label names, as symbols in order; never given up, there are few.
@@ -160,12 +162,12 @@ impl Row {
 
 impl Registry {
     /// A registry without series.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: SeriesLimits) -> Self {
         Registry {
             symbols: Symbols::default(),
             schemas: RwLock::default(),
             shards: (0..SHARD_COUNT).map(|_| RwLock::default()).collect(),
-            series_count: AtomicU64::new(0),
+            budgets: Budgets::new(limits),
         }
     }
 
@@ -187,22 +189,19 @@ impl Registry {
         }
     }
 
-    /// Finds the series with these labels, or makes it if there are fewer than `series_max`.
+    /// Finds the series with these labels, or makes it if there is room in its budgets.
     ///
     /// # Errors
-    /// [`Refusal::TooManySeries`].
-    pub(crate) fn define(&self, labels: &Labels, epoch: u32, series_max: u64) -> Result<SeriesRef, Refusal> {
-        let full = Refusal::TooManySeries { limit: series_max };
+    /// [`Refusal::TooManySeries`], [`Refusal::TooManySeriesOfJob`].
+    pub(crate) fn define(&self, labels: &Labels, epoch: u32, earlier: &dyn Earlier) -> Result<SeriesRef, Refusal> {
         let hash = labels.hash128();
         let (index, hash) = (hash as usize % SHARD_COUNT, (hash >> 64) as u64);
-        let Some(shard) = self.shards.get(index) else { return Err(full) };
+        let Some(shard) = self.shards.get(index) else { return Err(Refusal::TooManySeries { limit: 0 }) };
         if let Some(found) = self.find(&shard.read(), index, hash, labels, epoch) {
             return Ok(found);
         }
-        // New: the symbols first, then the row; someone else may make it in between.
-        if self.series_count.load(Ordering::Relaxed) >= series_max {
-            return Err(full);
-        }
+        // New: a place and the symbols first, then the row; someone else may make it in between.
+        self.budgets.take(labels, earlier)?;
         let mut symbols = Vec::with_capacity(2 * labels.len());
         let names = || labels.iter().map(|(name, _)| name);
         let schema = self.known_schema(names()).unwrap_or_else(|| {
@@ -214,17 +213,17 @@ impl Registry {
         if let Some(found) = self.find(&rows, index, hash, labels, epoch) {
             drop(rows);
             self.symbols.release(symbols.into_iter());
+            self.budgets.give_back(labels.get(self.budgets.label()).unwrap_or_default(), 1);
             return Ok(found);
         }
         let place = rows.insert(hash, schema, symbols.into_iter(), epoch);
-        self.series_count.fetch_add(1, Ordering::Relaxed);
         Ok(SeriesRef::at(index, place))
     }
 
     /// As [`Registry::define`] for labels that are symbols already, and their hash ([`Labels::hash128`]); says whether
     /// the series is new. The caller has references to all symbols: those to the values of a new series are the
     /// registry's from now on. `schema` is that of the series before, as a guess. There is no limit: what a replay
-    /// defines was let in once.
+    /// defines was let in once. Call [`Registry::count_jobs`] after the last of them.
     pub(crate) fn define_interned(
         &self,
         hash: u128,
@@ -255,7 +254,7 @@ impl Registry {
             return Some((SeriesRef::at(index, *place as usize), false));
         }
         let place = rows.insert(hash, schema, values(), epoch);
-        self.series_count.fetch_add(1, Ordering::Relaxed);
+        self.budgets.add_replayed();
         Some((SeriesRef::at(index, place), true))
     }
 
@@ -325,9 +324,11 @@ impl Registry {
     /// Their rows stay until [`Registry::recycle`].
     pub(crate) fn retire(&self, oldest_epoch: u32, may_go: impl Fn(SeriesRef) -> bool) -> Vec<SeriesRef> {
         let mut retired = Vec::new();
+        let mut jobs = JobCounts::new(self.symbols.read().find(self.budgets.label()));
         for (index, shard) in self.shards.iter().enumerate() {
             let mut rows = shard.write();
-            let Rows { places, rows, .. } = &mut *rows;
+            let Rows { places, rows, values, .. } = &mut *rows;
+            let schemas = self.schemas.read();
             places.retain(|place| {
                 let series = SeriesRef::at(index, *place as usize);
                 let Some(row) = rows.get(*place as usize) else { return true };
@@ -335,12 +336,31 @@ impl Registry {
                 if goes {
                     row.touched.store(RETIRED, Ordering::Release);
                     retired.push(series);
+                    jobs.add(&schemas, row, values);
                 }
                 !goes
             });
         }
-        self.series_count.fetch_sub(retired.len() as u64, Ordering::Relaxed);
+        // Until they are recycled, the retired rows refer to their symbols.
+        let symbols = self.symbols.read();
+        for (job, count) in jobs.counts(&symbols) {
+            self.budgets.give_back(job, count);
+        }
+        drop(symbols);
         retired
+    }
+
+    /// Counts the series of each job anew, from their symbols, after a replay.
+    pub(crate) fn count_jobs(&self) {
+        let mut jobs = JobCounts::new(self.symbols.read().find(self.budgets.label()));
+        let schemas = self.schemas.read();
+        for shard in &self.shards {
+            let shard = shard.read();
+            for row in shard.places.iter().filter_map(|place| shard.rows.get(*place as usize)) {
+                jobs.add(&schemas, row, &shard.values);
+            }
+        }
+        self.budgets.set_jobs(jobs.counts(&self.symbols.read()));
     }
 
     /// Gives up the rows of retired series. Nobody may hold their numbers any more.
@@ -367,15 +387,52 @@ impl Registry {
         &self.symbols
     }
 
+    /// What is taken of the limits of series.
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.budgets
+    }
+
     /// Number of series.
     pub(crate) fn series_count(&self) -> u64 {
-        self.series_count.load(Ordering::Relaxed)
+        self.budgets.series_count()
     }
 
     /// Bytes of rows and symbols.
     pub(crate) fn bytes(&self) -> u64 {
         let rows: usize = self.shards.iter().map(|shard| shard.read().bytes()).sum();
         rows as u64 + self.symbols.size().1
+    }
+}
+
+/// Series by job: by the symbol of the value of one label.
+#[derive(Debug)]
+struct JobCounts {
+    /// The label; none if no series has it.
+    name: Option<u32>,
+    /// By schema, the place of the label in it.
+    places: Vec<Option<Option<usize>>>,
+    by_value: HashMap<Option<u32>, u64>,
+}
+
+impl JobCounts {
+    fn new(name: Option<u32>) -> Self {
+        JobCounts { name, places: Vec::new(), by_value: HashMap::default() }
+    }
+
+    fn add(&mut self, schemas: &Schemas, row: &Row, values: &[u32]) {
+        let schema = row.schema as usize;
+        if self.places.len() <= schema {
+            self.places.resize(schema + 1, None);
+        }
+        let find = || schemas.names(row.schema).iter().position(|name| Some(*name) == self.name);
+        let place = self.places.get_mut(schema).and_then(|place| *place.get_or_insert_with(find));
+        let value = place.and_then(|place| values.get(row.start as usize + place).copied());
+        *self.by_value.entry(value).or_default() += 1;
+    }
+
+    /// The jobs and how many series each has.
+    fn counts<'a>(&'a self, symbols: &'a SymbolsRead<'a>) -> impl Iterator<Item = (&'a str, u64)> {
+        self.by_value.iter().map(|(value, count)| (value.map_or("", |value| symbols.text(value)), *count))
     }
 }
 
@@ -437,37 +494,35 @@ mod tests {
 
     #[test]
     fn series_are_found_by_labels_and_counted() {
-        let registry = Registry::new();
+        let registry = Registry::new(SeriesLimits::default());
         let a = labels(&[("__name__", "up"), ("job", "a")]);
         let b = labels(&[("__name__", "up"), ("job", "b")]);
-        let first = registry.define(&a, 0, 2_000_000).unwrap();
-        let second = registry.define(&b, 0, 2_000_000).unwrap();
-        assert_eq!((registry.define(&a, 0, 2_000_000), registry.labels(second)), (Ok(first), b.clone()));
+        let first = registry.define(&a, 0, &()).unwrap();
+        let second = registry.define(&b, 0, &()).unwrap();
+        assert_eq!((registry.define(&a, 0, &()), registry.labels(second)), (Ok(first), b.clone()));
         assert_eq!(registry.labels(first), a);
-        let third = labels(&[("x", "y")]);
-        assert_eq!(registry.define(&third, 0, 2), Err(Refusal::TooManySeries { limit: 2 }));
         assert_eq!(registry.series_count(), 2);
     }
 
     #[test]
     fn the_empty_label_set_is_a_series_too() {
-        let registry = Registry::new();
-        let series = registry.define(&Labels::empty(), 0, 2_000_000).unwrap();
-        assert_eq!(registry.define(&Labels::empty(), 0, 2_000_000), Ok(series));
+        let registry = Registry::new(SeriesLimits::default());
+        let series = registry.define(&Labels::empty(), 0, &()).unwrap();
+        assert_eq!(registry.define(&Labels::empty(), 0, &()), Ok(series));
         assert_eq!(registry.labels(series), Labels::empty());
     }
 
     #[test]
     fn retired_series_are_not_found_and_their_place_is_used_again() {
-        let registry = Registry::new();
+        let registry = Registry::new(SeriesLimits::default());
         let a = labels(&[("job", "a"), ("instance", "1")]);
-        let series = registry.define(&a, 3, 2_000_000).unwrap();
+        let series = registry.define(&a, 3, &()).unwrap();
         assert!(registry.retire(3, |_| true).is_empty(), "epoch 3 may still hold it");
         assert!(registry.retire(4, |_| false).is_empty());
         assert_eq!(registry.retire(4, |_| true), [series]);
         assert!(!registry.touch(series, 9));
         assert_eq!((registry.series_count(), registry.labels(series)), (0, a.clone()));
-        let again = registry.define(&a, 5, 2_000_000).unwrap();
+        let again = registry.define(&a, 5, &()).unwrap();
         assert_ne!(again, series, "the old number may still be held");
         registry.recycle(&[series]);
         assert_eq!(registry.labels(again), a, "its symbols are still referred to");
@@ -479,7 +534,7 @@ mod tests {
     /// A replay and a sender find the same series, whoever made it.
     #[test]
     fn series_are_the_same_by_texts_and_by_symbols() {
-        let registry = Registry::new();
+        let registry = Registry::new(SeriesLimits::default());
         let sets = [&[("a", "1")][..], &[("a", "1"), ("b", "2")], &[("a", "b"), ("b", "a")], &[], &[("b", "2")]];
         let by_symbols = |set: &[(&str, &str)], schema: &mut Option<u32>| {
             let mut symbols = Vec::new();
@@ -494,8 +549,7 @@ mod tests {
         let mut schema = None;
         let first: Vec<SeriesRef> = sets.iter().map(|set| by_symbols(set, &mut schema)).collect();
         let again: Vec<SeriesRef> = sets.iter().rev().map(|set| by_symbols(set, &mut schema)).collect();
-        let by_texts: Vec<SeriesRef> =
-            sets.iter().map(|set| registry.define(&labels(set), 0, sets.len() as u64).unwrap()).collect();
+        let by_texts: Vec<SeriesRef> = sets.iter().map(|set| registry.define(&labels(set), 0, &()).unwrap()).collect();
         assert!(first == by_texts && first.iter().rev().eq(&again));
         assert!(sets.iter().zip(&first).all(|(set, series)| registry.labels(*series) == labels(set)));
         // Each row holds its own values, each schema its names: nothing else is left.
@@ -506,10 +560,10 @@ mod tests {
 
     #[test]
     fn gaps_of_recycled_rows_are_closed() {
-        let registry = Registry::new();
+        let registry = Registry::new(SeriesLimits::default());
         let one = |i: usize| labels(&[("a", &i.to_string()), ("b", "x")]);
         let total = 2 * SHARD_COUNT * VALUES_SLACK;
-        let all: Vec<SeriesRef> = (0..total).map(|i| registry.define(&one(i), 0, 2_000_000).unwrap()).collect();
+        let all: Vec<SeriesRef> = (0..total).map(|i| registry.define(&one(i), 0, &()).unwrap()).collect();
         let before = registry.bytes();
         let kept: std::collections::BTreeSet<SeriesRef> = all.iter().step_by(8).copied().collect();
         let gone = registry.retire(1, |series| !kept.contains(&series));
