@@ -112,10 +112,10 @@ impl App {
         for finding in db.findings() {
             tracing::error!(finding, "the data directory is damaged; the rest is served");
         }
-        // After the database: only who holds its lock may open the catalog.
-        let catalog = Catalog::open(&config.data, catalog_options(&config), clock.now_ms())?;
-        apply_rules(&catalog, &db);
         let telemetry = Arc::new(Telemetry::default());
+        // After the database: only who holds its lock may open the catalog.
+        let catalog = Catalog::open(&config.data, catalog_options(&config), Arc::clone(&telemetry), clock.now_ms())?;
+        apply_rules(&catalog, &db);
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
             catalog,
@@ -166,7 +166,7 @@ impl Running {
         let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         if let Some(store) = &app.parquet_store {
-            store.start(Arc::clone(&app.clock)).map_err(StartError::Config)?;
+            store.start(Arc::clone(&app.clock), Arc::clone(&app.telemetry)).map_err(StartError::Config)?;
         }
         self_report::register(&app, format!("http://{address}")).await;
         let mut tasks = tokio::task::JoinSet::new();

@@ -20,6 +20,7 @@ pub use components::{Component, NewComponent, OFFLINE, Registered, Source};
 pub use error::CatalogError;
 pub use rules::RetentionRule;
 
+use crate::telemetry::Telemetry;
 use mirror::Mirror;
 use writer::Writer;
 
@@ -58,7 +59,12 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NewerSchema`], I/O errors.
-    pub fn open(data_dir: &Path, options: CatalogOptions, now_ms: i64) -> Result<Catalog, CatalogError> {
+    pub fn open(
+        data_dir: &Path,
+        options: CatalogOptions,
+        telemetry: Arc<Telemetry>,
+        now_ms: i64,
+    ) -> Result<Catalog, CatalogError> {
         std::fs::create_dir_all(data_dir).map_err(|e| CatalogError::io(data_dir, e))?;
         let path = data_dir.join(FILE_NAME);
         let opened = match schema::open(&path) {
@@ -71,7 +77,7 @@ impl Catalog {
         };
         let connection = opened?;
         let mirror = Arc::new(RwLock::new(Mirror::load(&connection)?));
-        Ok(Catalog { path, options, writer: Writer::start(connection)?, mirror })
+        Ok(Catalog { path, options, writer: Writer::start(connection, telemetry)?, mirror })
     }
 
     /// The options.

@@ -10,9 +10,8 @@ mod values;
 pub use layers::{ConfigError, Layer, resolve};
 pub use rollups::Rollups;
 pub use values::{
-    ByteSize, Codec, Depth, Duration, Format, JobLimits, LabelColumns, OptionValue, Precision, Registration, RetentionSize,
-    SeriesMax,
-    StoreUrl, Sync, Zone,
+    ByteSize, Codec, Depth, Duration, Format, JobLimits, LabelColumns, OptionValue, Precision, Registration,
+    RetentionSize, SeriesMax, StoreUrl, Sync, Zone,
 };
 
 use std::net::SocketAddr;

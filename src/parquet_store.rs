@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use storage::{Clock, Disk};
 
 use crate::config::Config;
+use crate::telemetry::Telemetry;
 use cache::Cache;
 use client::Client;
 use disk::StoreDisk;
@@ -110,8 +111,8 @@ impl ParquetStore {
     ///
     /// # Errors
     /// A text, if no thread can be started.
-    pub fn start(&self, clock: Arc<dyn Clock>) -> Result<(), String> {
-        self.mover.start(Arc::clone(&self.shared), clock)
+    pub fn start(&self, clock: Arc<dyn Clock>, telemetry: Arc<Telemetry>) -> Result<(), String> {
+        self.mover.start(Arc::clone(&self.shared), clock, telemetry)
     }
 
     /// Ends the moving; a transfer under way ends first.

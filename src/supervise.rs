@@ -1,8 +1,9 @@
-//! Keeps background tasks going: a panic in one is counted and logged, and the task starts again after a pause.
+//! Keeps background work going: a panic in it is counted and logged, and the work goes on.
 //!
-//! Whatever runs for as long as the server does runs through [`supervised`]: each scrape loop, each job's target
-//! discovery, the listener, the reports about ourselves. The threads of the database are kept going in the same way by
-//! the storage engine itself.
+//! A task that runs for as long as the server does runs through [`supervised`], which starts it again after a pause: each
+//! scrape loop, each job's target discovery, the listener, the reports about ourselves. A thread that does one piece of
+//! work after the other does each through [`attempt`]: the catalog's writer, the mover of Parquet files. The threads of
+//! the database are kept going in the same way by the storage engine itself.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +49,19 @@ pub(crate) async fn supervised<S, T, F: Future<Output = T>>(
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Does a piece of work.
+///
+/// # Errors
+/// What it said in a panic.
+pub(crate) fn attempt<T>(task: &'static str, telemetry: &Telemetry, work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let message = message(&*panic);
+        telemetry.background_panics.add(&[task], 1);
+        tracing::error!(task, panic = message, "background work panicked; it goes on with what comes next");
+        message
+    })
 }
 
 /// Waits for a future; the text of its panic if it panics. It is never polled again then.

@@ -113,7 +113,7 @@ counters! {
     http_micros: micros "streamgauge_http_request_seconds_total" &["handler"], "Time spent on HTTP requests.";
     scrapes: count "streamgauge_scrapes_total" &["outcome"], "Scrapes of targets.";
     reloads: count "streamgauge_config_reloads_total" &["outcome"], "Times the scrape configuration was read again.";
-    background_panics: count "streamgauge_background_panics_total" &["task"], "Times that background work panicked and was started again.";
+    background_panics: count "streamgauge_background_panics_total" &["task"], "Times that background work panicked; it goes on.";
     queries: count "streamgauge_queries_total" &["kind", "outcome"], "Expressions evaluated.";
     query_samples: count "streamgauge_query_samples_total" &[], "Samples read by queries.";
 }

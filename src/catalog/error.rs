@@ -36,6 +36,9 @@ pub enum CatalogError {
     /// The server is stopping.
     #[error("the catalog is closed")]
     Closed,
+    /// We have a bug; the change may be kept.
+    #[error("the change of the catalog panicked: {0}")]
+    Panicked(String),
     /// SQLite failed; nothing of the change is kept.
     #[error("catalog: {0}")]
     Sqlite(std::sync::Arc<rusqlite::Error>),

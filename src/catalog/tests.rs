@@ -14,7 +14,7 @@ const OPTIONS: CatalogOptions = CatalogOptions {
 };
 
 fn open(dir: &TempDir) -> Catalog {
-    Catalog::open(dir.path(), OPTIONS, 7).unwrap()
+    Catalog::open(dir.path(), OPTIONS, Arc::default(), 7).unwrap()
 }
 
 fn new(name: &str, kind: &str) -> NewComponent {
@@ -161,7 +161,7 @@ fn the_limit_on_bytes_holds_at_n_and_n_plus_1() {
     let named = |bytes: usize| NewComponent { meta: Some("x".repeat(bytes)), ..new("a", "k") };
     // 512 for the component, its name twice, its kind.
     let options = CatalogOptions { bytes_max: 512 + 3 + 100, ..OPTIONS };
-    let catalog = Catalog::open(dir.path(), options, 0).unwrap();
+    let catalog = Catalog::open(dir.path(), options, Arc::default(), 0).unwrap();
     let error = catalog.register(named(101), Source::Call, 1).unwrap_err().to_string();
     assert!(error.contains("report.max_registry_bytes = 615"), "{error}");
     catalog.register(named(100), Source::Call, 1).unwrap();
@@ -173,7 +173,7 @@ fn the_limit_on_bytes_holds_at_n_and_n_plus_1() {
 fn concurrent_changes_are_all_kept() {
     let dir = tempfile::tempdir().unwrap();
     let options = CatalogOptions { components_max: 1000, ..OPTIONS };
-    let catalog = Catalog::open(dir.path(), options, 0).unwrap();
+    let catalog = Catalog::open(dir.path(), options, Arc::default(), 0).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let catalog = &catalog;
@@ -185,7 +185,7 @@ fn concurrent_changes_are_all_kept() {
         }
     });
     drop(catalog);
-    let catalog = Catalog::open(dir.path(), options, 0).unwrap();
+    let catalog = Catalog::open(dir.path(), options, Arc::default(), 0).unwrap();
     let mut ids: Vec<i64> = catalog.components().iter().map(|c| c.runtime_id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -198,7 +198,7 @@ fn a_newer_file_is_refused_by_name_and_kept() {
     drop(open(&dir));
     let path = dir.path().join(FILE_NAME);
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    let error = Catalog::open(dir.path(), OPTIONS, 7).err().unwrap().to_string();
+    let error = Catalog::open(dir.path(), OPTIONS, Arc::default(), 7).err().unwrap().to_string();
     assert!(error.ends_with("catalog.db has schema version 2, this version reads up to 1"), "{error}");
     assert!(path.exists());
 }

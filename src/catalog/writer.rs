@@ -1,6 +1,8 @@
 //! The one writer: a thread that owns the connection. Changes that wait together share one transaction, and with it one
-//! sync; each has its own savepoint, so that one that fails leaves the others. A change is acknowledged after the commit.
+//! sync; each has its own savepoint, so that one that fails or panics leaves the others. A change is acknowledged after the
+//! commit.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -8,11 +10,15 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 
 use super::error::CatalogError;
+use crate::supervise::attempt;
+use crate::telemetry::Telemetry;
 
 /// Changes that may wait for the writer; who comes later waits to get in.
 const WAITING_MAX: usize = 1024;
 /// Most changes in one transaction.
 const GROUP_MAX: usize = 256;
+/// The thread's name where its panics are counted.
+const TASK: &str = "catalog";
 
 /// Makes a change and gives back what is to be done when the outcome of the commit is known.
 type Change = Box<dyn FnOnce(&Connection) -> Acknowledge + Send>;
@@ -22,36 +28,39 @@ type Acknowledge = Box<dyn FnOnce(Result<(), CatalogError>) + Send>;
 pub(super) struct Writer {
     changes: RwLock<Option<SyncSender<Change>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection) -> Result<Writer, CatalogError> {
+    pub(super) fn start(connection: Connection, telemetry: Arc<Telemetry>) -> Result<Writer, CatalogError> {
         let (changes, queue) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
-            .name("catalog".to_owned())
+            .name(TASK.to_owned())
             .spawn(move || run(connection, &queue))
             .map_err(|e| CatalogError::io("catalog thread", e))?;
-        Ok(Writer { changes: RwLock::new(Some(changes)), thread: Mutex::new(Some(thread)) })
+        Ok(Writer { changes: RwLock::new(Some(changes)), thread: Mutex::new(Some(thread)), telemetry })
     }
 
     /// Makes a change and returns when it is durable. `show` runs before that, in the order of the changes.
     ///
     /// # Errors
-    /// What `change` gave, or why the commit failed; nothing of the change is kept then.
+    /// What `change` gave, or why the commit failed; nothing of the change is kept then. [`CatalogError::Panicked`].
     pub(super) fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send + 'static,
         show: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, CatalogError> {
         let (answer, answered) = sync_channel(1);
+        let telemetry = Arc::clone(&self.telemetry);
         let change: Change = Box::new(move |connection| {
-            let made = in_savepoint(connection, change);
+            let caught = |c: &Connection| attempt(TASK, &telemetry, || change(c)).map_err(CatalogError::Panicked)?;
+            let made = in_savepoint(connection, caught);
             Box::new(move |committed| {
-                let outcome = committed.and(made);
-                if let Ok(value) = &outcome {
-                    show(value);
-                }
+                let outcome = committed.and(made).and_then(|value| {
+                    let shown = attempt(TASK, &telemetry, || show(&value));
+                    shown.map(|()| value).map_err(CatalogError::Panicked)
+                });
                 // Nobody waits any more if the caller is gone; the change is made all the same.
                 let _ = answer.send(outcome);
             })
@@ -129,14 +138,15 @@ mod tests {
 
     /// Changes of one transaction: one that fails half-way leaves nothing, and the others stay.
     #[test]
-    fn a_change_that_fails_leaves_the_others_of_its_group() {
+    fn a_change_that_fails_or_panics_leaves_the_others_of_its_group() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
-        let writer = Writer::start(connection).unwrap();
+        let telemetry = Arc::new(Telemetry::default());
+        let writer = Writer::start(connection, Arc::clone(&telemetry)).unwrap();
         let (go, wait) = sync_channel::<()>(0);
-        let shown = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let shown = Arc::new(Mutex::new(Vec::new()));
         let show = |number| {
-            let shown = std::sync::Arc::clone(&shown);
+            let shown = Arc::clone(&shown);
             move |(): &()| shown.lock().push(number)
         };
         std::thread::scope(|scope| {
@@ -149,16 +159,25 @@ mod tests {
                 writer.write(change, show(1))
             });
             let bad = scope.spawn(|| writer.write(|c| insert(c, 2).and_then(|()| insert(c, 2)), show(2)));
+            let broken = scope.spawn(|| {
+                let change = |c: &Connection| insert(c, 8).and_then(|()| panic!("half-way"));
+                writer.write(change, |()| ())
+            });
             let good = scope.spawn(|| writer.write(|c| insert(c, 3), show(3)));
             std::thread::sleep(std::time::Duration::from_millis(50));
             go.send(()).unwrap();
             assert!(first.join().unwrap().is_ok() && good.join().unwrap().is_ok());
             assert!(matches!(bad.join().unwrap(), Err(CatalogError::Sqlite(_))));
+            assert!(matches!(broken.join().unwrap(), Err(CatalogError::Panicked(text)) if text == "half-way"));
         });
         let sum = |c: &Connection| Ok(c.query_row("SELECT sum(number) FROM numbers", (), |row| row.get::<_, i64>(0))?);
         assert_eq!(writer.write(sum, |_| ()).unwrap(), 4);
         shown.lock().sort_unstable();
         assert_eq!(*shown.lock(), [1, 3]);
+        let kept = writer.write(|c| insert(c, 9), |()| panic!("not shown"));
+        assert!(matches!(kept, Err(CatalogError::Panicked(text)) if text == "not shown"));
+        assert_eq!(writer.write(sum, |_| ()).unwrap(), 13);
+        assert_eq!(telemetry.background_panics.get(&[TASK]), 2);
         writer.close();
         assert!(matches!(writer.write(|_| Ok(()), |()| ()), Err(CatalogError::Closed)));
     }

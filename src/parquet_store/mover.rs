@@ -21,6 +21,8 @@ use super::disk::leave_local;
 use super::plan::{compare, plan};
 use super::stats::Counters;
 use super::{PARQUET_DIR, Shared};
+use crate::supervise::attempt;
+use crate::telemetry::Telemetry;
 
 /// Time between two passes.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -46,13 +48,24 @@ impl Mover {
         Mover { keep_local_ms, signal: Arc::default(), thread: Mutex::default() }
     }
 
-    pub(super) fn start(&self, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Result<(), String> {
+    pub(super) fn start(
+        &self,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<(), String> {
         let signal = Arc::clone(&self.signal);
-        let mut moving = Moving::new(shared, clock, self.keep_local_ms);
+        let keep_local_ms = self.keep_local_ms;
+        let new = move || Moving::new(Arc::clone(&shared), Arc::clone(&clock), keep_local_ms);
         let run = move || {
-            let mut pause = INTERVAL;
+            let (mut moving, mut pause) = (new(), INTERVAL);
             loop {
-                pause = match moving.pass() {
+                let passed = attempt("parquet_mover", &telemetry, || moving.pass().map_err(|e| e.to_string()));
+                if passed.is_err() {
+                    // It remembers only what it need not ask for again.
+                    moving = new();
+                }
+                pause = match passed.and_then(|done| done) {
                     Ok(()) => INTERVAL,
                     Err(error) => {
                         Counters::add(&moving.shared.counters.failures, 1);

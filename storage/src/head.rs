@@ -1,8 +1,8 @@
 //! The head: series, and the samples that are not yet in segments. What is here is kept safe by the WAL.
 //!
 //! `registry` and `symbols` know the series (`order` sorts them, `budgets` says how many there may be), `raw_keys` how
-//! their senders write them, `newest` their last sample, `epoch` who may still hold a series' number, `postings` which series carry a label. They live as long as the
-//! process. Samples lie in `generation`s, one `chunk` per series, in `pages` that go with their generation: the active one
+//! their senders write them, `newest` their last sample, `epoch` who may still hold a series' number, `postings` which
+//! series carry a label. They live as long as the process. Samples lie in `generation`s, one `chunk` per series, in `pages` that go with their generation: the active one
 //! takes writes, a frozen one is on its way into segments.
 
 pub(crate) mod budgets;
@@ -121,6 +121,8 @@ impl Head {
     /// Call it when no other generation is visible to new snapshots. `forget` hears of the numbers that will be used
     /// again, before they are.
     pub(crate) fn collect(&self, active: &Generation, idle_since_ms: i64, forget: impl FnOnce(&[SeriesRef])) -> u64 {
+        // Now, so that a series which nobody of the epoch that ends here can hold any more goes at once.
+        self.epochs.advance();
         let oldest = self.epochs.oldest_writer();
         let idle = |series| self.newest.get(series).is_none_or(|newest| newest.arrived_ms < idle_since_ms);
         let retired = self.registry.retire(oldest, |series| idle(series) && !active.holds(series));

@@ -97,9 +97,10 @@ impl From<CatalogError> for Failure {
             | CatalogError::TooManyRules { .. } => (StatusCode::BAD_REQUEST, None),
             error if error.is_disk_full() => (StatusCode::SERVICE_UNAVAILABLE, Some(30)),
             CatalogError::Closed => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
-            CatalogError::NewerSchema { .. } | CatalogError::Sqlite(_) | CatalogError::Io { .. } => {
-                (StatusCode::INTERNAL_SERVER_ERROR, None)
-            }
+            CatalogError::NewerSchema { .. }
+            | CatalogError::Panicked(_)
+            | CatalogError::Sqlite(_)
+            | CatalogError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, None),
         };
         Failure::Fault(Fault { status, message: error.to_string(), retry_after_s })
     }

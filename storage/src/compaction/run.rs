@@ -11,7 +11,7 @@ use super::pace::{Pace, Surroundings};
 use super::plan::{Aim, Effort, Job, plan};
 use crate::db::CompactReport;
 use crate::db::engine::{Engine, LiveSegment};
-use crate::db::prepared::{OpenSegment, Partition, Prepared, day_of, newest_days};
+use crate::db::prepared::{Draft, OpenSegment, Partition, day_of, newest_days};
 use crate::deletes::Delete;
 use crate::error::StorageError;
 use crate::parquet::DayWriter;
@@ -118,21 +118,13 @@ impl Engine {
         effort: Effort,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<u64>, StorageError> {
-        let mut prepared = Prepared::default();
+        let mut draft = Draft::new(self);
         let world = World::new(self, 0, stop);
         let rate = self.options.compaction_rate.filter(|_| effort == Effort::Due);
-        let written = self.write_merged(job, live, Pace::new(rate, &world), &world, &mut prepared);
-        match written.and_then(|whole| prepared.make_durable(self).map(|()| whole)) {
-            Ok(true) => {}
-            Ok(false) => {
-                prepared.discard(self);
-                return Ok(None);
-            }
-            Err(error) => {
-                prepared.discard(self);
-                return Err(error);
-            }
+        if !self.write_merged(job, live, Pace::new(rate, &world), &world, &mut draft)? {
+            return Ok(None);
         }
+        let prepared = draft.make_durable()?;
         // If the install fails, which of the two versions counts after a crash is open: the new files stay until the
         // next start removes those that do not count.
         if !self.install(job.inputs(), &prepared.live, |_| (), |_| ())? {
@@ -150,7 +142,7 @@ impl Engine {
         live: &[Arc<LiveSegment>],
         mut pace: Pace,
         world: &World<'_>,
-        prepared: &mut Prepared,
+        draft: &mut Draft<'_>,
     ) -> Result<bool, StorageError> {
         let now_ms = self.clock.now_ms();
         let entries: Vec<_> = live.iter().map(|live| &live.entry).collect();
@@ -184,7 +176,7 @@ impl Engine {
             }
         }
         for output in outputs {
-            prepared.live.extend(output.finish()?);
+            draft.live.extend(output.finish()?);
         }
         Ok(true)
     }

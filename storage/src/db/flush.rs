@@ -8,7 +8,7 @@ use model::{SampleColumns, TimeRange};
 use super::FlushReport;
 use super::commit::Frozen;
 use super::engine::Engine;
-use super::prepared::{OpenSegment, Prepared, newest_days};
+use super::prepared::{Draft, OpenSegment, Prepared, newest_days};
 use crate::batch::SeriesRef;
 use crate::error::StorageError;
 use crate::head::generation::Generation;
@@ -120,13 +120,9 @@ impl Engine {
         report: &mut FlushReport,
     ) -> Result<(), StorageError> {
         if prepared.is_none() {
-            let mut written = Prepared::default();
-            let done = self.write_frozen(frozen, &mut written).and_then(|()| written.make_durable(self));
-            if let Err(error) = done {
-                written.discard(self);
-                return Err(error);
-            }
-            *prepared = Some(written);
+            let mut draft = Draft::new(self);
+            self.write_frozen(frozen, &mut draft)?;
+            *prepared = Some(draft.make_durable()?);
         }
         let live = prepared.as_ref().map(|prepared| prepared.live.clone()).unwrap_or_default();
         // A failed install leaves open whether these segments count after a crash: they stay prepared for the next try.
@@ -140,9 +136,12 @@ impl Engine {
                 manifest.wal_floor = frozen.wal_floor;
                 manifest.flushed_sequence = manifest.flushed_sequence.max(flushed);
             },
-            |view| view.frozen = None,
+            |view| {
+                view.frozen = None;
+                // In the same moment: whatever happens next, they must not be taken for those of the next head.
+                *prepared = None;
+            },
         )?;
-        *prepared = None;
         let samples = live.iter().map(|live| live.entry.samples).sum::<u64>();
         self.counters.flushes.add(1);
         self.counters.flushed_samples.add(samples);
@@ -156,7 +155,7 @@ impl Engine {
     }
 
     /// Writes the segments of a frozen head, one per day, the oldest days together if there are too many.
-    fn write_frozen(&self, frozen: &Frozen, prepared: &mut Prepared) -> Result<(), StorageError> {
+    fn write_frozen(&self, frozen: &Frozen, draft: &mut Draft<'_>) -> Result<(), StorageError> {
         let generation = &frozen.generation;
         let Some(sequences) = generation.sequences() else { return Ok(()) };
         let series = generation.series();
@@ -182,7 +181,7 @@ impl Engine {
                 let here: Vec<SeriesRef> = ordered.iter().filter(overlaps).copied().collect();
                 self.write_series(generation, &here, partition.times, &mut writer)?;
             }
-            prepared.live.extend(open.finish(writer)?);
+            draft.live.extend(open.finish(writer)?);
         }
         Ok(())
     }

@@ -24,6 +24,10 @@ const SPACE_SLACK: u64 = 16;
 
 /// The thread that flushes and watches.
 pub(crate) fn run_flusher(engine: &Arc<Engine>) {
+    if engine.view.read().frozen.is_some() {
+        // A panic ended the flush that it was frozen for.
+        engine.request_flush();
+    }
     let mut paused_until = Instant::now();
     let mut retention_due = Instant::now() + RETENTION_EVERY;
     while engine.flush_signal.wait(LOOK_ROUND) {

@@ -20,8 +20,15 @@ use crate::segment::{Segment, SegmentInfo, SegmentMeta, SegmentWriter};
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Segments that have their names and are durable, and are not yet installed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Prepared {
+    pub(crate) live: Vec<Arc<LiveSegment>>,
+}
+
+/// Segments that are being written. Unless they become [`Prepared`] their files go again, also if a panic goes by.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    engine: &'a Engine,
     pub(crate) live: Vec<Arc<LiveSegment>>,
 }
 
@@ -197,17 +204,30 @@ impl Drop for OpenSegment<'_> {
     }
 }
 
-impl Prepared {
+impl<'a> Draft<'a> {
+    /// Without a segment yet.
+    pub(crate) fn new(engine: &'a Engine) -> Self {
+        Draft { engine, live: Vec::new() }
+    }
+
     /// Makes the names of the segments durable.
     ///
     /// # Errors
     /// I/O errors.
-    pub(crate) fn make_durable(&self, engine: &Engine) -> Result<(), StorageError> {
-        engine.disk.sync_dir(&engine.layout.segments_dir())?;
-        reached(&engine.options.probe, Step::SegmentsDurable);
-        Ok(())
+    pub(crate) fn make_durable(mut self) -> Result<Prepared, StorageError> {
+        self.engine.disk.sync_dir(&self.engine.layout.segments_dir())?;
+        reached(&self.engine.options.probe, Step::SegmentsDurable);
+        Ok(Prepared { live: std::mem::take(&mut self.live) })
     }
+}
 
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.engine.remove_files(self.live.iter().map(|live| &live.entry));
+    }
+}
+
+impl Prepared {
     /// Removes the files again: they were never installed, nor was it tried.
     pub(crate) fn discard(self, engine: &Engine) {
         engine.remove_files(self.live.iter().map(|live| &live.entry));

@@ -49,6 +49,7 @@ mod tests {
     use super::super::tests::{NOW_MS, TestClock, options, read_all, write};
     use super::*;
     use crate::error::CommitError;
+    use crate::io::Disk;
     use crate::io::fake::FakeDisk;
     use crate::options::{DbOptions, Probe, Step};
     use crate::{Db, Snapshot};
@@ -75,21 +76,33 @@ mod tests {
         read_all(&snapshot).len()
     }
 
+    fn wait_until(db: &Db, what: &str, is_so: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < until, "{what}: {:?}", db.findings());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     #[test]
     fn flushing_goes_on_after_a_panic() {
-        for step in [Step::FlushFrozen, Step::SegmentWritten, Step::ManifestInstalled] {
-            let (_fault, _disk, db) = faulty(step, true);
+        for step in [Step::FlushFrozen, Step::SegmentsDurable, Step::ManifestDurable, Step::ManifestInstalled] {
+            let (_fault, disk, db) = faulty(step, true);
             for i in 0..5 {
                 write(&db, &[(i, NOW_MS, 1.0)]).unwrap();
             }
-            let until = Instant::now() + Duration::from_secs(20);
-            while db.stats().flushes == 0 {
-                assert!(Instant::now() < until, "{step:?}: {:?}", db.findings());
-                std::thread::sleep(Duration::from_millis(10));
+            wait_until(&db, "it panics", || db.stats().panics == 1);
+            if step != Step::ManifestInstalled {
+                wait_until(&db, "the head that was frozen is flushed", || db.stats().flushes > 0);
             }
-            let stats = db.stats();
-            assert_eq!((stats.panics, content(&db)), (1, 5), "{step:?}");
+            for i in 5..10 {
+                write(&db, &[(i, NOW_MS, 1.0)]).unwrap();
+            }
+            wait_until(&db, "the next one too", || db.stats().head_samples < 4);
+            assert_eq!((db.stats().panics, content(&db)), (1, 10), "{step:?}");
             assert_eq!(db.findings(), ["flushing panicked: injected"]);
+            let files = || disk.list(std::path::Path::new("/data/segments")).unwrap().len() as u64;
+            wait_until(&db, "a panic leaves no files", || files() == db.stats().segments);
             db.close().unwrap();
         }
     }
