@@ -35,8 +35,12 @@ fn metrics_page() -> String {
     for family in own_families(&app) {
         let kind = format!("{:?}", family.metadata.metric_type).to_lowercase();
         let names = labels.get(family.name.as_str()).map(|names| names.join(", ")).unwrap_or_default();
-        let version = if family.name == "streamgauge_build_info" { "version" } else { "" };
-        page.push_str(&format!("| `{}` | {kind} | {names}{version} | {} |\n", family.name, family.metadata.help));
+        let own = match family.name.as_str() {
+            "streamgauge_build_info" => "version",
+            name if name.starts_with("streamgauge_budget_") => "budget",
+            _ => "",
+        };
+        page.push_str(&format!("| `{}` | {kind} | {names}{own} | {} |\n", family.name, family.metadata.help));
     }
     page
 }
