@@ -1,0 +1,50 @@
+//! Retention by age and by rules.
+
+use super::*;
+
+#[test]
+fn retention_drops_whole_days_and_says_which() {
+    let disk = FakeDisk::default();
+    let db = open_with(&disk, DbOptions { retention_bytes: Some(1 << 30), ..options() });
+    write(&db, &[(0, NOW_MS, 1.0), (0, NOW_MS - DAY, 2.0), (0, NOW_MS - 2 * DAY, 3.0)]).unwrap();
+    db.flush().unwrap();
+    assert_eq!(db.enforce_retention().unwrap(), RetentionReport::default());
+    drop(db);
+    let clock = TestClock::new();
+    let options = DbOptions { retention_ms: Some(DAY + 1000), ..options() };
+    let db = Db::open_on(Arc::new(disk.kill()), options, clock).unwrap();
+    assert_eq!(read_all(&db.snapshot()).len(), 2, "what is too old is not seen, even before it is dropped");
+    let held = db.snapshot();
+    let report = db.enforce_retention().unwrap();
+    assert_eq!((report.dropped_days.as_slice(), report.freed_bytes > 0), (&["2023-11-12".to_owned()][..], true));
+    assert_eq!((read_all(&db.snapshot()).len(), read_all(&held).len()), (2, 2), "an open snapshot keeps its view");
+}
+
+#[test]
+fn retention_rules_hide_at_once_and_purge_when_segments_are_written() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let options = DbOptions { retention_ms: Some(DAY), ..options() };
+    let db = Db::open_on(Arc::new(disk.clone()), options.clone(), clock.clone()).unwrap();
+    for minute in 0..10 {
+        write(&db, &[(0, NOW_MS - minute * 60_000, 1.0), (1, NOW_MS - minute * 60_000, 1.0)]).unwrap();
+        db.flush().unwrap();
+    }
+    let counts = |db: &Db| {
+        let found = read_all(&db.snapshot());
+        let of = |i| found.keys().filter(|(l, _)| *l == labels(i)).count();
+        (of(0), of(1))
+    };
+    let before = db.snapshot();
+    db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], 5 * 60_000)]);
+    assert_eq!((counts(&db), read_all(&before).len()), ((10, 6), 20));
+    drop(before);
+    db.compact().unwrap();
+    drop(db);
+    let db = Db::open_on(Arc::new(disk.kill()), options, clock).unwrap();
+    assert_eq!(counts(&db), (10, 6), "purged for good");
+    let longer = 2 * DAY;
+    db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], longer)]);
+    let mut batch = db.batch();
+    let series = batch.define(None, &labels(1)).unwrap();
+    assert_eq!(batch.push(series, NOW_MS - longer, 1.0), Ok(()), "a rule may also keep longer");
+}
