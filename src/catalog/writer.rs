@@ -160,7 +160,7 @@ mod tests {
             });
             let bad = scope.spawn(|| writer.write(|c| insert(c, 2).and_then(|()| insert(c, 2)), show(2)));
             let broken = scope.spawn(|| {
-                let change = |c: &Connection| insert(c, 8).and_then(|()| panic!("half-way"));
+                let change = |c: &Connection| insert(c, 8).map(|()| panic!("half-way"));
                 writer.write(change, |()| ())
             });
             let good = scope.spawn(|| writer.write(|c| insert(c, 3), show(3)));
