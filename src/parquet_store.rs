@@ -18,7 +18,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -31,10 +31,20 @@ use cache::Cache;
 use client::Client;
 use disk::StoreDisk;
 use mover::Mover;
+pub use placement::FILE as PLACEMENT_FILE;
 use placement::Placement;
 use region::Tiered;
 use stats::Counters;
 pub use stats::StoreStats;
+
+/// The files below `parquet/` of a data directory that are in a store, by their paths from there.
+///
+/// # Errors
+/// A text that names the file in which that stands, if it cannot be read.
+pub fn files_in_store(data: &Path) -> Result<BTreeSet<PathBuf>, String> {
+    let document = Placement::read(data)?;
+    Ok(document.into_iter().flat_map(|document| document.files.into_keys()).map(PathBuf::from).collect())
+}
 
 /// Directory of days below the data directory.
 const PARQUET_DIR: &str = "parquet";

@@ -1,13 +1,15 @@
 //! `streamgauge verify`: says whether a data directory is sound, and what each damage touches. Exits 1 on damage.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
-use storage::{FoundDamage, TouchedSeries, VerifyOptions, VerifyReport, verify};
+use storage::{FoundDamage, Touched, TouchedSeries, VerifyOptions, VerifyReport, verify};
 
 use super::offline::{data_flag, format_flag, is_json, path_of, print_json, times_json, times_text};
 use crate::catalog;
+use crate::parquet_store::{PLACEMENT_FILE, files_in_store};
 
 const ABOUT: &str = "Verifies a data directory, a snapshot or a backup: every checksum and every block";
 
@@ -42,25 +44,33 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
 
 /// Verifies the store and the catalog beside it.
 pub(super) fn verify_all(data: &Path, series_max: usize) -> Result<VerifyReport, String> {
-    let mut report = verify(data, VerifyOptions { series_max }).map_err(|error| error.to_string())?;
+    let (elsewhere, placement) = match files_in_store(data) {
+        Ok(files) => (files, None),
+        Err(detail) => (BTreeSet::new(), Some(detail)),
+    };
+    let options = VerifyOptions { series_max, elsewhere };
+    let mut report = verify(data, options).map_err(|error| error.to_string())?;
+    report.damage.extend(placement.map(|detail| {
+        let effect =
+            "a start refuses it: put the file back from a backup, or what is only in the store counts as missing";
+        beside(data.join(PLACEMENT_FILE), "placement", detail, effect)
+    }));
     let path = data.join(catalog::FILE_NAME);
     if let Ok(metadata) = std::fs::metadata(&path) {
         report.files += 1;
         report.bytes += metadata.len();
-        for detail in catalog::check(&path) {
-            report.damage.push(FoundDamage {
-                path: path.clone(),
-                offset: None,
-                sections: vec!["database".to_owned()],
-                detail,
-                effect: "a start puts the file into the quarantine if it cannot read it, and begins a new one: \
-                         components register again, retention rules must be set again"
-                    .to_owned(),
-                touched: storage::Touched { series_count: Some(0), ..storage::Touched::default() },
-            });
-        }
+        let effect = "a start puts the file into the quarantine if it cannot read it, and begins a new one: components \
+                      register again, retention rules must be set again";
+        let damage = catalog::check(&path).into_iter().map(|detail| beside(path.clone(), "database", detail, effect));
+        report.damage.extend(damage);
     }
     Ok(report)
+}
+
+/// A damage of a file beside the store, which touches no series.
+fn beside(path: PathBuf, section: &str, detail: String, effect: &str) -> FoundDamage {
+    let touched = Touched { series_count: Some(0), ..Touched::default() };
+    FoundDamage { path, offset: None, sections: vec![section.to_owned()], detail, effect: effect.to_owned(), touched }
 }
 
 fn as_text(data: &Path, report: &VerifyReport) -> String {

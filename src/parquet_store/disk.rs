@@ -161,6 +161,11 @@ impl Disk for StoreDisk {
         Ok(local.or_else(|| self.placed(&self.shared.name_of(path)?)))
     }
 
+    fn is_local(&self, path: &Path) -> bool {
+        let is_away = |name: String| self.is_only_there(path, &name).unwrap_or(false);
+        !self.shared.name_of(path).is_some_and(is_away)
+    }
+
     fn space(&self, dir: &Path) -> Result<Space, StorageError> {
         self.local.space(dir)
     }

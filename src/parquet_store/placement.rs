@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::client::Object;
 
 /// The file's name in the data directory.
-pub(super) const FILE: &str = "parquet-store.json";
+pub const FILE: &str = "parquet-store.json";
 /// The version that is written, and the newest that is read.
 const VERSION: u32 = 1;
 

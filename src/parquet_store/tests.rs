@@ -115,6 +115,7 @@ fn files_go_and_are_read_back() {
     assert!(!path.exists() && !scene.path(SERIES).exists());
     assert!(scene.is_there(ROWS) && scene.is_there(SERIES));
     assert_eq!(scene.disk.len(&path).unwrap(), Some(len));
+    assert!(!scene.disk.is_local(&path));
     assert_eq!(scene.disk.list(path.parent().unwrap()).unwrap(), ["a.parquet"]);
     let region = scene.disk.open(&path).unwrap();
     let all = content(len);

@@ -370,7 +370,10 @@ impl Engine {
             oldest_ms: self.oldest_kept_ms(now_ms),
             bytes_max: self.options.retention_bytes.map(|max| max.saturating_sub(beside)),
         };
-        let mut gone = expired(&manifest, keep);
+        let elsewhere = |entry: &SegmentEntry| {
+            entry.files.iter().any(|file| !self.disk.is_local(&file.path(&self.layout.parquet_dir())))
+        };
+        let mut gone = expired(&manifest, keep, elsewhere);
         self.hold_for_rollups(&manifest, keep, now_ms, &mut gone);
         let ids: Vec<u64> = gone.iter().map(|entry| entry.id).collect();
         let floor = |manifest: &mut Manifest| manifest.rollups.raise_floor(keep, &gone);

@@ -91,6 +91,12 @@ pub trait Disk: Send + Sync + Debug {
     /// [`StorageError::Io`].
     fn len(&self, path: &Path) -> Result<Option<u64>, StorageError>;
 
+    /// False if a file takes no space on the file system of the data directory, because its bytes are kept elsewhere.
+    fn is_local(&self, path: &Path) -> bool {
+        let _ = path;
+        true
+    }
+
     /// Bytes that can still be written below a directory, and the size of its file system.
     ///
     /// # Errors

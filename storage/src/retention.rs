@@ -64,10 +64,12 @@ pub(crate) struct Keep {
 /// The segments that go, oldest first.
 ///
 /// By age a segment goes when its last sample is too old. By size whole days go, the oldest first, but never the
-/// newest day; a run of several days counts to its last one.
-pub(crate) fn expired(manifest: &Manifest, keep: Keep) -> Vec<SegmentEntry> {
+/// newest day; a run of several days counts to its last one. What stands `elsewhere`, not on this file system, neither
+/// counts nor goes by size.
+pub(crate) fn expired(manifest: &Manifest, keep: Keep, elsewhere: impl Fn(&SegmentEntry) -> bool) -> Vec<SegmentEntry> {
     let too_old = |entry: &SegmentEntry| keep.oldest_ms.is_some_and(|oldest| entry.times.end_ms < oldest);
-    let (mut gone, left): (Vec<_>, Vec<_>) = manifest.segments.iter().cloned().partition(too_old);
+    let (mut gone, mut left): (Vec<_>, Vec<_>) = manifest.segments.iter().cloned().partition(too_old);
+    left.retain(|entry| !elsewhere(entry));
     let mut bytes: u64 = left.iter().map(SegmentEntry::total_bytes).sum();
     let mut days: BTreeMap<i64, Vec<SegmentEntry>> = BTreeMap::new();
     for entry in left {
@@ -138,7 +140,20 @@ mod tests {
 
     fn ids(segments: Vec<SegmentEntry>, oldest_ms: Option<i64>, bytes_max: Option<u64>) -> Vec<u64> {
         let manifest = Manifest { segments, ..Manifest::default() };
-        expired(&manifest, Keep { oldest_ms, bytes_max }).iter().map(|entry| entry.id).collect()
+        expired(&manifest, Keep { oldest_ms, bytes_max }, is_seventh).iter().map(|entry| entry.id).collect()
+    }
+
+    /// What stands elsewhere in these tests.
+    fn is_seventh(entry: &SegmentEntry) -> bool {
+        entry.id == 7
+    }
+
+    #[test]
+    fn what_stands_elsewhere_goes_by_age_and_not_by_size() {
+        let all = vec![entry(7, 0, 100), entry(1, 1, 10), entry(2, 2, 10)];
+        assert_eq!(ids(all.clone(), None, Some(20)), Vec::<u64>::new());
+        assert_eq!(ids(all.clone(), None, Some(19)), [1]);
+        assert_eq!(ids(all, Some(DAY_MS), None), [7]);
     }
 
     #[test]

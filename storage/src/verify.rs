@@ -13,6 +13,7 @@ mod wal;
 
 pub(crate) use manifest::newest as newest_manifest;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,15 +28,17 @@ use crate::names::Layout;
 const LOOKS_MAX: usize = 5;
 
 /// What is asked of a verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyOptions {
     /// Most series that are listed for one damage; they are counted all the same.
     pub series_max: usize,
+    /// Files below `parquet/`, by their paths from there, that may be missing because they are kept elsewhere.
+    pub elsewhere: BTreeSet<PathBuf>,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        VerifyOptions { series_max: 1000 }
+        VerifyOptions { series_max: 1000, elsewhere: BTreeSet::new() }
     }
 }
 

@@ -217,3 +217,25 @@ fn damage_in_its_files_is_verified_and_its_content_is_shown() {
         }
     }
 }
+
+/// Files of which it is known that they are kept elsewhere are missing without being damage; those that are here are read.
+#[test]
+fn verify_says_what_is_kept_elsewhere() {
+    let (disk, db, _) = converted();
+    drop(db);
+    let look = |elsewhere: &[&PathBuf]| {
+        let relative = elsewhere.iter().map(|path| path.strip_prefix("/data/parquet").unwrap().to_owned());
+        let options = crate::VerifyOptions { elsewhere: relative.collect(), ..Default::default() };
+        crate::verify::verify_on(Arc::new(disk.clone()), Path::new("/data"), options).unwrap()
+    };
+    let all = files(&disk);
+    let (here, away) = all.split_last().unwrap();
+    assert!(look(&all.iter().collect::<Vec<_>>()).notes.is_empty(), "all are here");
+    away.iter().for_each(|path| disk.remove(path).unwrap());
+    assert!(!look(&[]).damage.is_empty());
+    let report = look(&away.iter().collect::<Vec<_>>());
+    assert_eq!((report.damage.len(), report.notes.len()), (0, 1), "{report:?}");
+    assert!(report.notes[0].starts_with(&format!("{} files", away.len())), "{:?}", report.notes);
+    disk.remove(here).unwrap();
+    assert!(!look(&away.iter().collect::<Vec<_>>()).damage.is_empty(), "{} is nowhere", here.display());
+}

@@ -5,6 +5,7 @@ use crate::db::prepared::open_segment;
 use crate::error::StorageError;
 use crate::manifest::{Manifest, SegmentEntry};
 use crate::names::segment_id;
+use crate::parquet::DayFile;
 use crate::segment::{DamagedSeries, Examined, Segment, examine};
 
 /// Text of an error with the bit that explains it.
@@ -21,6 +22,7 @@ impl Work {
         for entry in manifest.segments.iter().chain(manifest.rollups.files()) {
             self.verify_segment(entry, manifest)?;
         }
+        self.note_elsewhere(manifest)?;
         let newest = self.newer_than(manifest);
         let named = |id| manifest.has_file(id) || newest.as_ref().is_some_and(|new| new.has_file(id));
         let names = self.list(&self.layout.segments_dir())?;
@@ -78,8 +80,31 @@ impl Work {
         Ok(())
     }
 
+    /// True if a file is not here, and need not be.
+    fn is_elsewhere(&self, file: &DayFile) -> Result<bool, StorageError> {
+        let root = self.layout.parquet_dir();
+        let path = file.path(&root);
+        let is_known = path.strip_prefix(&root).is_ok_and(|name| self.options.elsewhere.contains(name));
+        Ok(is_known && self.disk.len(&path)?.is_none())
+    }
+
+    fn note_elsewhere(&mut self, manifest: &Manifest) -> Result<(), StorageError> {
+        let mut count = 0;
+        for file in manifest.segments.iter().flat_map(|entry| &entry.files) {
+            count += u64::from(self.is_elsewhere(file)?);
+        }
+        if count > 0 {
+            let text = "files of Parquet days are kept elsewhere only and were not read; their indexes here were";
+            self.report.notes.push(format!("{count} {text}"));
+        }
+        Ok(())
+    }
+
     /// The files of a Parquet day, of which the index is sound by itself.
     fn verify_parquet(&mut self, entry: &SegmentEntry, index: &Segment) -> Result<(), StorageError> {
+        if entry.files.iter().try_fold(false, |any, file| Ok(any || self.is_elsewhere(file)?))? {
+            return Ok(());
+        }
         entry.files.iter().for_each(|file| self.count_file(file.bytes));
         let range = index.info().range;
         let all = || (0..index.len()).map(|ordinal| DamagedSeries { ordinal, range }).collect::<Vec<_>>();

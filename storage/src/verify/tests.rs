@@ -200,7 +200,7 @@ fn larger_damage_names_what_cannot_be_read() {
 
     // The list is cut, the count is not.
     for series_max in [named.len() - 1, named.len()] {
-        let options = VerifyOptions { series_max };
+        let options = VerifyOptions { series_max, ..VerifyOptions::default() };
         let report = verify_on(Arc::new(bad.clone()), Path::new("/data"), options).unwrap();
         let touched = &report.damage[0].touched;
         assert_eq!((touched.series.len(), touched.series_count), (series_max, Some(named.len() as u64)));
