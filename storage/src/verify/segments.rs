@@ -8,6 +8,9 @@ use crate::names::segment_id;
 use crate::parquet::DayFile;
 use crate::segment::{DamagedSeries, Examined, Segment, examine};
 
+/// What is said of a file that is not there as it was written.
+const GONE: &str = "it is gone or has a wrong length";
+
 /// Text of an error with the bit that explains it.
 pub(super) fn with_bit(detail: &str, bit: Option<u64>) -> String {
     match bit {
@@ -102,13 +105,24 @@ impl Work {
 
     /// The files of a Parquet day, of which the index is sound by itself.
     fn verify_parquet(&mut self, entry: &SegmentEntry, index: &Segment) -> Result<(), StorageError> {
-        if entry.files.iter().try_fold(false, |any, file| Ok(any || self.is_elsewhere(file)?))? {
+        let (mut is_whole, mut errors) = (true, Vec::new());
+        for file in &entry.files {
+            let path = file.path(&self.layout.parquet_dir());
+            if self.is_elsewhere(file)? {
+                is_whole = false;
+            } else if self.disk.len(&path)? == Some(file.bytes) {
+                self.count_file(file.bytes);
+            } else {
+                errors.push(StorageError::Corrupt { path, offset: 0, detail: GONE.to_owned() });
+            }
+        }
+        if !is_whole && errors.is_empty() {
             return Ok(());
         }
-        entry.files.iter().for_each(|file| self.count_file(file.bytes));
         let range = index.info().range;
         let all = || (0..index.len()).map(|ordinal| DamagedSeries { ordinal, range }).collect::<Vec<_>>();
         let (errors, series, opened) = match open_segment(&*self.disk, &self.layout, entry) {
+            _ if !errors.is_empty() => (errors, all(), None),
             Ok(segment) => {
                 let damage = segment.damage();
                 (damage.errors, damage.series, Some(segment))
