@@ -1,5 +1,7 @@
 //! `streamgauge` without a subcommand: serves until SIGTERM or SIGINT.
 
+use std::io::Write;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Running};
@@ -66,7 +68,9 @@ fn greet(running: &Running) {
         "serving"
     );
     if config.log_format == Format::Text {
-        println!(
+        // Whoever started the server may have closed its end: no reason not to serve.
+        let _ = writeln!(
+            std::io::stdout(),
             "Streamgauge serves on http://{address}\n\
              \x20 query    http://{address}/api/v1/query?query=up\n\
              \x20 report   POST http://{address}/api/metrics/report\n\

@@ -153,7 +153,7 @@ impl Run<'_> {
             let mut batch = self.db.batch();
             for place in places.clone() {
                 let generation = self.plan.generation(place, at_ms);
-                let key = RawKey { context: 1, hash: u128::from(generation) << 64 | u128::from(place) };
+                let key = RawKey { context: 1, hash: key_hash(place, generation) };
                 let series = match batch.resolve(key) {
                     Some(Resolved::Series(series)) => series,
                     _ => batch.define(Some(key), &self.plan.labels(place, generation)).unwrap(),
@@ -238,6 +238,17 @@ impl Run<'_> {
             assert_eq!(have, wanted, "place {place}");
         }
     }
+}
+
+/// 128 bits for a series of a sender, spread as those of a keyed hash are (splitmix64's finish).
+fn key_hash(place: u64, generation: u64) -> u128 {
+    let spread = |x: u64| {
+        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 31)
+    };
+    let number = generation << 40 | place;
+    u128::from(spread(number)) << 64 | u128::from(spread(!number))
 }
 
 fn status_bytes(name: &str) -> u64 {
