@@ -97,7 +97,9 @@ impl<'a> Parser<'a> {
             return None;
         }
         self.line += 1;
-        let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        let end = memchr::memchr(b'\n', self.rest.as_bytes()).unwrap_or(self.rest.len());
+        let (line, rest) = self.rest.split_at(end);
+        let rest = rest.get(1..).unwrap_or_default();
         self.rest = rest;
         Some(line.strip_suffix('\r').unwrap_or(line))
     }

@@ -12,7 +12,7 @@ use ::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::blocking::blocking;
 use super::config::{Auth, ClientOptions, Secret};
@@ -69,11 +69,13 @@ pub(super) struct Answer {
 pub(super) struct Client {
     options: ClientOptions,
     kept: Option<Connection>,
+    /// Length of the last body: the next one is about as long, and growing to that costs copies.
+    body_bytes: usize,
 }
 
 impl Client {
     pub(super) fn new(options: ClientOptions) -> Client {
-        Client { options, kept: None }
+        Client { options, kept: None, body_bytes: 0 }
     }
 
     /// GET, redirects followed.
@@ -133,7 +135,8 @@ impl Client {
             Some(encoding) if encoding.eq_ignore_ascii_case("gzip") => true,
             Some(encoding) => return Err(FetchError::Encoding(encoding.to_owned())),
         };
-        let mut all = BytesMut::new();
+        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut all = BytesMut::with_capacity(told.max(self.body_bytes).min(body_max.1));
         while let Some(frame) = body.frame().await {
             let data = frame.map_err(|error| broken(uri, &error))?.into_data().unwrap_or_default();
             if all.len() + data.len() > body_max.1 {
@@ -142,6 +145,7 @@ impl Client {
             }
             all.extend_from_slice(&data);
         }
+        self.body_bytes = all.len();
         Ok(Answer { content_type: text(CONTENT_TYPE), gzip, body: all.freeze() })
     }
 }
