@@ -1,6 +1,6 @@
 //! Scrapes one target again and again, at its place in the interval.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use ::http::header::ACCEPT;
@@ -24,6 +24,9 @@ const TOLERANCE_MS: i64 = 2;
 
 /// Scrapes in a row outside the tolerance after which the grid is given up.
 const MISSED_MAX: u32 = 3;
+
+/// Between the moments at which scrapes are written: as many shared syncs as possible, and too short to be seen.
+const GATHER_MS: u64 = 50;
 
 /// Formats are weighted `q=0.9`, `q=0.8`, … in their order.
 const QUALITY_STEPS: usize = 9;
@@ -75,9 +78,20 @@ async fn run(this: &Loop, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let duration_s = began.elapsed().as_secs_f64();
+        gather().await;
         let result = take_in(this, fetched, timestamp_ms, duration_s).await;
         note(this, result, now_ms, duration_s);
     }
+}
+
+/// Waits for the moment at which what was fetched is written.
+///
+/// Nobody waits for a scrape to be acknowledged, and each sync of the WAL costs as much as parsing hundreds of lines: so
+/// the scrapes of many targets are written at the same moments, and share syncs.
+async fn gather() {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or_default();
+    tokio::time::sleep(Duration::from_millis(GATHER_MS - since % GATHER_MS)).await;
 }
 
 /// The times at which scrapes should begin.
