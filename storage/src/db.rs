@@ -192,6 +192,15 @@ impl Db {
         self.engine.compact(Effort::Everything, &|| false)
     }
 
+    /// Does the compaction that the background would do now, at its rate; for runs whose time is not the clock's.
+    ///
+    /// # Errors
+    /// As [`Db::compact`].
+    #[doc(hidden)]
+    pub fn compact_due(&self) -> Result<CompactReport, StorageError> {
+        self.engine.compact(Effort::Due, &|| false)
+    }
+
     /// Hides the samples in the closed range of all series that pass one of the selectors: from now on no reader sees
     /// them, nor metadata of families of which no series is left. What is written later is seen. Gives the number of the
     /// delete, or none if there was nothing to hide.

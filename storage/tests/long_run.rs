@@ -136,7 +136,7 @@ impl Run<'_> {
             if at_ms - flushed_ms >= self.plan.flush_ms {
                 flushed_ms = at_ms;
                 self.db.flush().unwrap();
-                self.db.compact().unwrap();
+                self.db.compact_due().unwrap();
                 self.db.enforce_retention().unwrap();
             }
             if at_ms - row_ms >= self.plan.row_ms {
