@@ -27,10 +27,12 @@ pub(super) fn command() -> Command {
     let value = |name: &'static str, what: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(what).help(help)
     };
+    // It may begin with a minus, as `-up` does.
+    let expression = Arg::new("expression").value_name("EXPR").required(true).allow_hyphen_values(true);
     Command::new("query")
         .about("Asks a running server and prints a table")
         .after_help(EXAMPLES)
-        .arg(Arg::new("expression").value_name("EXPR").required(true).help("An expression in PromQL."))
+        .arg(expression.help("An expression in PromQL."))
         .arg(value("range", "DURATION", "Evaluates over this time up to --time, such as 1h."))
         .arg(
             value("step", "DURATION", "Distance of the evaluations [default: a sixtieth of the range].")
@@ -162,6 +164,11 @@ mod tests {
         assert!(matches(&["up", "--time", "-5"]).is_ok());
         assert!(matches(&["up", "--step", "1m"]).is_err(), "a step needs a range");
         assert!(matches(&[]).is_err());
+        for arguments in [&["-up"][..], &["-up", "--time", "-5"], &["--range", "1h", "-up"], &["--", "-up"]] {
+            let found = matches(arguments).unwrap();
+            assert_eq!(found.get_one::<String>("expression").unwrap(), "-up", "{arguments:?}");
+        }
+        assert!(matches(&["up", "--tiem", "5"]).is_err(), "no option");
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Layer {
     }
 
     /// The layer of environment variables: those that begin with `STREAMGAUGE_`, and below them those of NoETL that have
-    /// an option of their name.
+    /// an option of their name. What Kubernetes sets for a Service whose name begins so is left out.
     ///
     /// # Errors
     /// [`ConfigError::Unknown`] for a variable with the prefix that names no option.
@@ -86,6 +86,9 @@ impl Layer {
                 continue;
             }
             let Some(option) = OPTIONS.iter().find(|o| o.variable() == variable) else {
+                if is_service_link(&variable, &value) {
+                    continue;
+                }
                 let names = OPTIONS.iter().map(super::OptionDef::variable);
                 let suggestion = nearest(&variable, names);
                 return Err(ConfigError::Unknown { source_name: layer.source_name, name: variable, suggestion });
@@ -96,15 +99,28 @@ impl Layer {
     }
 }
 
-/// The option that a variable of NoETL sets. Its intervals are plain numbers of seconds.
+/// What a container finds in its environment for each Service beside it (Kubernetes, `enableServiceLinks`): here those of
+/// a Service named `streamgauge`, or with a name that begins so.
+const SERVICE_LINK: &str = "^STREAMGAUGE(_[A-Z0-9]+)*_\
+    (SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$";
+
+fn is_service_link(variable: &str, value: &str) -> bool {
+    // `…_PORT` alone could be meant for us; theirs is an address such as `tcp://10.0.0.7:8082`.
+    let is_address = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    variable.ends_with("_PORT") && is_address()
+        || regex::Regex::new(SERVICE_LINK).is_ok_and(|link| link.is_match(variable))
+}
+
+/// The option that a variable of NoETL sets. Its intervals are plain numbers of seconds, such as `15` or `0.5`.
 fn noetl(variable: &str, value: &str) -> Option<(String, String)> {
     let option = OPTIONS.iter().find(|o| {
         o.name
             .strip_prefix("noetl.")
             .is_some_and(|rest| variable.strip_prefix("NOETL_").is_some_and(|v| v.eq_ignore_ascii_case(rest)))
     })?;
-    let seconds = option.name.ends_with("_interval") && !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    let value = if seconds { format!("{value}s") } else { value.to_owned() };
+    let is_plain = value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let seconds = value.parse::<f64>().ok().filter(|_| option.name.ends_with("_interval") && is_plain);
+    let value = seconds.map_or_else(|| value.to_owned(), |seconds| format!("{}ms", (seconds * 1000.0).round() as u64));
     Some((option.name.to_owned(), value))
 }
 
@@ -205,6 +221,7 @@ mod tests {
             ("STREAMGAUGE_NOETL_SERVER_NAME", "ours"),
             ("NOETL_SERVER_NAME", "theirs"),
             ("NOETL_WORKER_HEARTBEAT_INTERVAL", "20"),
+            ("NOETL_WORKER_METRICS_INTERVAL", "60.25"),
             ("NOETL_SERVER_METRICS_INTERVAL", "2m"),
             ("NOETL_HOST", "not an option"),
         ];
@@ -212,10 +229,47 @@ mod tests {
         let config = resolve(&[layer]).unwrap();
         assert_eq!(config.noetl_server_name, "ours");
         assert_eq!(config.noetl_worker_heartbeat_interval.0, 20_000);
+        assert_eq!(config.noetl_worker_metrics_interval.0, 60_250);
         assert_eq!(config.noetl_server_metrics_interval.0, 120_000);
-        let bad = [("NOETL_SERVER_METRICS_INTERVAL".to_owned(), "often".to_owned())];
-        let error = resolve(&[Layer::from_environment(bad.into_iter()).unwrap()]).unwrap_err().to_string();
-        assert!(error.starts_with("environment: noetl.server_metrics_interval: "), "{error}");
+        for bad in ["often", "", "-1", "1.2.3", ".", "1e3", "inf"] {
+            let variable = [("NOETL_SERVER_METRICS_INTERVAL".to_owned(), bad.to_owned())];
+            let error = resolve(&[Layer::from_environment(variable.into_iter()).unwrap()]).unwrap_err().to_string();
+            assert!(error.starts_with("environment: noetl.server_metrics_interval: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn links_to_services_of_kubernetes_are_no_options() {
+        let layer = |name: &str, value: &str| {
+            Layer::from_environment([(name.to_owned(), value.to_owned())].into_iter()).map(|layer| layer.values)
+        };
+        for (name, value) in [
+            ("STREAMGAUGE_SERVICE_HOST", "10.0.0.7"),
+            ("STREAMGAUGE_SERVICE_PORT", "8082"),
+            ("STREAMGAUGE_SERVICE_PORT_HTTP_API", "8082"),
+            ("STREAMGAUGE_PORT", "tcp://10.0.0.7:8082"),
+            ("STREAMGAUGE_PORT_8082_TCP", "tcp://10.0.0.7:8082"),
+            ("STREAMGAUGE_PORT_8082_TCP_PROTO", "tcp"),
+            ("STREAMGAUGE_PORT_8082_TCP_PORT", "8082"),
+            ("STREAMGAUGE_PORT_8082_TCP_ADDR", "10.0.0.7"),
+            ("STREAMGAUGE_PORT_53_UDP", "udp://10.0.0.7:53"),
+            ("STREAMGAUGE_READ_ONLY_SERVICE_HOST", "10.0.0.8"),
+            ("STREAMGAUGE_READ_ONLY_PORT", "tcp://10.0.0.8:8082"),
+        ] {
+            assert_eq!(layer(name, value), Ok(Vec::new()), "{name}");
+        }
+        for (name, value) in [
+            ("STREAMGAUGE_PORT", "8082"),
+            ("STREAMGAUGE_SERVICE", "x"),
+            ("STREAMGAUGE_SERVICE_HOSTS", "x"),
+            ("STREAMGAUGE_PORT_8082", "x"),
+            ("STREAMGAUGE_PORT_8082_HTTP", "x"),
+            ("STREAMGAUGE_PORT_8082_TCP_HOST", "x"),
+            ("STREAMGAUGE_PORT_HTTP_TCP", "x"),
+        ] {
+            assert!(matches!(layer(name, value), Err(ConfigError::Unknown { .. })), "{name}");
+        }
+        assert_eq!(layer("STREAMGAUGE_LISTEN", "x").map(|values| values.len()), Ok(1));
     }
 
     #[test]
