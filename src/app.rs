@@ -219,7 +219,7 @@ fn open_db(store: Option<&ParquetStore>, options: DbOptions, clock: Arc<dyn Cloc
 
 fn apply_rules(catalog: &Catalog, db: &Db) {
     catalog.apply_rules(|rules| {
-        db.set_retention_rules(rules.iter().map(|rule| (rule.matchers.clone(), rule.keep_ms)).collect());
+        db.set_retention_rules(rules.to_vec());
     });
 }
 

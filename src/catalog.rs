@@ -18,7 +18,6 @@ use parking_lot::RwLock;
 
 pub use components::{Component, NewComponent, OFFLINE, Registered, Source};
 pub use error::CatalogError;
-pub use rules::RetentionRule;
 
 use crate::telemetry::Telemetry;
 use mirror::Mirror;

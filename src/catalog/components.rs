@@ -235,6 +235,22 @@ impl Catalog {
         self.mirror.read().find(name, kind).map(super::mirror::Entry::now)
     }
 
+    /// The component that series with this name, and this kind if they have one, come from. Series without a kind are those
+    /// of a component that never said it, or else of the only one of the name, which may have said it later.
+    pub fn of_series(&self, name: &str, kind: Option<&str>) -> Option<Arc<Component>> {
+        let mirror = self.mirror.read();
+        let found = match kind {
+            Some(kind) => mirror.find(name, Some(kind)),
+            None => mirror.find(name, Some("")).or_else(|| mirror.only(name)),
+        };
+        found.map(super::mirror::Entry::now)
+    }
+
+    /// True if series without a kind may come from this component: see [`Catalog::of_series`].
+    pub fn has_series_without_kind(&self, component: &Component) -> bool {
+        self.of_series(&component.name, None).is_some_and(|owner| owner.runtime_id == component.runtime_id)
+    }
+
     /// The component with an id.
     pub fn component(&self, runtime_id: i64) -> Option<Arc<Component>> {
         self.mirror.read().entry(runtime_id).map(super::mirror::Entry::now)

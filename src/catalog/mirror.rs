@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::Connection;
+use storage::RetentionRule;
 
 use super::components::{self, Component};
 use super::error::CatalogError;
-use super::rules::{self, RetentionRule};
+use super::rules;
 
 /// A component and the newest sign of life that is not in the file yet.
 #[derive(Debug)]
@@ -73,6 +74,12 @@ impl Mirror {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.by_id.values()
+    }
+
+    /// The component of a name that no other has.
+    pub(super) fn only(&self, name: &str) -> Option<&Entry> {
+        let &[id] = self.by_name.get(name)?.as_slice() else { return None };
+        self.by_id.get(&id)
     }
 
     /// The component of a name and, if one is given, a kind; without a kind the one that lives or lived last.

@@ -43,8 +43,12 @@ CREATE TABLE retention_rule (
 ) STRICT;
 ";
 
+/// Version 2: rules that say how long series are kept at least (`at_least`), whatever else holds for them.
+const VERSION_2: &str =
+    "ALTER TABLE retention_rule ADD COLUMN at_least INTEGER NOT NULL DEFAULT 0 CHECK (at_least IN (0, 1));";
+
 /// One step per version.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// How long to wait for a tool that reads the file with a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! The catalog as its users see it: identities, signs of life, rules, and what is there after a restart.
 
 use model::Matcher;
+use storage::RetentionRule;
 use tempfile::TempDir;
 
 use super::*;
@@ -40,7 +41,7 @@ fn everything_acknowledged_is_there_without_a_clean_end() {
     let b = catalog.register(new("b", "broker"), Source::Report, 1000).unwrap().component;
     let a = Component { heartbeat_ms: 2000, ..a };
     assert_eq!(catalog.heartbeat("a", None, 2000).unwrap(), Some(a.clone()));
-    let rule = RetentionRule { matchers: vec![Matcher::equal("__name__", "m")], keep_ms: 5 };
+    let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 5);
     catalog.set_rule(rule.clone(), 1000).unwrap();
     // A killed process leaves its files as they are at that moment.
     let copy = tempfile::tempdir().unwrap();
@@ -85,6 +86,14 @@ fn a_kind_that_was_not_known_is_learned() {
     let second = catalog.register(new("x", "monitor"), Source::Report, 2).unwrap().component;
     assert_eq!((first.runtime_id, second.kind.as_str()), (second.runtime_id, "monitor"));
     assert_eq!(catalog.components().len(), 1);
+    let owner = |kind| catalog.of_series("x", kind).map(|component| component.runtime_id);
+    assert_eq!((owner(None), owner(Some("monitor")), owner(Some("broker"))), (Some(1), Some(1), None));
+    catalog.register(new("x", "broker"), Source::Report, 3).unwrap();
+    assert_eq!((owner(None), owner(Some("broker"))), (None, Some(2)), "it could be either");
+    catalog.register(new("x", ""), Source::Report, 4).unwrap();
+    assert_eq!(owner(None), Some(3));
+    let may_have = |id| catalog.has_series_without_kind(&catalog.component(id).unwrap());
+    assert_eq!((may_have(1), may_have(2), may_have(3)), (false, false, true));
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn limits_hold_at_n_and_n_plus_1() {
     let error = catalog.register(new("d", "k"), Source::Report, 1).unwrap_err().to_string();
     assert!(error.contains("report.max_components = 3"), "{error}");
     catalog.register(new("a", "k"), Source::Call, 2).unwrap();
-    let rule = |name: &str, keep_ms| RetentionRule { matchers: vec![Matcher::equal("component", name)], keep_ms };
+    let rule = |name: &str, keep_ms| RetentionRule::new(vec![Matcher::equal("component", name)], keep_ms);
     catalog.set_rule(rule("a", 1), 1).unwrap();
     catalog.set_rule(rule("b", 1), 1).unwrap();
     let error = catalog.set_rule(rule("c", 1), 1).unwrap_err().to_string();
@@ -153,6 +162,24 @@ fn limits_hold_at_n_and_n_plus_1() {
     drop(catalog);
     let catalog = open(&dir);
     assert_eq!(catalog.rules(), [rule("b", 1), rule("a", 9)], "the last one set stands last");
+}
+
+#[test]
+fn a_rule_that_says_at_least_is_only_ever_extended() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let matchers = || vec![Matcher::equal("component", "a")];
+    let least = |keep_ms| RetentionRule::at_least(matchers(), keep_ms);
+    assert_eq!(catalog.set_rule(least(5), 1).unwrap(), least(5));
+    assert_eq!(catalog.set_rule(least(9), 2).unwrap(), least(9));
+    assert_eq!(catalog.set_rule(least(7), 3).unwrap(), least(9), "what holds is longer");
+    assert_eq!(catalog.rules(), [least(9)]);
+    drop(catalog);
+    let catalog = open(&dir);
+    assert_eq!(catalog.rules(), [least(9)], "and after a restart");
+    let plain = RetentionRule::new(matchers(), 2);
+    assert_eq!(catalog.set_rule(plain.clone(), 4).unwrap(), plain);
+    assert_eq!(catalog.rules(), [plain]);
 }
 
 #[test]
@@ -197,9 +224,9 @@ fn a_newer_file_is_refused_by_name_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(&dir));
     let path = dir.path().join(FILE_NAME);
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let error = Catalog::open(dir.path(), OPTIONS, Arc::default(), 7).err().unwrap().to_string();
-    assert!(error.ends_with("catalog.db has schema version 2, this version reads up to 1"), "{error}");
+    assert!(error.ends_with("catalog.db has schema version 3, this version reads up to 2"), "{error}");
     assert!(path.exists());
 }
 
@@ -222,7 +249,7 @@ fn version_1_is_read() {
     let component = catalog.find("worker-cpu-01", Some("worker_pool")).unwrap();
     assert_eq!((component.runtime_id, component.capacity, component.heartbeat_ms), (1, Some(4), 1_704_110_400_000));
     assert_eq!(component.labels.as_deref(), Some(r#"{"zone":"a"}"#));
-    let rule = RetentionRule { matchers: vec![Matcher::equal("__name__", "m")], keep_ms: 86_400_000 };
+    let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
     assert_eq!(catalog.rules(), [rule]);
 }
 
@@ -238,7 +265,7 @@ fn write_fixture() {
         ..new("worker-cpu-01", "worker_pool")
     };
     catalog.register(component, Source::Call, 1_704_110_400_000).unwrap();
-    let rule = RetentionRule { matchers: vec![Matcher::equal("__name__", "m")], keep_ms: 86_400_000 };
+    let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
     catalog.set_rule(rule, 1_704_110_400_000).unwrap();
     drop(catalog);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v1");

@@ -23,7 +23,7 @@ use axum::routing::{delete, get, post};
 use crate::app::App;
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    let deregister = delete(registry::deregister).post(registry::deregister);
+    let deregister_pool = delete(registry::deregister_pool).post(registry::deregister_pool);
     Router::new()
         .route("/api/metrics/report", post(report::report))
         .route("/api/metrics/query", get(query::query))
@@ -37,7 +37,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/runtime/register", post(registry::register))
         .route("/api/runtime/deregister", delete(registry::deregister))
         .route("/api/worker/pool/register", post(registry::register_pool))
-        .route("/api/worker/pool/deregister", deregister)
+        .route("/api/worker/pool/deregister", deregister_pool)
         .route("/api/worker/pool/heartbeat", post(registry::heartbeat))
         .route("/api/worker/pools", get(registry::pools))
 }

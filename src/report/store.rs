@@ -125,7 +125,7 @@ impl Writer<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use model::{Matcher, MetricType, Scope};
+    use model::{Budget, Matcher, MetricType, Scope};
     use storage::{Db, DbOptions, SystemClock};
 
     use super::*;
@@ -160,8 +160,9 @@ mod tests {
         }
 
         fn latest(&self) -> Vec<String> {
-            let all = self.db.latest(&Scope::default(), &[Matcher::equal("job", "")], i64::MIN);
-            all.iter().map(|l| format!("{} {} {}", l.labels, l.sample.value, l.sample.timestamp_ms)).collect()
+            let of_no_job = [Matcher::equal("job", "")];
+            let all = self.db.latest(&Scope::default(), &of_no_job, i64::MIN, &Budget::unlimited());
+            all.unwrap().iter().map(|l| format!("{} {} {}", l.labels, l.sample.value, l.sample.timestamp_ms)).collect()
         }
     }
 

@@ -9,6 +9,7 @@ mod deletes;
 pub(crate) mod engine;
 mod exemplars;
 mod flush;
+mod latest;
 mod maintenance;
 mod metadata;
 mod open;
@@ -21,23 +22,24 @@ mod supervised;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use model::{Labels, Matcher, Metadata, Sample, Scope, TimeRange};
+use model::{Budget, BudgetError, Labels, Matcher, Metadata, Scope, TimeRange};
 use parking_lot::Mutex;
 
-use crate::batch::{Batch, Exemplar, SeriesRef};
+use crate::batch::{Batch, Exemplar};
 use crate::compaction::plan::Effort;
 use crate::compaction::progress::CompactionStatus;
 use crate::deletes::Delete;
 use crate::error::{DeleteError, StorageError};
-use crate::head::newest::NewestSample;
 use crate::io::{Disk, RealDisk};
 use crate::manifest::{Manifest, SegmentEntry};
 use crate::options::{Clock, DbOptions};
-use crate::retention::{Keep, RetentionRules, day_text, expired};
+use crate::retention::{Keep, RetentionRule, RetentionRules, day_text, expired};
 use crate::snapshot::Snapshot;
 use crate::stats::{BudgetStats, DbStats};
 use committer::Committer;
 use engine::Engine;
+
+pub use latest::Latest;
 pub use saved::SavedSnapshot;
 
 /// What a flush did.
@@ -69,17 +71,6 @@ pub struct RetentionReport {
     pub dropped_days: Vec<String>,
     /// Bytes freed.
     pub freed_bytes: u64,
-}
-
-/// The newest sample of a series and when it arrived.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Latest {
-    /// The series.
-    pub labels: Labels,
-    /// The sample with the greatest time.
-    pub sample: Sample,
-    /// When the newest batch with this series arrived, in milliseconds since 1970.
-    pub arrived_ms: i64,
 }
 
 /// A database in one directory. Share it behind an `Arc`.
@@ -147,8 +138,23 @@ impl Db {
     ///
     /// Answered from the head, without decoding anything; a series that the head has forgotten (`head.series_idle`) is
     /// not in it. For some minutes after a start, what was written shortly before it counts as well.
-    pub fn latest(&self, scope: &Scope, matchers: &[Matcher], arrived_since_ms: i64) -> Vec<Latest> {
-        self.engine.latest(scope, matchers, arrived_since_ms)
+    ///
+    /// # Errors
+    /// [`BudgetError`]: the answer is taken out of the account while it grows, and stays taken.
+    pub fn latest(
+        &self,
+        scope: &Scope,
+        matchers: &[Matcher],
+        arrived_since_ms: i64,
+        budget: &Budget,
+    ) -> Result<Vec<Latest>, BudgetError> {
+        self.engine.latest(scope, matchers, arrived_since_ms, budget)
+    }
+
+    /// When the newest sample of a series arrived, in milliseconds since 1970, if that is its sample of this time and the
+    /// head knows the series.
+    pub fn arrival(&self, labels: &Labels, timestamp_ms: i64) -> Option<i64> {
+        self.engine.arrival(labels, timestamp_ms)
     }
 
     /// What is known about metric families, sorted by family.
@@ -283,11 +289,11 @@ impl Db {
         self.engine.enforce_retention()
     }
 
-    /// Sets the retention rules: series that pass all matchers of a rule keep their samples for so many milliseconds,
-    /// of several rules the last one counts, and without any `retention`. What is older is not seen by later snapshots,
-    /// and goes when its segment is flushed, compacted or dropped as a whole. Rules are not stored: set them after each
+    /// Sets the retention rules: of several that a series passes the last one counts, without any `retention`; one that
+    /// says how long at least gives way to whatever before it keeps longer. What is older is not seen by later snapshots, and
+    /// goes when its segment is flushed, compacted or dropped as a whole. Rules are not stored: set them after each
     /// start.
-    pub fn set_retention_rules(&self, rules: Vec<(Vec<Matcher>, i64)>) {
+    pub fn set_retention_rules(&self, rules: Vec<RetentionRule>) {
         let rules = RetentionRules::new(self.engine.options.retention_ms, rules);
         *self.engine.retention.write() = Arc::new(rules);
     }
@@ -336,37 +342,6 @@ impl Engine {
     /// The oldest time that is kept, if there is a bound.
     pub(crate) fn oldest_kept_ms(&self, now_ms: i64) -> Option<i64> {
         self.retention.read().oldest_of_all_ms(now_ms)
-    }
-
-    fn latest(&self, scope: &Scope, matchers: &[Matcher], since_ms: i64) -> Vec<Latest> {
-        let now_ms = self.clock.now_ms();
-        // A segment that cannot be read is found by the queries, which report it.
-        let mut latest = self.recent.latest(scope, matchers, since_ms, now_ms).unwrap_or_default();
-        let head = &self.head;
-        // The numbers stay as they are until the labels are read.
-        let _epoch = head.epochs.pin_reader();
-        let selected = head.postings.select(&head.registry, scope, matchers);
-        let arrived = |series| Some((series, head.newest.get(series).filter(|newest| newest.arrived_ms >= since_ms)?));
-        let newest: Vec<_> = selected.iter().filter_map(|series| arrived(SeriesRef(series))).collect();
-        let view = head.registry.view();
-        for (series, NewestSample { sample, arrived_ms }) in newest {
-            let labels = view.labels(series);
-            // A series that was forgotten and came back has two numbers for a while.
-            if latest.get(&labels).is_none_or(|known| known.arrived_ms <= arrived_ms) {
-                latest.insert(labels.clone(), Latest { labels, sample, arrived_ms });
-            }
-        }
-        drop(view);
-        let rules = self.retention.read().clone();
-        let deletes = self.view.read().deletes.clone();
-        latest.retain(|labels, latest| {
-            let ms = latest.sample.timestamp_ms;
-            let hides = |delete: &Delete| {
-                latest.arrived_ms <= delete.made_ms && delete.range.contains(ms) && delete.selects(labels)
-            };
-            ms >= rules.oldest_ms(labels, now_ms) && !deletes.iter().any(hides)
-        });
-        latest.into_values().collect()
     }
 
     /// Drops what is too old or too much.

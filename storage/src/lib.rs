@@ -55,6 +55,7 @@ pub use options::{Clock, DbOptions, SeriesLimits, SystemClock, WalSync};
 #[doc(hidden)]
 pub use options::{Probe, Step};
 pub use precision::{PRECISION_DIGITS, PrecisionRule};
+pub use retention::RetentionRule;
 pub use rollup::{RollupRule, RollupRules, RollupRulesError};
 pub use snapshot::Snapshot;
 pub use stats::{BudgetStats, DbStats, JobSeries};

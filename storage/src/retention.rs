@@ -6,26 +6,58 @@ use model::{Labels, Matcher};
 
 use crate::manifest::{Manifest, SegmentEntry};
 
+/// How long samples of some series are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// The series; all must hold.
+    pub matchers: Vec<Matcher>,
+    /// For how long, in milliseconds.
+    pub keep_ms: i64,
+    /// Shorter than it would be without the rule it never is.
+    pub at_least: bool,
+}
+
+impl RetentionRule {
+    /// Series that pass all matchers keep their samples so long and no longer.
+    pub fn new(matchers: Vec<Matcher>, keep_ms: i64) -> Self {
+        RetentionRule { matchers, keep_ms, at_least: false }
+    }
+
+    /// Series that pass all matchers keep their samples so long, and longer where that holds without the rule.
+    pub fn at_least(matchers: Vec<Matcher>, keep_ms: i64) -> Self {
+        RetentionRule { at_least: true, ..RetentionRule::new(matchers, keep_ms) }
+    }
+
+    fn covers(&self, labels: &Labels) -> bool {
+        self.matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
+    }
+}
+
 /// How long samples are kept: for all series, and by rule for those that pass its matchers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RetentionRules {
     /// None for ever.
     general_ms: Option<i64>,
-    rules: Vec<(Vec<Matcher>, i64)>,
+    rules: Vec<RetentionRule>,
 }
 
 impl RetentionRules {
     /// The general retention and rules beside it.
-    pub(crate) fn new(general_ms: Option<i64>, rules: Vec<(Vec<Matcher>, i64)>) -> Self {
+    pub(crate) fn new(general_ms: Option<i64>, rules: Vec<RetentionRule>) -> Self {
         RetentionRules { general_ms, rules }
     }
 
-    /// How long samples of a series are kept: as the last of the rules that it passes says, else as all others.
+    /// How long samples of a series are kept: as the last of the rules that it passes says, else as all others, and at
+    /// least as long as rules behind that one say.
     fn keep_ms(&self, labels: &Labels) -> Option<i64> {
-        let passes =
-            |matchers: &[Matcher]| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()));
-        let by_rule = self.rules.iter().rev().find(|(matchers, _)| passes(matchers)).map(|(_, keep_ms)| *keep_ms);
-        by_rule.or(self.general_ms)
+        let mut least = None;
+        for rule in self.rules.iter().rev().filter(|rule| rule.covers(labels)) {
+            least = least.max(Some(rule.keep_ms));
+            if !rule.at_least {
+                return least;
+            }
+        }
+        self.general_ms.map(|general| least.map_or(general, |least| least.max(general)))
     }
 
     /// The oldest time at which samples of a series are kept.
@@ -40,13 +72,14 @@ impl RetentionRules {
 
     /// Before this time samples of some series may go.
     pub(crate) fn newest_of_all_ms(&self, now_ms: i64) -> i64 {
-        let keeps = self.rules.iter().map(|(_, keep_ms)| *keep_ms).chain(self.general_ms);
+        // A rule that only says how long at least lets nothing go.
+        let keeps = self.rules.iter().filter(|rule| !rule.at_least).map(|rule| rule.keep_ms).chain(self.general_ms);
         keeps.min().map_or(i64::MIN, |shortest| now_ms.saturating_sub(shortest))
     }
 
     /// The oldest time at which samples of any series are kept, if there is a bound.
     pub(crate) fn oldest_of_all_ms(&self, now_ms: i64) -> Option<i64> {
-        let longest = self.rules.iter().map(|(_, keep_ms)| *keep_ms).max();
+        let longest = self.rules.iter().map(|rule| rule.keep_ms).max();
         let general_ms = self.general_ms?;
         Some(now_ms.saturating_sub(longest.map_or(general_ms, |longest| longest.max(general_ms))))
     }
@@ -108,8 +141,8 @@ mod tests {
 
     #[test]
     fn the_last_rule_that_a_series_passes_decides() {
-        let rule = |value, keep_ms| (vec![Matcher::equal("job", value)], keep_ms);
-        let all = (vec![Matcher::equal("debug", "yes")], 10);
+        let rule = |value, keep_ms| RetentionRule::new(vec![Matcher::equal("job", value)], keep_ms);
+        let all = RetentionRule::new(vec![Matcher::equal("debug", "yes")], 10);
         let of = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).unwrap();
         let rules = RetentionRules::new(Some(100), vec![rule("a", 50), rule("slo", 1000), all.clone()]);
         let oldest = |pairs: &[(&str, &str)]| rules.oldest_ms(&of(pairs), 2000);
@@ -120,6 +153,29 @@ mod tests {
         assert_eq!((rules.oldest_of_all_ms(2000), rules.newest_of_all_ms(2000)), (Some(1000), 1990));
         let for_ever = RetentionRules::new(None, vec![all]);
         assert_eq!((for_ever.oldest_of_all_ms(0), for_ever.oldest_ms(&of(&[]), 0)), (None, i64::MIN));
+    }
+
+    #[test]
+    fn a_rule_that_says_at_least_never_shortens() {
+        let plain = |name, keep_ms| RetentionRule::new(vec![Matcher::equal("name", name)], keep_ms);
+        let least = |keep_ms| RetentionRule::at_least(vec![Matcher::equal("job", "a")], keep_ms);
+        let rules = vec![plain("short", 10), plain("long", 500), least(50), plain("after", 5)];
+        let keep_ms = |general_ms, pairs: &[(&str, &str)]| {
+            let labels = Labels::from_pairs(pairs.iter().copied()).unwrap();
+            RetentionRules::new(general_ms, rules.clone()).keep_ms(&labels)
+        };
+        let of_a = |name| [("job", "a"), ("name", name)];
+        assert_eq!(keep_ms(Some(100), &of_a("short")), Some(50), "as long as the rule says");
+        assert_eq!(keep_ms(Some(100), &of_a("long")), Some(500), "longer by a rule");
+        assert_eq!(keep_ms(Some(100), &of_a("other")), Some(100), "longer as all others");
+        assert_eq!(keep_ms(Some(20), &of_a("other")), Some(50));
+        assert_eq!(keep_ms(None, &of_a("other")), None, "for ever");
+        assert_eq!(keep_ms(None, &of_a("after")), Some(5), "what was said later counts");
+        assert_eq!(keep_ms(Some(20), &[("job", "b")]), Some(20));
+        let alone = RetentionRules::new(None, vec![least(50)]);
+        assert_eq!((alone.newest_of_all_ms(1000), alone.oldest_of_all_ms(1000)), (i64::MIN, None));
+        let above = RetentionRules::new(Some(20), vec![least(50)]);
+        assert_eq!((above.newest_of_all_ms(1000), above.oldest_of_all_ms(1000)), (980, Some(950)));
     }
 
     fn entry(id: u64, day: i64, bytes: u64) -> SegmentEntry {

@@ -66,6 +66,46 @@ fn components_register_report_beat_and_go() {
 }
 
 #[test]
+fn rows_find_a_component_that_said_its_kind_later() {
+    let server = Server::start();
+    let untyped = format!(r#"{{"component_name":"w","metrics":[{}]}}"#, metric("m", "1", ""));
+    let id = report(&server, &untyped).json()["runtime_id"].as_i64().unwrap();
+    let registered = server.post_json("/api/worker/pool/register", &json!({"name": "w", "kind": "worker_pool"}));
+    assert_eq!(registered.json()["runtime_id"], id.to_string());
+    report(&server, &untyped.replace(r#""m""#, r#""n""#));
+    let ids = |query: &str| -> Vec<(String, Value)> {
+        let mut found: Vec<_> = rows(&server, query)
+            .iter()
+            .map(|row| (row["metric_name"].as_str().unwrap().to_owned(), row["runtime_id"].clone()))
+            .collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found
+    };
+    let both = [("m".to_owned(), json!(id)), ("n".to_owned(), json!(id))];
+    assert_eq!(ids("component_name=w&match=exact"), both);
+    assert_eq!(ids(&format!("runtime_id={id}")), both);
+    // Another of the name: whose the older rows are is not known any more.
+    let other = server.post_json("/api/runtime/register", &json!({"name": "w", "kind": "broker"})).json();
+    assert_eq!(ids(&format!("runtime_id={id}")), both[1..]);
+    assert!(ids(&format!("runtime_id={}", other["runtime_id"].as_str().unwrap())).is_empty());
+    assert_eq!(ids("component_name=w&match=exact"), [("m".to_owned(), Value::Null), both[1].clone()]);
+}
+
+#[test]
+fn a_pool_that_goes_takes_no_server_of_its_name_along() {
+    let server = Server::start();
+    server.post_json("/api/worker/pool/register", &json!({"name": "x"}));
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    server.post_json("/api/runtime/register", &json!({"name": "x", "kind": "broker"}));
+    let gone = |answer: crate::support::Answer| (answer.status, answer.json()["kind"].clone());
+    let go = |path: &str| gone(server.post_json(path, &json!({"name": "x"})));
+    assert_eq!(go("/api/worker/pool/deregister"), (200, json!("worker_pool")), "not the one that lived last");
+    assert_eq!(go("/api/worker/pool/deregister"), (200, json!("worker_pool")));
+    let runtime = server.send("DELETE", "/api/runtime/deregister?name=x", &[], b"");
+    assert_eq!(gone(runtime), (200, json!("broker")), "no kind is usual here");
+}
+
+#[test]
 fn bad_registrations_are_refused_by_name() {
     let server = Server::with(&[("report.max_registration_bytes", "300")]);
     for (path, body, status, says) in [

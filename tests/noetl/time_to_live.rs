@@ -50,6 +50,33 @@ fn time_to_live_and_clean_up() {
 }
 
 #[test]
+fn to_extend_never_shortens() {
+    let server = Server::start();
+    report(&server, EXAMPLE);
+    let extend = |days: i64| {
+        let path = format!("/api/metrics/ttl/extend-component?component_name=worker-cpu-01&ttl_days={days}");
+        let answer = server.send("POST", &path, &[], b"").json();
+        (answer["new_ttl_days"].clone(), answer["message"].as_str().unwrap().to_owned())
+    };
+    // The example is years old and kept for ever.
+    let (days, message) = extend(7);
+    assert_eq!(days, 7);
+    let said =
+        r#"1 series with component="worker-cpu-01" are kept for at least 7 days; those that are kept longer stay so"#;
+    assert_eq!(message, said);
+    assert_eq!(rows(&server, "component_name=worker-cpu-01").len(), 1, "for ever is longer");
+    let (days, message) = extend(3);
+    assert_eq!(days, 7);
+    assert!(message.contains("for at least 7 days, as was set before;"), "{message}");
+    let set = "/api/metrics/ttl/set?metric_name=noetl_system_cpu_usage_percent&ttl_days=";
+    assert_eq!(server.send("POST", &format!("{set}36525"), &[], b"").status, 200);
+    extend(8);
+    assert_eq!(rows(&server, "component_name=worker-cpu-01").len(), 1, "a hundred years are longer");
+    assert_eq!(server.send("POST", &format!("{set}1"), &[], b"").status, 200);
+    assert!(rows(&server, "component_name=worker-cpu-01").is_empty(), "what is set later may shorten");
+}
+
+#[test]
 fn time_to_live_hides_old_samples_and_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().display().to_string();

@@ -7,16 +7,16 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use model::{Budget, METRIC_NAME, Matcher, Scope, SeriesSource, TimeRange};
 use serde_json::{Value, json};
+use storage::RetentionRule;
 
 use super::answer::Failure;
 use super::parameters::Parameters;
 use super::selection::failed;
 use crate::app::App;
 use crate::auth;
-use crate::catalog::RetentionRule;
 use crate::http::Peer;
 use crate::http::error::{Fault, json_response};
-use crate::report::COMPONENT;
+use crate::report::{COMPONENT, Problem};
 
 const DAY_MS: i64 = 86_400_000;
 /// Longest time to live: a hundred years.
@@ -85,7 +85,11 @@ pub(super) async fn set_ttl(
     permit(&app, peer, &headers)?;
     let parameters = Parameters::of(&uri)?;
     let name = parameters.required("metric_name")?.to_owned();
-    keep(&app, &parameters, "metric_name", METRIC_NAME, name).await
+    let days = days(&parameters)?;
+    let matcher = Matcher::equal(METRIC_NAME, name.as_str());
+    let kept = keep(&app, RetentionRule::new(vec![matcher], days * DAY_MS)).await?;
+    let message = format!("{} series with {METRIC_NAME}={name:?} are kept for {days} days", kept.series);
+    Ok(kept.answer("metric_name", &name, &message))
 }
 
 /// `POST /api/metrics/ttl/extend-component`
@@ -101,46 +105,56 @@ pub(super) async fn extend_component(
     if app.catalog.find(&name, None).is_none() {
         return Err(Failure::not_found(format!("component {name:?} is not known")));
     }
-    keep(&app, &parameters, "component_name", COMPONENT, name).await
+    let days = days(&parameters)?;
+    let matcher = Matcher::equal(COMPONENT, name.as_str());
+    let kept = keep(&app, RetentionRule::at_least(vec![matcher], days * DAY_MS)).await?;
+    let before = if kept.days > days { ", as was set before" } else { "" };
+    let message = format!(
+        "{} series with {COMPONENT}={name:?} are kept for at least {} days{before}; those that are kept longer stay so",
+        kept.series, kept.days
+    );
+    Ok(kept.answer("component_name", &name, &message))
 }
 
-/// Sets the rule that keeps the series with this label value for `ttl_days`, and counts them.
-async fn keep(
-    app: &Arc<App>,
-    parameters: &Parameters,
-    field: &'static str,
-    label: &'static str,
-    value: String,
-) -> Result<Response, Failure> {
-    let days = parameters.bounded("ttl_days", 1, 1, TTL_DAYS_MAX)?;
-    let matcher = Matcher::equal(label, value.as_str());
-    let state = Arc::clone(app);
-    let count = app
-        .workers
-        .write(move || -> Result<usize, Failure> {
-            let count = count(&state, &matcher)?;
-            let rule = RetentionRule { matchers: vec![matcher], keep_ms: days * DAY_MS };
-            state.catalog.set_rule(rule, state.clock.now_ms())?;
-            state.apply_rules();
-            Ok(count)
-        })
-        .await??;
-    Ok(json_response(
-        StatusCode::OK,
-        &json!({
+fn days(parameters: &Parameters) -> Result<i64, Problem> {
+    parameters.bounded("ttl_days", 1, 1, TTL_DAYS_MAX)
+}
+
+/// A rule that was set.
+struct Kept {
+    series: usize,
+    days: i64,
+}
+
+impl Kept {
+    fn answer(&self, field: &str, value: &str, message: &str) -> Response {
+        let body = json!({
             "status": "ok",
             field: value,
-            "updated_metrics": count,
-            "new_ttl_days": days,
-            "message": format!("{count} series with {label}={value:?} are kept for {days} days"),
-        }),
-    ))
+            "updated_metrics": self.series,
+            "new_ttl_days": self.days,
+            "message": message,
+        });
+        json_response(StatusCode::OK, &body)
+    }
+}
+
+/// Sets a rule of one matcher and counts its series.
+async fn keep(app: &Arc<App>, rule: RetentionRule) -> Result<Kept, Failure> {
+    let state = Arc::clone(app);
+    app.workers
+        .write(move || -> Result<Kept, Failure> {
+            let series = count(&state, &rule.matchers)?;
+            let rule = state.catalog.set_rule(rule, state.clock.now_ms())?;
+            state.apply_rules();
+            Ok(Kept { series, days: rule.keep_ms / DAY_MS })
+        })
+        .await?
 }
 
 /// Number of series that pass.
-fn count(app: &App, matcher: &Matcher) -> Result<usize, Failure> {
+fn count(app: &App, matchers: &[Matcher]) -> Result<usize, Failure> {
     let snapshot = app.db.snapshot();
-    let selected =
-        snapshot.select(&Scope::default(), std::slice::from_ref(matcher), TimeRange::ALL, &Budget::unlimited());
+    let selected = snapshot.select(&Scope::default(), matchers, TimeRange::ALL, &Budget::unlimited());
     selected.map(|set| set.len()).map_err(|error| failed(&error))
 }

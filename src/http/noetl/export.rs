@@ -33,7 +33,8 @@ fn write(app: &App, selection: &Selection, mut wanted: Negotiated, budget: &Budg
     let matchers = selection.matchers(app, &app.db.snapshot(), budget).map_err(|error| failed(&error))?;
     let Some(matchers) = matchers else { return Ok(String::new()) };
     let since_ms = app.clock.now_ms().saturating_sub(app.config.export_window.ms());
-    let mut latest = app.db.latest(&Scope::default(), &matchers, since_ms);
+    let mut latest =
+        app.db.latest(&Scope::default(), &matchers, since_ms, budget).map_err(|error| failed(&error.into()))?;
     latest.retain(|newest| !is_stale(newest.sample.value));
     check_size(app, &latest, budget)?;
     let (samples, metadata) = escaped(&app.db, latest, wanted.escaping);

@@ -101,16 +101,36 @@ async fn registered(app: &Arc<App>, new: NewComponent) -> Result<Response, Failu
     Ok(json_response(StatusCode::OK, &registration(&done.component, status)))
 }
 
-/// `DELETE /api/runtime/deregister`, `DELETE` and `POST /api/worker/pool/deregister`: name and kind in the body or in the
-/// query string.
+/// `DELETE /api/runtime/deregister`: name and kind in the body or in the query string.
 pub(super) async fn deregister(
     State(app): State<Arc<App>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let parameters = Parameters::of(&uri)?;
-    let mut fields = Fields::read(&app, &headers, body).await?;
+    take_off(&app, &uri, &headers, body, None).await
+}
+
+/// `DELETE` and `POST /api/worker/pool/deregister`: as [`deregister`].
+pub(super) async fn deregister_pool(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    take_off(&app, &uri, &headers, body, Some(WORKER_POOL)).await
+}
+
+/// Takes off the component that a request names; without a kind preferably one of the `usual` kind.
+async fn take_off(
+    app: &Arc<App>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+    usual: Option<&'static str>,
+) -> Result<Response, Failure> {
+    let parameters = Parameters::of(uri)?;
+    let mut fields = Fields::read(app, headers, body).await?;
     let name = match parameters.text("name") {
         Some(name) if !fields.has("name") => name.to_owned(),
         _ => fields.required("name"),
@@ -121,7 +141,11 @@ pub(super) async fn deregister(
     fields.finish()?;
     let now_ms = app.clock.now_ms();
     let asked = name.clone();
-    let gone = in_catalog(&app, move |app| app.catalog.deregister(&asked, kind.as_deref(), now_ms)).await?;
+    let gone = in_catalog(app, move |app| {
+        let kind = kind.as_deref().or_else(|| known_kind(app, &asked, usual?));
+        app.catalog.deregister(&asked, kind, now_ms)
+    })
+    .await?;
     let component = gone.ok_or_else(|| unknown(&name))?;
     Ok(json_response(StatusCode::OK, &registration(&component, "ok")))
 }
@@ -139,8 +163,7 @@ pub(super) async fn heartbeat(
     let now_ms = app.clock.now_ms();
     let asked = name.clone();
     let known = in_catalog(&app, move |app| {
-        // A pool's heartbeat is that of the pool, also if a server has the same name.
-        let kind = app.catalog.find(&asked, Some(WORKER_POOL)).map(|_| WORKER_POOL);
+        let kind = known_kind(app, &asked, WORKER_POOL);
         app.catalog.heartbeat(&asked, kind, now_ms)
     })
     .await?;
@@ -155,6 +178,12 @@ pub(super) async fn heartbeat(
     };
     let answer = json!({"status": status, "name": component.name, "runtime_id": component.runtime_id.to_string()});
     Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// The usual kind, if a component of it has this name: a pool's heartbeat is that of the pool, also if a server has the
+/// same name.
+fn known_kind(app: &App, name: &str, usual: &'static str) -> Option<&'static str> {
+    app.catalog.find(name, Some(usual)).map(|_| usual)
 }
 
 /// A registration within a heartbeat need not repeat the name; another name than the heartbeat's does not count.

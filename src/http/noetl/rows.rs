@@ -4,7 +4,7 @@
 //! a year of samples reads the last minutes.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
 use model::{
     Budget, Labels, METRIC_NAME, Matcher, MetricType, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError,
@@ -64,8 +64,7 @@ pub(super) fn rows(
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let arrivals = arrivals(app, matchers);
-    found.iter().map(|found| Ok(row(app, &mut families, &arrivals, set.labels(found.series)?, found))).collect()
+    found.iter().map(|found| Ok(row(app, &mut families, set.labels(found.series)?, found))).collect()
 }
 
 /// The newest samples, newest first, at equal times in the order of the series.
@@ -127,12 +126,6 @@ fn windows(range: TimeRange, newest_ms: i64) -> impl Iterator<Item = TimeRange> 
     })
 }
 
-/// When the newest sample of each series arrived.
-fn arrivals(app: &App, matchers: &[Matcher]) -> HashMap<Labels, (i64, i64)> {
-    let latest = app.db.latest(&Scope::default(), matchers, i64::MIN);
-    latest.into_iter().map(|l| (l.labels, (l.sample.timestamp_ms, l.arrived_ms))).collect()
-}
-
 /// One row of the table.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
@@ -150,23 +143,12 @@ pub(super) struct Row {
     created_at: String,
 }
 
-fn row(
-    app: &App,
-    families: &mut Families<'_>,
-    arrivals: &HashMap<Labels, (i64, i64)>,
-    labels: Labels,
-    found: &Found,
-) -> Row {
+fn row(app: &App, families: &mut Families<'_>, labels: Labels, found: &Found) -> Row {
     let (component, kind) = (labels.get(COMPONENT), labels.get(COMPONENT_TYPE));
-    let runtime_id = component
-        .and_then(|name| app.catalog.find(name, Some(kind.unwrap_or_default())))
-        .map(|component| component.runtime_id);
+    let runtime_id = component.and_then(|name| app.catalog.of_series(name, kind)).map(|component| component.runtime_id);
     let metadata = families.of(labels.metric_name());
     // The arrival is kept for the newest sample of a series only.
-    let created_ms = match arrivals.get(&labels) {
-        Some((newest_ms, arrived_ms)) if *newest_ms == found.timestamp_ms => *arrived_ms,
-        _ => found.timestamp_ms,
-    };
+    let created_ms = app.db.arrival(&labels, found.timestamp_ms).unwrap_or(found.timestamp_ms);
     let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     Row {
         metric_id: metric_id(&labels, found.timestamp_ms),

@@ -43,7 +43,13 @@ impl Selection {
         if let Some(id) = self.runtime_id {
             let Some(component) = app.catalog.component(id) else { return Ok(None) };
             matchers.push(Matcher::equal(COMPONENT, component.name.as_str()));
-            matchers.push(Matcher::equal(COMPONENT_TYPE, component.kind.as_str()));
+            let kind = component.kind.as_str();
+            let also_without = !kind.is_empty() && app.catalog.has_series_without_kind(&component);
+            matchers.push(if also_without {
+                any_of(COMPONENT_TYPE, ["", kind])?
+            } else {
+                Matcher::equal(COMPONENT_TYPE, kind)
+            });
         }
         for (label, asked) in [(COMPONENT, &self.component_name), (METRIC_NAME, &self.metric_name)] {
             let Some(asked) = asked else { continue };
@@ -68,14 +74,19 @@ impl Selection {
         if self.exact || !known(std::slice::from_ref(&exact))?.is_empty() {
             return Ok(Some(exact));
         }
-        let escaped: Vec<String> =
-            known(&[])?.iter().filter(|name| name.contains(asked)).map(|name| regex::escape(name)).collect();
-        if escaped.is_empty() {
+        let names = known(&[])?;
+        let mut containing = names.iter().map(String::as_str).filter(|name| name.contains(asked)).peekable();
+        if containing.peek().is_none() {
             return Ok(None);
         }
-        let matcher = Matcher::new(label, MatchOp::Regex, escaped.join("|"));
-        matcher.map(Some).map_err(|error| SourceError::Storage(error.to_string()))
+        any_of(label, containing).map(Some)
     }
+}
+
+/// Series that have one of these values; an empty one stands for those without the label.
+fn any_of<'v>(label: &str, values: impl IntoIterator<Item = &'v str>) -> Result<Matcher, SourceError> {
+    let escaped: Vec<String> = values.into_iter().map(regex::escape).collect();
+    Matcher::new(label, MatchOp::Regex, escaped.join("|")).map_err(|error| SourceError::Storage(error.to_string()))
 }
 
 /// What a failed read is answered with.

@@ -60,9 +60,17 @@ fn the_newest_sample_is_the_newest_that_is_left() {
     let mut newest = model::SampleColumns::default();
     set.newest(0, TimeRange::ALL, true, &budget, &mut newest).unwrap();
     assert_eq!((set.len(), newest.timestamps_ms.last()), (1, Some(&(NOW_MS - 5))));
-    assert_eq!(db.latest(&Scope::default(), &[], 0), [], "hidden samples are not the latest");
+    assert_eq!(
+        db.latest(&Scope::default(), &[], 0, &Budget::unlimited()).unwrap(),
+        [],
+        "hidden samples are not the latest"
+    );
     write(&db, &[(1, NOW_MS - 4, 3.0)]).unwrap();
-    assert_eq!(db.latest(&Scope::default(), &[], 0).len(), 0, "a sample before the hidden one is not the newest");
+    assert_eq!(
+        db.latest(&Scope::default(), &[], 0, &Budget::unlimited()).unwrap().len(),
+        0,
+        "a sample before the hidden one is not the newest"
+    );
 }
 
 #[test]

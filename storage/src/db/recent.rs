@@ -1,14 +1,13 @@
 //! What arrived shortly before the last start: the head of a new process does not know it, because it is in segments.
 //! It answers for the newest samples until they come again, and for series that are not new when they do.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Labels, MatchOp, Matcher, Sample, SampleColumns, Scope, TimeRange};
+use model::{BudgetError, Labels, MatchOp, Matcher, SampleColumns, Scope, SourceError, TimeRange};
 use parking_lot::Mutex;
 
-use super::Latest;
 use super::engine::{Engine, LiveSegment};
+use super::latest::{Latest, LatestBySeries};
 use crate::error::StorageError;
 use crate::head::budgets::Earlier;
 
@@ -68,37 +67,47 @@ impl Recent {
         Ok(live.segment.time_range(ordinal)?.end_ms >= self.opened_ms.saturating_sub(self.window_ms))
     }
 
-    /// The newest sample of each series in these segments that passes and is not older than `since_ms`. When it arrived
-    /// is not known any more; its own time stands for it.
+    /// Puts in the newest sample of each series in these segments that passes and is not older than `since_ms`. When it
+    /// arrived is not known any more; its own time stands for it.
     ///
     /// # Errors
-    /// Those of reading.
-    pub(crate) fn latest(
+    /// [`BudgetError`]. A segment that cannot be read is left out: queries find it and report it.
+    pub(super) fn latest(
         &self,
         scope: &Scope,
         matchers: &[Matcher],
         since_ms: i64,
         now_ms: i64,
-    ) -> Result<BTreeMap<Labels, Latest>, StorageError> {
-        let mut found = BTreeMap::new();
-        let segments = self.segments(now_ms);
+        out: &mut LatestBySeries<'_>,
+    ) -> Result<(), BudgetError> {
         let range = TimeRange { start_ms: since_ms, end_ms: i64::MAX };
-        let mut samples = SampleColumns::default();
-        for live in segments.iter().filter(|live| live.entry.times.overlaps(&range)) {
-            for ordinal in live.segment.select(scope, matchers)? {
-                samples.clear();
-                live.segment.read(ordinal, range, &mut samples)?;
-                let Some(sample) = samples.floats().next_back() else { continue };
-                let labels = live.segment.labels(ordinal)?;
-                // Segments stand in order of sequence: of equal times the last write counts.
-                let is_newest = |known: &Latest| known.sample.timestamp_ms <= sample.timestamp_ms;
-                if found.get(&labels).is_none_or(is_newest) {
-                    found.insert(labels.clone(), latest(labels, sample));
-                }
+        for live in self.segments(now_ms).iter().filter(|live| live.entry.times.overlaps(&range)) {
+            match latest_of(live, scope, matchers, range, out) {
+                Err(SourceError::Budget(error)) => return Err(error),
+                Ok(()) | Err(SourceError::Storage(_)) => {}
             }
         }
-        Ok(found)
+        Ok(())
     }
+}
+
+fn latest_of(
+    live: &LiveSegment,
+    scope: &Scope,
+    matchers: &[Matcher],
+    range: TimeRange,
+    out: &mut LatestBySeries<'_>,
+) -> Result<(), SourceError> {
+    let mut samples = SampleColumns::default();
+    for ordinal in live.segment.select(scope, matchers)? {
+        samples.clear();
+        live.segment.read(ordinal, range, &mut samples)?;
+        let Some(sample) = samples.floats().next_back() else { continue };
+        let newest = Latest { labels: live.segment.labels(ordinal)?, sample, arrived_ms: sample.timestamp_ms };
+        // Segments stand in order of sequence: of equal times the last write counts.
+        out.put(newest, |known| known.sample.timestamp_ms <= sample.timestamp_ms)?;
+    }
+    Ok(())
 }
 
 impl Earlier for Engine {
@@ -115,8 +124,4 @@ impl Earlier for Engine {
         let matcher = Matcher::new(name, MatchOp::Equal, value);
         matcher.ok().and_then(|matcher| self.recent.count(&matcher, self.clock.now_ms()).ok()).unwrap_or(0)
     }
-}
-
-fn latest(labels: Labels, sample: Sample) -> Latest {
-    Latest { labels, sample, arrived_ms: sample.timestamp_ms }
 }

@@ -285,6 +285,14 @@ impl Registry {
         schema
     }
 
+    /// Finds the series with these labels, without a note that someone uses it.
+    pub(crate) fn lookup(&self, labels: &Labels) -> Option<SeriesRef> {
+        let hash = labels.hash128();
+        let (index, hash) = (hash as usize % SHARD_COUNT, (hash >> 64) as u64);
+        // No row was touched before epoch 0: none changes.
+        self.find(&self.shards.get(index)?.read(), index, hash, labels, 0)
+    }
+
     fn find(&self, rows: &Rows, shard: usize, hash: u64, labels: &Labels, epoch: u32) -> Option<SeriesRef> {
         let schemas = self.schemas.read();
         let symbols = self.symbols.read();

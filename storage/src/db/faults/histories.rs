@@ -79,7 +79,7 @@ impl Setting {
         let db = Db::open_on(Arc::new(disk.clone()), self.options(), clock.clone()).unwrap();
         assert_eq!(db.findings(), Vec::<String>::new());
         if let Some(keep_ms) = self.keeps.odd_ms {
-            db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], keep_ms)]);
+            db.set_retention_rules(vec![RetentionRule::new(vec![Matcher::equal("odd", "yes")], keep_ms)]);
         }
         db
     }

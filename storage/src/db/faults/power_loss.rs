@@ -43,7 +43,9 @@ impl Life {
     fn open(&self) -> Result<Db, StorageError> {
         let db = try_open_at(&self.disk, &self.options, &self.clock)?;
         let odd_ms = self.keeps.odd_ms.into_iter();
-        db.set_retention_rules(odd_ms.map(|keep_ms| (vec![Matcher::equal("odd", "yes")], keep_ms)).collect());
+        db.set_retention_rules(
+            odd_ms.map(|keep_ms| RetentionRule::new(vec![Matcher::equal("odd", "yes")], keep_ms)).collect(),
+        );
         Ok(db)
     }
 

@@ -68,13 +68,42 @@ fn latest_is_by_arrival_and_newest_by_time() {
     write(&db, &[(1, NOW_MS - DAY, 3.0)]).unwrap();
     db.flush().unwrap();
     let of = |db: &Db, since| {
-        let list = db.latest(&Scope::default(), &[], since);
+        let list = db.latest(&Scope::default(), &[], since, &Budget::unlimited()).unwrap();
         list.into_iter().map(|l| (l.labels, l.sample.value, l.arrived_ms)).collect::<Vec<_>>()
     };
     assert_eq!(of(&db, NOW_MS), [(labels(0), 1.0, NOW_MS), (labels(1), 2.0, NOW_MS + 60_000)]);
     assert_eq!(of(&db, NOW_MS + 1), [(labels(1), 2.0, NOW_MS + 60_000)]);
-    let some = db.latest(&Scope::confined(Matcher::equal("odd", "yes")), &[Matcher::equal("i", "0")], 0);
+    let odd = Scope::confined(Matcher::equal("odd", "yes"));
+    let some = db.latest(&odd, &[Matcher::equal("i", "0")], 0, &Budget::unlimited()).unwrap();
     assert!(some.is_empty());
+    let arrivals = |i, times: [i64; 2]| times.map(|ms| db.arrival(&labels(i), ms));
+    assert_eq!(arrivals(0, [NOW_MS - 5, NOW_MS]), [Some(NOW_MS), None]);
+    assert_eq!(arrivals(1, [NOW_MS, NOW_MS - DAY]), [Some(NOW_MS + 60_000), None], "only the newest");
+    assert_eq!(arrivals(2, [NOW_MS, 0]), [None, None]);
+}
+
+#[test]
+fn latest_stays_within_the_account_at_n_and_n_plus_1() {
+    let disk = FakeDisk::default();
+    let db = open(&disk);
+    let samples: Vec<_> = (0..5000).map(|i| (i, NOW_MS - 1, 1.0)).collect();
+    write(&db, &samples).unwrap();
+    let latest = |db: &Db, bytes_max| {
+        let budget = Budget::new(u64::MAX, bytes_max);
+        (db.latest(&Scope::default(), &[], 0, &budget).map(|found| found.len()), budget.bytes_peak())
+    };
+    let (found, bytes) = latest(&db, u64::MAX);
+    let least: usize = (0..5000).map(|i| labels(i).heap_bytes()).sum();
+    assert_eq!(found, Ok(5000));
+    assert!(bytes > least as u64, "{bytes}");
+    let refused = Err(model::BudgetError::Bytes { limit: bytes - 1 });
+    assert_eq!((latest(&db, bytes).0, latest(&db, bytes - 1).0), (Ok(5000), refused.clone()));
+    db.close().unwrap();
+    let again = open(&disk.kill());
+    assert_eq!((latest(&again, bytes).0, latest(&again, bytes - 1).0), (Ok(5000), refused), "from segments");
+    let cancelled = Budget::unlimited();
+    cancelled.cancel();
+    assert_eq!(again.latest(&Scope::default(), &[], 0, &cancelled), Err(model::BudgetError::Cancelled));
 }
 
 #[test]
@@ -110,7 +139,7 @@ fn latest_knows_what_arrived_before_a_clean_restart() {
     db.close().unwrap();
     clock.advance(1000);
     let of = |db: &Db, since| {
-        let list = db.latest(&Scope::default(), &[], since);
+        let list = db.latest(&Scope::default(), &[], since, &Budget::unlimited()).unwrap();
         list.into_iter().map(|l| (l.labels, l.sample.value)).collect::<Vec<_>>()
     };
     let db = open();

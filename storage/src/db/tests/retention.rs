@@ -35,7 +35,7 @@ fn retention_rules_hide_at_once_and_purge_when_segments_are_written() {
         (of(0), of(1))
     };
     let before = db.snapshot();
-    db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], 5 * 60_000)]);
+    db.set_retention_rules(vec![RetentionRule::new(vec![Matcher::equal("odd", "yes")], 5 * 60_000)]);
     assert_eq!((counts(&db), read_all(&before).len()), ((10, 6), 20));
     drop(before);
     db.compact().unwrap();
@@ -43,7 +43,7 @@ fn retention_rules_hide_at_once_and_purge_when_segments_are_written() {
     let db = Db::open_on(Arc::new(disk.kill()), options, clock).unwrap();
     assert_eq!(counts(&db), (10, 6), "purged for good");
     let longer = 2 * DAY;
-    db.set_retention_rules(vec![(vec![Matcher::equal("odd", "yes")], longer)]);
+    db.set_retention_rules(vec![RetentionRule::new(vec![Matcher::equal("odd", "yes")], longer)]);
     let mut batch = db.batch();
     let series = batch.define(None, &labels(1)).unwrap();
     assert_eq!(batch.push(series, NOW_MS - longer, 1.0), Ok(()), "a rule may also keep longer");
