@@ -10,6 +10,7 @@ use crate::auth::Token;
 use crate::catalog::{Catalog, CatalogError, CatalogOptions};
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
+use crate::http::body::BodyMemory;
 use crate::ingest::Ingest;
 use crate::parquet_store::ParquetStore;
 use crate::report::Reporter;
@@ -55,6 +56,8 @@ pub struct App {
     pub ingest: Ingest,
     /// Where synchronous work runs.
     pub workers: Workers,
+    /// What request bodies take.
+    pub body_memory: Arc<BodyMemory>,
     /// What remote write remembers between requests.
     pub remote_write: crate::remote_write::Seen,
     /// All scraping.
@@ -121,6 +124,7 @@ impl App {
             catalog,
             reporter: Reporter::default(),
             workers: Workers::new(&config),
+            body_memory: BodyMemory::new(&config),
             remote_write: crate::remote_write::Seen::default(),
             scrape,
             started_ms: clock.now_ms(),

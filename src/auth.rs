@@ -7,6 +7,9 @@ use ::http::HeaderMap;
 use ::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use subtle::ConstantTimeEq;
 
+/// What proxies add to the requests that they pass on.
+const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+
 /// The token for administration.
 pub struct Token(String);
 
@@ -62,14 +65,21 @@ impl Denied {
 pub fn may_administer(token: Option<&Token>, peer: IpAddr, headers: &HeaderMap) -> Result<(), Denied> {
     let bearer = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     if let Some(given) = bearer {
-        let given = given.strip_prefix("Bearer ").unwrap_or_default();
-        return if token.is_some_and(|t| t.is(given)) { Ok(()) } else { Err(Denied::Unauthorized) };
+        let (scheme, given) = given.split_once(' ').unwrap_or_default();
+        let is_right = scheme.eq_ignore_ascii_case("bearer") && token.is_some_and(|t| t.is(given.trim()));
+        return if is_right { Ok(()) } else { Err(Denied::Unauthorized) };
     }
     if is_foreign(headers) {
         return Err(Denied::Foreign);
     }
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    if peer.to_canonical().is_loopback() && is_loopback_host(host) { Ok(()) } else { Err(Denied::Unauthorized) }
+    let is_here = peer.to_canonical().is_loopback() && is_loopback_host(host) && !is_forwarded(headers);
+    if is_here { Ok(()) } else { Err(Denied::Unauthorized) }
+}
+
+/// True if a proxy says that it passes the request on: it may come from anywhere then.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
 /// True if a browser says that a page of another origin made the request.
@@ -115,11 +125,35 @@ mod tests {
         assert_eq!(ask(there, &[("host", "10.0.0.1:8082")]), Err(Denied::Unauthorized));
         assert_eq!(ask(there, &[("host", "a"), ("authorization", "Bearer secret")]), Ok(()));
         assert_eq!(ask(there, &[("host", "a"), ("authorization", "Bearer secre")]), Err(Denied::Unauthorized));
-        assert_eq!(ask(here, &[("host", "localhost"), ("authorization", "Basic x")]), Err(Denied::Unauthorized));
+        for given in ["bearer secret", "BEARER  secret"] {
+            assert_eq!(ask(there, &[("host", "a"), ("authorization", given)]), Ok(()), "{given}");
+        }
+        for given in ["Basic x", "Basic secret", "secret", "Bearer", "Bearersecret"] {
+            let asked = ask(here, &[("host", "localhost"), ("authorization", given)]);
+            assert_eq!(asked, Err(Denied::Unauthorized), "{given}");
+        }
         assert_eq!(ask(here, &[("host", "localhost:1"), ("origin", "http://localhost:1")]), Ok(()), "our own page");
         assert_eq!(ask(here, &[("host", "localhost:1"), ("origin", "http://localhost:2")]), Err(Denied::Foreign));
         assert_eq!(ask(here, &[("host", "localhost:1"), ("origin", "null")]), Err(Denied::Foreign));
         assert_eq!(ask(here, &[("host", "localhost"), ("sec-fetch-site", "cross-site")]), Err(Denied::Foreign));
         assert_eq!(ask(here, &[("host", "localhost"), ("sec-fetch-site", "same-origin")]), Ok(()));
+    }
+
+    #[test]
+    fn what_a_proxy_on_this_machine_passes_on_needs_the_token() {
+        let token = Token("secret".to_owned());
+        let here: IpAddr = "127.0.0.1".parse().unwrap();
+        let ask = |pairs: &[(&'static str, &str)]| may_administer(Some(&token), here, &headers(pairs));
+        let signs = [
+            ("x-forwarded-for", "203.0.113.9"),
+            ("forwarded", "for=203.0.113.9"),
+            ("x-real-ip", "203.0.113.9"),
+            ("x-forwarded-host", "metrics.example"),
+            ("via", "1.1 proxy"),
+        ];
+        for sign in signs {
+            assert_eq!(ask(&[("host", "127.0.0.1:8082"), sign]), Err(Denied::Unauthorized), "{sign:?}");
+            assert_eq!(ask(&[("host", "127.0.0.1:8082"), sign, ("authorization", "Bearer secret")]), Ok(()));
+        }
     }
 }

@@ -156,7 +156,8 @@ options! {
     "query.log_slower" query_log_slower: Duration = "10s", "Queries that take longer are logged; 0 logs none.";
     "http.max_connections" http_max_connections: usize = "4096", "Most open connections.";
     "http.header_timeout" http_header_timeout: Duration = "30s", "Longest time that a client may take to send its request headers.";
-    "http.body_timeout" http_body_timeout: Duration = "1m", "Longest time that a client may take to send a request body.";
+    "http.body_timeout" http_body_timeout: Duration = "1m", "Longest time that a client may take to send a request body, and longest that it may take nothing of its answer.";
+    "http.max_body_memory" http_max_body_memory: ByteSize = "512MiB", "Most memory that all request bodies may take together, as sent and decompressed; senders of more are told to come back later. Give it more than one request may need: `ingest.max_body_bytes` and `ingest.max_decoded_bytes`.";
     "http.shutdown_timeout" http_shutdown_timeout: Duration = "10s", "How long open requests may go on after a stop signal.";
 }
 

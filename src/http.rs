@@ -9,6 +9,7 @@ mod host;
 pub mod metrics;
 mod noetl;
 mod operations;
+mod progress;
 pub mod prometheus;
 mod remote_write;
 mod server;
@@ -77,26 +78,56 @@ mod tests {
         text.split(mark).filter(|part| part.starts_with('/') && !part.contains(' ')).map(str::to_owned).collect()
     }
 
-    #[test]
-    fn every_route_is_documented_and_every_documented_one_is_there() {
-        // Each path stands in the tree's text; those below `/prometheus` are named once for all on the page.
-        let mut routes = paths_between(&format!("{:?}", routes()), '"');
-        routes.retain(|path| !path.starts_with("/prometheus/") && !path.contains("__private"));
-        assert!(routes.len() > 40 && routes.contains("/api/v1/query"), "{routes:?}");
-        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).unwrap();
-        let tables: String = page.lines().filter(|line| line.starts_with("| ")).collect();
-        // A table's cell says `GET, POST /path`.
-        let documented: BTreeSet<String> = tables
-            .split('`')
-            .filter_map(|part| part.rsplit_once(' '))
+    /// The paths in the tables of a part of the page: a table's cell says `GET, POST /path`.
+    fn documented(part: &str) -> BTreeSet<String> {
+        let tables: String = part.lines().filter(|line| line.starts_with("| ")).collect();
+        let cells = tables.split('`').filter_map(|cell| cell.rsplit_once(' '));
+        cells
             .filter(|(methods, _)| methods.split(", ").all(|m| ["GET", "POST", "PUT", "DELETE"].contains(&m)))
             .map(|(_, path)| path.to_owned())
-            .collect();
-        let missing: Vec<_> = routes.difference(&documented).collect();
-        let gone: Vec<_> = documented.difference(&routes).collect();
+            .collect()
+    }
+
+    /// Each path stands in the text of the router's tree.
+    fn served() -> BTreeSet<String> {
+        let mut paths = paths_between(&format!("{:?}", routes()), '"');
+        paths.retain(|path| !path.contains("__private"));
+        assert!(paths.len() > 40 && paths.contains("/api/v1/query"), "{paths:?}");
+        paths
+    }
+
+    fn page() -> String {
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).unwrap()
+    }
+
+    fn assert_same(served: &BTreeSet<String>, documented: &BTreeSet<String>) {
+        let missing: Vec<_> = served.difference(documented).collect();
+        let gone: Vec<_> = documented.difference(served).collect();
         assert!(
             missing.is_empty() && gone.is_empty(),
             "not documented: {missing:?}; documented and not there: {gone:?}"
         );
+    }
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_one_is_there() {
+        let mut at_the_root = served();
+        at_the_root.retain(|path| !path.starts_with(prometheus::PREFIX));
+        assert_same(&at_the_root, &documented(&page()));
+    }
+
+    #[test]
+    fn what_stands_below_the_prefix_is_what_the_page_says() {
+        let below: BTreeSet<String> =
+            served().iter().filter_map(|path| path.strip_prefix(prometheus::PREFIX)).map(str::to_owned).collect();
+        let page = page();
+        let part = |title: &str| {
+            let (_, from) = page.split_once(&format!("## {title}\n")).unwrap();
+            documented(from.split("\n## ").next().unwrap())
+        };
+        let mut said = part("Prometheus");
+        said.extend(part("Writing"));
+        said.extend(["/metrics", "/api/v1/admin/tsdb/snapshot"].map(str::to_owned));
+        assert_same(&below, &said);
     }
 }

@@ -196,6 +196,37 @@ mod tests {
         assert_eq!(workers.query(None, |_| 7).await, Ok(7));
     }
 
+    #[tokio::test]
+    async fn a_write_above_the_limit_waits() {
+        let mut config = Config::defaults().unwrap();
+        config.ingest_max_concurrent = 2;
+        let workers = Arc::new(Workers::new(&config));
+        let (begun, begins) = std::sync::mpsc::channel();
+        let gates: Vec<_> = (0..3)
+            .map(|i| {
+                let (open, gate) = std::sync::mpsc::channel::<()>();
+                let (workers, begun) = (Arc::clone(&workers), begun.clone());
+                tokio::spawn(async move {
+                    let wait = move || begun.send(i).is_ok() && gate.recv().is_ok();
+                    workers.write(wait).await
+                });
+                open
+            })
+            .collect();
+        let next = async || loop {
+            match begins.try_recv() {
+                Ok(i) => break i,
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        };
+        let first: usize = next().await;
+        next().await;
+        let third = tokio::time::timeout(Duration::from_millis(50), next()).await;
+        assert!(third.is_err() && workers.active() == 2, "the third waits");
+        gates[first].send(()).unwrap();
+        next().await;
+    }
+
     #[test]
     fn an_export_above_the_limit_is_refused() {
         let workers = workers(1, 1, 60_000);

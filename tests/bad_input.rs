@@ -71,14 +71,14 @@ fn reports() -> Vec<Row> {
         post("", 422, "line 1"),
         post("{", 422, "line 1"),
         post("{\n \"metrics\": [}", 422, "line 2"),
-        post("[]", 422, ""),
-        post("null", 422, ""),
+        post("[]", 422, "model_attributes_type"),
+        post("null", 422, "model_attributes_type"),
         post(r#"{"component_name":"w"}"#, 422, "metrics"),
         post(r#"{"metrics":[]}"#, 400, "component_name"),
         post(r#"{"component_name":"w","metrics":{}}"#, 422, "metrics"),
         post(r#"{"component_name":7,"metrics":[]}"#, 422, "component_name"),
         post(r#"{"component_name":"w","component_type":"p","metrics":[{"metric_name":"m"}]}"#, 400, "metric_type"),
-        post(&report(r#","metric_type":"rate""#), 400, ""),
+        post(&report(r#","metric_type":"rate""#), 400, r#"metric_type \"rate\" is none of"#),
         post(&report("").replace(r#""gauge""#, r#""speed""#), 400, "speed"),
         post(&report("").replace(r#""metric_value":1"#, r#""metric_value":NaN"#), 422, "line 1"),
         post(
@@ -92,7 +92,7 @@ fn reports() -> Vec<Row> {
         post(&report(r#","timestamp":"yesterday""#), 400, "yesterday"),
         post(&report(r#","timestamp":"2024-13-01T00:00:00Z""#), 400, "2024-13-01"),
         post(&report(r#","timestamp":"9999-01-01T00:00:00Z""#), 400, "ingest.max_future"),
-        post(&report(r#","labels":{"a":[1]}"#), 400, "a"),
+        post(&report(r#","labels":{"a":[1]}"#), 400, r#"label \"a\" must be a string, not a list"#),
         post(&report(r#","labels":7"#), 400, "labels"),
         post(&report(&format!(r#","unit":"{long}""#)), 400, "unit"),
         post(
@@ -124,13 +124,13 @@ fn noetl() -> Vec<Row> {
         post("/api/worker/pool/heartbeat", r#"{"name":"nobody"}"#, 404, "nobody"),
         post("/api/worker/pool/heartbeat", "{}", 422, "name"),
         post("/api/worker/pool/register", r#"{"name":"p","kind":"toaster"}"#, 400, "toaster"),
-        post("/api/worker/pool/register", "{", 422, ""),
+        post("/api/worker/pool/register", "{", 422, "JSON decode error"),
         post("/api/runtime/register", r#"{"kind":"broker"}"#, 422, "name"),
         post("/api/metrics/ttl/set?metric_name=m&ttl_days=0", "", 422, "ttl_days"),
         post("/api/metrics/ttl/set?ttl_days=1", "", 422, "metric_name"),
         post("/api/metrics/ttl/extend-component?component_name=nobody&ttl_days=1", "", 404, "nobody"),
         post("/api/metrics/partitions/create?days_ahead=x", "", 422, "days_ahead"),
-        post("/api/metrics/cleanup", "", 403, "").header("origin", "http://elsewhere.example"),
+        post("/api/metrics/cleanup", "", 403, "another origin").header("origin", "http://elsewhere.example"),
         row("DELETE", "/api/metrics/components", 405, NoEtl, "DELETE"),
     ]
 }
@@ -153,6 +153,8 @@ fn remote_writes() -> Vec<Row> {
         row("POST", "/api/v1/write", 415, Text, "content type").body(JSON, "{}"),
         row("POST", "/api/v1/push", 415, Text, "content encoding").body(PROTO, "x").header("content-encoding", "lzma"),
         row("PUT", "/api/v1/write", 405, Text, "PUT"),
+        row("PUT", "/prometheus/api/v1/write", 405, Text, "PUT"),
+        row("POST", "/prometheus/api/v1/push", 415, Text, "content type").body(JSON, "{}"),
     ]
 }
 
@@ -178,7 +180,7 @@ fn expressions() -> Vec<Row> {
         get("label_replace(up, \"x\", \"$1\", \"job\", \"(\")", 422, "regular expression"),
         row("GET", "/api/v1/query?query=up&time=yesterday", 400, Prometheus, "time"),
         row("GET", "/api/v1/query?query=up&timeout=soon", 400, Prometheus, "timeout"),
-        row("GET", "/api/v1/query?query=%ZZ", 400, Prometheus, ""),
+        row("GET", "/api/v1/query?query=%ZZ", 400, Prometheus, "malformed URL encoding at \"%ZZ\""),
         row(
             "GET",
             "/api/v1/query_range?query=up&start=1&end=0&step=1",
@@ -189,8 +191,8 @@ fn expressions() -> Vec<Row> {
         row("GET", "/api/v1/query_range?query=up&start=0&end=1&step=0", 400, Prometheus, "step"),
         row("GET", "/api/v1/query_range?query=up&start=0&end=1", 400, Prometheus, "step"),
         row("GET", "/api/v1/query_range?query=up&start=0&end=1000000&step=1", 400, Prometheus, "11,000"),
-        row("GET", "/api/v1/query_range?query=up[5m]&start=0&end=1&step=1", 400, Prometheus, ""),
-        row("POST", "/api/v1/query", 415, Prometheus, "").body("text/csv", "query=up"),
+        row("GET", "/api/v1/query_range?query=up[5m]&start=0&end=1&step=1", 400, Prometheus, "invalid expression type"),
+        row("POST", "/api/v1/query", 415, Prometheus, "content type \"text/csv\"").body("text/csv", "query=up"),
         row("POST", "/api/v1/query", 413, Prometheus, "query.max_body_bytes").body(FORM, vec![b'q'; 50_001]),
         row("DELETE", "/api/v1/query", 405, Prometheus, "DELETE"),
     ]
@@ -204,7 +206,7 @@ fn index() -> Vec<Row> {
         get("/api/v1/series?match[]=up&start=x", 400, "start"),
         get("/api/v1/series?match[]=up&limit=-1", 400, "limit"),
         get("/api/v1/series?match[]=%7B%7D", 400, "matcher"),
-        get("/api/v1/labels?match[]=1", 400, ""),
+        get("/api/v1/labels?match[]=1", 400, "parse error"),
         get("/api/v1/labels?start=2&end=x", 400, "end"),
         get("/api/v1/label//values", 400, "invalid label name"),
         get("/api/v1/label/job/values?limit=x", 400, "limit"),
@@ -215,6 +217,9 @@ fn index() -> Vec<Row> {
         get("/api/v1/nothing", 404, "no such path"),
         row("GET", "/federate?match[]=up{", 400, Text, "parse error"),
         row("POST", "/federate", 405, Text, "POST"),
+        row("POST", "/prometheus/federate", 405, Text, "POST"),
+        row("POST", "/prometheus/metrics", 405, Text, "POST"),
+        row("GET", "/prometheus/nothing", 404, Prometheus, "no such path"),
         row("GET", "/nothing", 404, Plain, "no such path"),
         row("GET", "/-/nothing", 404, Plain, "no such path"),
         row("GET", "/%FF", 404, Plain, "no such path"),
@@ -235,6 +240,16 @@ fn administration() -> Vec<Row> {
         row("POST", "/api/v1/admin/tsdb/delete_series?match[]=up&start=2&end=1", 400, Prometheus, "end"),
         row("POST", "/api/v1/admin/tsdb/delete_series?match[]=up", 401, Prometheus, "token")
             .header("authorization", "Bearer wrong"),
+        // Rights before parameters: what the body is like is nobody's to learn.
+        row("POST", "/api/v1/admin/tsdb/delete_series", 401, Prometheus, "token")
+            .header("authorization", "Bearer wrong")
+            .body("text/csv", vec![b'x'; 60_000]),
+        row("POST", "/api/v1/admin/tsdb/delete_series?match[]=%ZZ", 401, Prometheus, "token")
+            .header("x-forwarded-for", "203.0.113.9"),
+        row("POST", "/api/v1/admin/tsdb/snapshot?skip_head=perhaps", 400, Prometheus, "skip_head"),
+        row("POST", "/api/v1/admin/tsdb/snapshot?skip_head=perhaps", 401, Prometheus, "token")
+            .header("authorization", "Bearer wrong")
+            .body("text/csv", "x"),
         row("GET", "/api/v1/admin/tsdb/clean_tombstones", 405, Prometheus, "GET"),
         row("POST", "/api/v1/admin/tsdb/clean_tombstones", 403, Prometheus, "another origin").header("origin", "null"),
         row("POST", "/api/v1/admin/storage/deletes/x/undo", 400, Prometheus, "id"),
@@ -286,6 +301,7 @@ fn each_bad_input_is_refused_as_its_dialect_does() {
         let headers: Vec<(&str, &str)> = row.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let path = row.path.replace('[', "%5B").replace(']', "%5D").replace('{', "%7B").replace('}', "%7D");
         let answer = server.send(row.method, &path, &headers, &row.body);
+        assert!(!row.message.is_empty(), "{} {}", row.method, row.path);
         let fits = std::panic::catch_unwind(|| {
             answer.status == row.status && message_of(&answer, row.shape).contains(row.message)
         });

@@ -7,6 +7,7 @@ mod backup;
 mod bad_input;
 mod budgets;
 mod bus_error;
+mod connections;
 mod crash;
 mod deletes;
 mod documents;

@@ -1,10 +1,11 @@
 //! Errors to status codes, once; the shape is that of the dialect that owns the path.
 
-use ::http::{Method, StatusCode, Uri, header};
+use ::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use storage::CommitError;
 
+use super::prometheus::PREFIX;
 use crate::auth::Denied;
 use crate::workers::WorkError;
 
@@ -49,6 +50,9 @@ impl Fault {
         };
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -113,12 +117,14 @@ pub enum Dialect {
 impl Dialect {
     /// The owner of a path, known or not.
     pub fn of_path(path: &str) -> Dialect {
+        // What stands below the prefix is all Prometheus's, in the shapes that it has at the root.
+        let below = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let inner = below.unwrap_or(path);
         let under =
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let path_is = |paths: &[&str]| paths.contains(&path);
-        if path_is(&["/api/v1/write", "/api/v1/push", "/metrics", "/federate"]) || under("/-") {
+        if ["/api/v1/write", "/api/v1/push", "/metrics", "/federate"].contains(&inner) || under("/-") {
             Dialect::Text
-        } else if under("/api/v1") || under("/prometheus") {
+        } else if below.is_some() || under("/api/v1") {
             Dialect::Prometheus
         } else if under("/api/metrics") || under("/api/runtime") || under("/api/worker") {
             Dialect::NoEtl
@@ -157,5 +163,21 @@ mod tests {
         assert_eq!(Dialect::of_path("/api/metrics/nothing"), Dialect::NoEtl);
         assert_eq!(Dialect::of_path("/-/ready"), Dialect::Text);
         assert_eq!(Dialect::of_path("/"), Dialect::Plain);
+        assert_eq!(Dialect::of_path("/prometheusx"), Dialect::Plain);
+        assert_eq!(Dialect::of_path("/prometheus/nothing"), Dialect::Prometheus);
+    }
+
+    #[test]
+    fn the_prefix_changes_no_shape() {
+        for path in ["/api/v1/write", "/api/v1/push", "/metrics", "/federate", "/api/v1/query", "/api/v1/nothing"] {
+            assert_eq!(Dialect::of_path(&format!("/prometheus{path}")), Dialect::of_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_known_learns_how_to_say_it() {
+        let denied = |denied| Fault::from(denied).response(Dialect::Plain);
+        assert_eq!(denied(Denied::Unauthorized).headers().get(header::WWW_AUTHENTICATE).unwrap(), "Bearer");
+        assert!(denied(Denied::Foreign).headers().get(header::WWW_AUTHENTICATE).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! `GET|POST /api/streamgauge/v1/export`: all samples of a selection, as lines that `src/export/lines.rs` describes.
 //!
 //! The answer has no deadline, because it takes as long as its client takes to write it down; a client that takes nothing
-//! for `http.body_timeout` is left. An answer that cannot be ended breaks off without its last line.
+//! for `http.body_timeout` is left, as everywhere. An answer that cannot be ended breaks off without its last line.
 
 use std::io;
 use std::pin::Pin;

@@ -13,13 +13,14 @@ use axum::routing::get;
 use model::MetricType;
 
 use super::error::{Dialect, Fault};
+use super::prometheus::PREFIXES;
 use crate::app::App;
 use crate::exposition::{Family, encode, negotiate};
 use crate::system::Readings;
 use crate::telemetry::family;
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/metrics", get(metrics)).route("/prometheus/metrics", get(metrics))
+    PREFIXES.into_iter().fold(Router::new(), |router, prefix| router.route(&format!("{prefix}/metrics"), get(metrics)))
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -57,7 +58,11 @@ fn single(name: &str, metric_type: MetricType, help: &str, value: f64) -> Family
 fn server_families(app: &App) -> Vec<Family> {
     let mut build = family("streamgauge_build_info", MetricType::Gauge, "Version of the server; always 1.");
     build.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    vec![build, gauge("streamgauge_start_time_seconds", "When the server started.", app.started_ms as f64 / 1000.0)]
+    vec![
+        build,
+        gauge("streamgauge_start_time_seconds", "When the server started.", app.started_ms as f64 / 1000.0),
+        gauge("streamgauge_body_bytes", "Memory that request bodies take.", app.body_memory.taken() as f64),
+    ]
 }
 
 /// The process under the names that Prometheus's client libraries give it.

@@ -38,8 +38,9 @@ pub(crate) use time::{parse_time, rfc3339};
 /// The media type of answers.
 const JSON: &str = "application/json";
 
-/// Where the API stands: Grafana is given either as its base.
-const PREFIXES: [&str; 2] = ["", "/prometheus"];
+/// Where Prometheus's paths stand: clients are given either as their base.
+pub(super) const PREFIXES: [&str; 2] = ["", PREFIX];
+pub(super) const PREFIX: &str = "/prometheus";
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let mut router = Router::new();

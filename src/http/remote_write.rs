@@ -16,13 +16,16 @@ use bytes::Bytes;
 
 use super::body::{self, BodyLimits};
 use super::error::{Dialect, Fault};
+use super::prometheus::PREFIXES;
 use crate::app::App;
 use crate::remote_write::{Intake, Message, Outcome, RequestError, decode};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let mut routes = Router::new();
-    for path in ["/api/v1/write", "/api/v1/push", "/prometheus/api/v1/write"] {
-        routes = routes.route(path, post(write));
+    for prefix in PREFIXES {
+        for path in ["/api/v1/write", "/api/v1/push"] {
+            routes = routes.route(&format!("{prefix}{path}"), post(write));
+        }
     }
     routes
 }
@@ -40,16 +43,12 @@ async fn write(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> R
 
 async fn take(app: Arc<App>, headers: &HeaderMap, body: Body) -> Result<Outcome, Fault> {
     let message = message_of(headers)?;
-    let limits = BodyLimits {
-        sent: ("ingest.max_body_bytes", app.config.ingest_max_body_bytes.usize()),
-        decoded: ("ingest.max_decoded_bytes", app.config.ingest_max_decoded_bytes.usize()),
-        timeout: app.config.http_body_timeout.std(),
-    };
-    let sent = body::read(headers, body, limits).await?;
+    let limits = BodyLimits::of_samples(&app);
+    let sent = body::read(headers, body, &limits).await?;
     let headers = headers.clone();
     let work = Arc::clone(&app);
     let done = app.workers.write(move || {
-        let message_bytes = decompress(&headers, sent, limits)?;
+        let message_bytes = decompress(&headers, sent, &limits)?;
         let mut intake = Intake::new(&work.ingest, &work.remote_write, work.config.ingest_max_batch_samples);
         decode(message, &message_bytes, &mut intake).map_err(|error| {
             let status = match error {
@@ -87,19 +86,12 @@ fn message_of(headers: &HeaderMap) -> Result<Message, Fault> {
 }
 
 /// Undoes the compression: snappy's block format, which is also what a missing encoding means; gzip and zstd are taken too.
-fn decompress(headers: &HeaderMap, sent: Bytes, limits: BodyLimits) -> Result<Bytes, Fault> {
+fn decompress(headers: &HeaderMap, sent: Bytes, limits: &BodyLimits) -> Result<Bytes, Fault> {
     let encoding = headers.get(header::CONTENT_ENCODING).map_or("snappy", |v| v.to_str().unwrap_or("?").trim());
-    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
-        return body::decode(headers, sent, limits);
+    if encoding.is_empty() || encoding.eq_ignore_ascii_case("snappy") {
+        return body::decode_snappy(&sent, limits);
     }
-    let broken = |e: snap::Error| Fault::bad_request(format!("the body is not valid snappy (block format): {e}"));
-    let length = snap::raw::decompress_len(&sent).map_err(broken)?;
-    let (name, limit) = limits.decoded;
-    if length > limit {
-        let message = format!("the decompressed body has {length} bytes: limit {name} = {limit} bytes reached");
-        return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-    }
-    snap::raw::Decoder::new().decompress_vec(&sent).map(Bytes::from).map_err(broken)
+    body::decode(headers, sent, limits)
 }
 
 fn answer(outcome: &Outcome) -> Response {

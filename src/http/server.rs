@@ -1,4 +1,4 @@
-//! The listener: connection limit, header timeout, graceful end. axum's own server leaves these out.
+//! The listener: connection limit, timeouts of headers and answers, graceful end. axum's own server leaves these out.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use super::progress::Progress;
 use crate::app::App;
 use crate::supervise::supervised;
 
@@ -58,7 +59,7 @@ async fn accept_all(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(app.config.http_header_timeout.std())
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Progress::new(stream, app.config.http_body_timeout.std())), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

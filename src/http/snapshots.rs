@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderMap, StatusCode};
 use axum::Router;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
@@ -13,14 +13,15 @@ use storage::{Db, StorageError};
 use super::Peer;
 use super::error::{Fault, json_response};
 use super::operations::on_database;
-use super::prometheus::{ApiError, Parameters};
+use super::prometheus::{ApiError, PREFIX, Parameters};
 use crate::app::App;
+use crate::auth;
 use crate::backup;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/admin/tsdb/snapshot", post(save).put(save))
-        .route("/prometheus/api/v1/admin/tsdb/snapshot", post(save).put(save))
+        .route(&format!("{PREFIX}/api/v1/admin/tsdb/snapshot"), post(save).put(save))
         .route("/api/v1/admin/storage/snapshots", get(list))
         .route("/api/v1/admin/storage/snapshots/{name}", delete(remove))
 }
@@ -30,8 +31,11 @@ async fn save(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    parameters: Parameters,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    // Before anything of the body is read.
+    auth::may_administer(app.token.as_ref(), peer.0.ip(), &headers).map_err(Fault::from)?;
+    let parameters = Parameters::from_request(request, &app).await?;
     let skip_head = parameters.get("skip_head").map(parse_bool).transpose();
     let skip_head = skip_head.map_err(|e| ApiError::parameter("skip_head", e))?.unwrap_or(false);
     let name = backup::new_name(app.clock.now_ms());

@@ -21,13 +21,13 @@ impl Fields {
     /// Reads a body; an empty one is an empty object.
     pub(super) async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Fields, Failure> {
         let limit = ("report.max_registration_bytes", app.config.report_max_registration_bytes.usize());
-        let limits = BodyLimits { sent: limit, decoded: limit, timeout: app.config.http_body_timeout.std() };
-        let sent = body::read(headers, body, limits).await?;
+        let limits = BodyLimits::new(app, limit);
+        let sent = body::read(headers, body, &limits).await?;
         if sent.is_empty() {
             return Ok(Fields::default());
         }
         require_json(headers)?;
-        Fields::parse(&body::decode(headers, sent, limits)?)
+        Fields::parse(&body::decode(headers, sent, &limits)?)
     }
 
     fn parse(json: &[u8]) -> Result<Fields, Failure> {

@@ -20,19 +20,11 @@ use crate::report::{self, Report, SampleRules, Stored};
 
 pub(super) async fn report(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     require_json(&headers)?;
-    let limits = limits(&app.config);
-    let sent = body::read(&headers, body, limits).await?;
+    let limits = BodyLimits::of_samples(&app);
+    let sent = body::read(&headers, body, &limits).await?;
     let state = Arc::clone(&app);
-    let answer = app.workers.write(move || accept(&state, &headers, sent, limits)).await??;
+    let answer = app.workers.write(move || accept(&state, &headers, sent, &limits)).await??;
     ok(&answer)
-}
-
-fn limits(config: &Config) -> BodyLimits {
-    BodyLimits {
-        sent: ("ingest.max_body_bytes", config.ingest_max_body_bytes.usize()),
-        decoded: ("ingest.max_decoded_bytes", config.ingest_max_decoded_bytes.usize()),
-        timeout: config.http_body_timeout.std(),
-    }
 }
 
 /// Refuses a body that says it is something else than JSON.
@@ -47,7 +39,7 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-fn accept(app: &App, headers: &HeaderMap, sent: Bytes, limits: BodyLimits) -> Result<Answer, Failure> {
+fn accept(app: &App, headers: &HeaderMap, sent: Bytes, limits: &BodyLimits) -> Result<Answer, Failure> {
     let body = body::decode(headers, sent, limits)?;
     let report = report::decode(&body, app.config.ingest_max_batch_samples)?;
     let now_ms = app.clock.now_ms();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ::http::{HeaderMap, StatusCode};
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use model::Matcher;
 use serde_json::{Value, json};
@@ -24,10 +24,11 @@ use crate::http::error::{Fault, json_response};
 pub(super) async fn delete_series(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    parameters: Parameters,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    check(&app, peer, &headers)?;
+    // Before anything of the body is read.
+    check(&app, peer, request.headers())?;
+    let parameters = Parameters::from_request(request, &app).await?;
     let mut selectors = parse_selections(parameters.all("match[]"), &engine_options(&app))?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));

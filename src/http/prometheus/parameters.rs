@@ -29,11 +29,11 @@ impl FromRequest<std::sync::Arc<App>> for Parameters {
         let mut pairs = Vec::new();
         if matches!(head.method, Method::POST | Method::PUT) {
             let limit = ("query.max_body_bytes", app.config.query_max_body_bytes.usize());
-            let limits = BodyLimits { sent: limit, decoded: limit, timeout: app.config.http_body_timeout.std() };
-            let sent = body::read(&head.headers, request_body, limits).await?;
+            let limits = BodyLimits::new(app, limit);
+            let sent = body::read(&head.headers, request_body, &limits).await?;
             if !sent.is_empty() {
                 check_form(&head.headers)?;
-                let decoded = body::decode(&head.headers, sent, limits)?;
+                let decoded = body::decode(&head.headers, sent, &limits)?;
                 pairs = form::parse(&decoded).map_err(ApiError::bad_data)?;
             }
         }

@@ -146,10 +146,10 @@ impl Asked {
     }
 }
 
-/// Reads the values of `match[]`.
+/// Reads the values of `match[]`. Without any there are no selections: what that means is the caller's to say.
 ///
 /// # Errors
-/// 400 with the position, also for a selector that means all series.
+/// 400 with the position, also for a selector that any series passes, such as `{}`.
 pub(in crate::http) fn parse_selections<'a>(
     selectors: impl Iterator<Item = &'a str>,
     options: &EngineOptions,
