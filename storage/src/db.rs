@@ -360,7 +360,8 @@ impl Engine {
         let mut gone = expired(&manifest, keep, elsewhere);
         self.hold_for_rollups(&manifest, keep, now_ms, &mut gone);
         let ids: Vec<u64> = gone.iter().map(|entry| entry.id).collect();
-        let floor = |manifest: &mut Manifest| manifest.rollups.raise_floor(keep, &gone);
+        let gone_ms = gone.iter().map(|entry| entry.times.end_ms).max();
+        let floor = |manifest: &mut Manifest| manifest.rollups.raise_floor(gone_ms);
         // False if a compaction replaced one of them in between: its result is looked at next time.
         if ids.is_empty() || !self.install(&ids, &[], floor, |_| ())? {
             return Ok(RetentionReport::default());

@@ -85,7 +85,7 @@ struct Pinned {
     engine: Arc<Engine>,
     segments: Arc<Vec<Arc<LiveSegment>>>,
     rollups: Arc<Vec<Rollup>>,
-    /// Up to this time samples were dropped for their size.
+    /// Up to this time samples were dropped, for their age or size.
     rollup_floor_ms: i64,
     /// A row of buckets must stand for as many samples to be taken in their place.
     saved_samples_min: u64,

@@ -14,6 +14,7 @@ use crate::db::engine::{Engine, LiveSegment};
 use crate::db::prepared::{Draft, OpenSegment, Partition, day_of, newest_days};
 use crate::deletes::Delete;
 use crate::error::StorageError;
+use crate::manifest::Manifest;
 use crate::parquet::DayWriter;
 use crate::segment::SegmentWriter;
 
@@ -127,7 +128,11 @@ impl Engine {
         let prepared = draft.make_durable()?;
         // If the install fails, which of the two versions counts after a crash is open: the new files stay until the
         // next start removes those that do not count.
-        if !self.install(job.inputs(), &prepared.live, |_| (), |_| ())? {
+        let oldest_ms = self.oldest_kept_ms(self.clock.now_ms());
+        // What is too old was left out.
+        let gone_ms = oldest_ms.filter(|oldest| live.iter().any(|live| live.entry.times.start_ms < *oldest));
+        let floor = |manifest: &mut Manifest| manifest.rollups.raise_floor(gone_ms.map(|ms| ms.saturating_sub(1)));
+        if !self.install(job.inputs(), &prepared.live, floor, |_| ())? {
             prepared.discard(self);
             return Ok(None);
         }

@@ -54,7 +54,7 @@ impl Engine {
         let add = |manifest: &mut Manifest| {
             manifest.next_delete = delete.id + 1;
             manifest.deletes.push(delete.clone());
-            manifest.rollups.touch(delete.range, delete.sequence);
+            manifest.rollups.hide(&delete);
         };
         self.install(&[], &[], add, |_| ())?;
         self.exemplars.remove(&delete);
@@ -75,7 +75,7 @@ impl Engine {
         }
         let remove = |manifest: &mut Manifest| {
             manifest.deletes.retain(|delete| delete.id != id);
-            manifest.rollups.touch(delete.range, u64::MAX);
+            manifest.rollups.show(&delete);
         };
         self.install(&[], &[], remove, |_| ())?;
         let (segments, deletes) = {

@@ -161,7 +161,7 @@ pub(crate) struct View {
     pub(crate) segments: Arc<Vec<Arc<LiveSegment>>>,
     /// As in the manifest.
     pub(crate) rollups: Arc<Vec<Rollup>>,
-    /// Up to this time samples were dropped for their size.
+    /// Up to this time samples were dropped, for their age or size.
     pub(crate) rollup_floor_ms: i64,
     /// What they hide is not seen.
     pub(crate) deletes: Arc<Vec<Delete>>,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::pieces_tests::{WANTS, each_want, near, same, summed, value};
 use super::tests::{NOW_MS, TestClock, labels, options, write};
 use super::*;
-use crate::io::fake::FakeDisk;
+use crate::io::fake::{Failure, FakeDisk};
 use crate::rollup::{RollupRule, RollupRules};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -183,7 +183,7 @@ fn late_samples_and_deletes_count_at_once_and_days_are_built_again() {
     db.compact().unwrap();
     each_want(&db, FOUR_DAYS, &cuts);
     db.undo_delete(id).unwrap();
-    assert_eq!(db.stats().rollup_touched_days, 2, "built while it was hidden");
+    assert_eq!(db.stats().rollup_touched_days, 2, "the delete parted a bucket");
     each_want(&db, FOUR_DAYS, &cuts);
     db.compact().unwrap();
     assert_eq!(of_hours(&db), before);
@@ -318,6 +318,143 @@ fn a_corrupt_run_is_put_aside_and_built_again() {
     db.compact().unwrap();
     assert_eq!(db.stats().rollup_runs, 1);
     assert_eq!(pieces_of(&db, 0, FOUR_DAYS, WANTS[5], &windows(FOUR_DAYS, HOUR_MS)).summaries.len(), 24);
+}
+
+/// Hours of the first day of series `i` that buckets answer, and samples that stand for it.
+fn first_day(db: &Db, i: usize) -> (usize, usize) {
+    let day = TimeRange { start_ms: START_MS + 1, end_ms: START_MS + DAY_MS };
+    let pieces = pieces_of(db, i, day, WANTS[5], &windows(day, HOUR_MS));
+    (pieces.summaries.len(), samples_of(db, i, day).len())
+}
+
+fn all_of(name: &str, value: &str) -> Vec<Vec<Matcher>> {
+    vec![vec![Matcher::equal(name, value)]]
+}
+
+#[test]
+fn a_longer_retention_takes_no_buckets() {
+    let options =
+        |days: i64| DbOptions { retention_ms: Some(days * DAY_MS), ..with_rules(vec![rule(HOUR_MS, None, false)]) };
+    let first = [run(0, 1..DAY_STEPS, 6), run(1, 1..DAY_STEPS, 6)].concat();
+    let later = DAY_STEPS..2 * DAY_STEPS;
+    let (db, clock, disk) = rolled_up(options(5), &[first, [run(0, later.clone(), 6), run(2, later, 6)].concat()]);
+    clock.advance(2 * DAY_MS);
+    db.enforce_retention().unwrap();
+    assert_eq!((first_day(&db, 0), first_day(&db, 1)), ((24, 24), (24, 24)));
+    drop(db);
+    let db = open_at(&disk, options(90), &clock);
+    assert_eq!((first_day(&db, 0), first_day(&db, 1)), ((24, 24), (24, 24)), "samples are gone all the same");
+    // Nothing makes the day be built of what is left of it.
+    db.delete(all_of("i", "1"), TimeRange { start_ms: START_MS + 5, end_ms: START_MS + HOUR_MS }).unwrap().unwrap();
+    db.delete(all_of("i", "2"), TimeRange::ALL).unwrap().unwrap();
+    write(&db, &[(0, START_MS + HOUR_MS + 7, 5.0)]).unwrap();
+    db.flush().unwrap();
+    db.purge_deleted().unwrap();
+    db.compact().unwrap();
+    assert_eq!((first_day(&db, 0).0, first_day(&db, 1)), (24, (23, 23)));
+}
+
+#[test]
+fn a_day_is_built_of_what_is_left_beside_the_buckets_of_what_is_gone() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let db = open_at(&disk, with_rules(both()), &clock);
+    let odd = |keep_ms| vec![RetentionRule::new(vec![Matcher::equal(ODD, "yes")], keep_ms)];
+    write(&db, &[run(0, 1..DAY_STEPS, 6), run(1, 1..DAY_STEPS, 6)].concat()).unwrap();
+    write(&db, &run(3, 1..DAY_STEPS / 2, 6)).unwrap();
+    db.flush().unwrap();
+    db.compact().unwrap();
+    let before = first_day(&db, 1).0;
+    // By a rule half of it goes, and then there is none.
+    let noon_ms = START_MS + DAY_MS / 2;
+    db.set_retention_rules(odd(clock.now_ms() - noon_ms));
+    db.compact().unwrap();
+    db.set_retention_rules(Vec::new());
+    assert_eq!(samples_of(&db, 1, FOUR_DAYS).len() as i64, DAY_STEPS / 2);
+    write(&db, &[(0, noon_ms + 7, 5.0), (1, noon_ms + 7, 5.0), (1, START_MS + 7, 5.0)]).unwrap();
+    db.flush().unwrap();
+    assert_eq!(db.stats().rollup_touched_days, 2);
+    db.compact().unwrap();
+    assert_eq!((db.stats().rollup_touched_days, first_day(&db, 1).0), (0, before));
+    let counts = |i: usize, hour: i64| {
+        let range = TimeRange { start_ms: START_MS + 1, end_ms: START_MS + DAY_MS };
+        pieces_of(&db, i, range, Want::COUNT, &windows(range, HOUR_MS)).summaries[hour as usize].count
+    };
+    assert_eq!([counts(0, 0), counts(0, 12), counts(0, 13)], [240, 241, 240]);
+    assert_eq!([counts(1, 0), counts(1, 12), counts(1, 13)], [240, 241, 240], "those of before, and what came");
+    let pieces = pieces_of(&db, 3, FOUR_DAYS, Want::COUNT, &windows(FOUR_DAYS, HOUR_MS));
+    assert_eq!(pieces.summaries.len(), 0, "less than two blocks of samples");
+    let snapshot = db.snapshot().with_short_rows();
+    let (matchers, budget, mut pieces) = ([Matcher::equal("i", "3")], Budget::unlimited(), Pieces::default());
+    let set = snapshot.select(&Scope::default(), &matchers, FOUR_DAYS, &budget).unwrap();
+    set.pieces(0, FOUR_DAYS, Want::COUNT, &windows(FOUR_DAYS, HOUR_MS), &budget, &mut pieces).unwrap();
+    assert_eq!(pieces.summaries.iter().map(|summary| summary.count).sum::<u64>() as i64, DAY_STEPS / 2 - 1);
+}
+
+#[test]
+fn buckets_outlive_a_segment_that_is_put_aside() {
+    let options = || with_rules(vec![rule(HOUR_MS, None, false)]);
+    let (db, clock, disk) = rolled_up(options(), &[[run(0, 1..DAY_STEPS, 6), run(1, 1..DAY_STEPS, 6)].concat()]);
+    let before = (first_day(&db, 0).0, first_day(&db, 1).0);
+    let id = db.engine.view.read().segments[0].entry.id;
+    let path = db.engine.layout.segment(id);
+    drop(db);
+    let mut bytes = disk.bytes(&path).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    disk.damage(&path, bytes);
+    let db = open_at(&disk, options(), &clock);
+    assert_eq!((db.stats().quarantined, db.stats().segments), (1, 0));
+    let late_ms = START_MS + 5 * HOUR_MS + 7;
+    write(&db, &[(0, late_ms, 5.0)]).unwrap();
+    db.flush().unwrap();
+    assert_eq!(db.stats().rollup_touched_days, 1);
+    db.compact().unwrap();
+    assert_eq!((db.stats().rollup_touched_days, first_day(&db, 0).0, first_day(&db, 1).0), (0, before.0, before.1));
+}
+
+#[test]
+fn a_day_that_cannot_be_built_does_not_keep_others_from_it() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let db = open_at(&disk, with_rules(vec![rule(HOUR_MS, None, false)]), &clock);
+    write(&db, &run(0, 1..2 * DAY_STEPS, 6)).unwrap();
+    db.flush().unwrap();
+    disk.fail_kind_at("create", 0, Failure::Once);
+    assert!(db.compact().is_err());
+    assert_eq!((db.stats().rollup_failures, db.stats().rollup_days), (1, 1));
+    db.compact().unwrap();
+    assert_eq!((db.stats().rollup_failures, db.stats().rollup_days), (1, 2));
+}
+
+#[test]
+fn a_merge_that_fails_ends_the_round() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let options = || with_rules(vec![rule(HOUR_MS / 12, None, false)]);
+    // Large enough that not all of it is looked at when it is opened.
+    let noise = |i: i64| f64::from_bits(i.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 2);
+    let day = |day: i64| -> Vec<(usize, i64, f64)> {
+        let at = |n: i64| START_MS + day * DAY_MS + n % 576 * 150_000 + 1;
+        (0..40 * 576).map(|n| ((n / 576) as usize, at(n), noise(n))).collect()
+    };
+    let db = open_at(&disk, options(), &clock);
+    write(&db, &day(0)).unwrap();
+    db.flush().unwrap();
+    db.compact().unwrap();
+    let id = db.engine.view.read().rollups[0].entry.segment.id;
+    let path = db.engine.layout.segment(id);
+    drop(db);
+    let mut bytes = disk.bytes(&path).unwrap();
+    bytes[40] ^= 1;
+    disk.damage(&path, bytes);
+    let db = open_at(&disk, options(), &clock);
+    assert_eq!(db.stats().quarantined, 0, "nobody has read it");
+    write(&db, &day(1)).unwrap();
+    db.flush().unwrap();
+    // A day that was built before must not make it go on for ever.
+    assert!(matches!(db.compact(), Err(StorageError::Corrupt { .. })));
+    assert_eq!((db.stats().rollup_failures, db.stats().rollup_days), (1, 1));
+    db.engine.look_round();
+    assert_eq!(db.stats().quarantined, 1);
+    db.compact().unwrap();
+    assert_eq!((db.stats().rollup_failures, db.stats().rollup_runs), (1, 1));
 }
 
 /// Neighbouring steps of a series: its number, first step, how many, seed; then whether a flush and a compaction follow.

@@ -17,6 +17,29 @@ pub(crate) struct Bucket {
     pub(crate) marker_ms: Option<i64>,
 }
 
+impl Bucket {
+    /// From its first to its last sample; of a marker alone the time of that.
+    pub(crate) fn range(&self) -> Option<TimeRange> {
+        let of_marker = || self.marker_ms.map(|ms| TimeRange { start_ms: ms, end_ms: ms });
+        self.summary.map(|summary| summary.range).or_else(of_marker)
+    }
+
+    /// True if the samples that it was made of are all among these, of which everything is known: then the bucket that
+    /// these make says as much. There may be more, and markers in place of some.
+    pub(crate) fn is_among(&self, pieces: &Pieces) -> bool {
+        let Some(range) = self.range() else { return true };
+        let times = &pieces.samples.timestamps_ms;
+        let from = times.partition_point(|ms| *ms < range.start_ms);
+        let to = times.partition_point(|ms| *ms <= range.end_ms);
+        let lone = times.get(from..to).unwrap_or_default();
+        let times_of = |run: &Summary| TimeRange { start_ms: run.first.timestamp_ms, end_ms: run.last.timestamp_ms };
+        let runs = || pieces.summaries.iter().filter(|run| times_of(run).overlaps(&range));
+        let has = |ms: i64| lone.binary_search(&ms).is_ok() || runs().any(|run| times_of(run).contains(ms));
+        let count = lone.len() as u64 + runs().map(|run| run.count).sum::<u64>();
+        count >= self.summary.map_or(1, |summary| summary.count) && has(range.start_ms) && has(range.end_ms)
+    }
+}
+
 /// The last millisecond of the bucket that a time belongs to.
 pub(crate) fn end_of(timestamp_ms: i64, resolution_ms: i64) -> i64 {
     let over = timestamp_ms.rem_euclid(resolution_ms);
@@ -183,6 +206,31 @@ mod tests {
         let samples = last_samples(&buckets);
         assert_eq!(samples.timestamps_ms, [10, 12, 31]);
         assert!(is_stale(samples.values[1]));
+    }
+
+    #[test]
+    fn what_a_bucket_was_made_of_is_there_or_not() {
+        let bucket = filled(10, &[(1, 5.0), (4, 9.0), (7, 2.0)])[0];
+        let lone = |times: &[i64]| {
+            let mut pieces = Pieces::default();
+            times.iter().for_each(|ms| pieces.samples.push(*ms, 0.0));
+            pieces
+        };
+        let is_among = |times: &[i64]| bucket.is_among(&lone(times));
+        assert!(is_among(&[1, 4, 7]) && is_among(&[-5, 0, 1, 2, 4, 7, 8]));
+        // Others do not make up for one that is gone.
+        assert!(!is_among(&[1, 4, 8]) && !is_among(&[1, 7, 8]) && !is_among(&[2, 3, 4, 5, 7]) && !is_among(&[]));
+        let run = |start_ms, end_ms, count| {
+            let at = |timestamp_ms| Sample { timestamp_ms, value: 0.0 };
+            let range = TimeRange { start_ms, end_ms: 100 };
+            Summary { first: at(start_ms), last: at(end_ms), ..Summary::of_count(range, count) }
+        };
+        let with_runs = |times: &[i64], runs: Vec<Summary>| bucket.is_among(&Pieces { summaries: runs, ..lone(times) });
+        assert!(with_runs(&[1], vec![run(4, 7, 2)]) && with_runs(&[], vec![run(1, 7, 3)]));
+        assert!(!with_runs(&[1], vec![run(4, 6, 2)]) && !with_runs(&[], vec![run(1, 7, 2)]));
+        let marker = filled(10, &[(3, stale_nan())])[0];
+        assert_eq!(marker.range(), Some(TimeRange { start_ms: 3, end_ms: 3 }));
+        assert!(marker.is_among(&lone(&[3])) && !marker.is_among(&lone(&[2, 4])));
     }
 
     #[test]

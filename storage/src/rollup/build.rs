@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::{Budget, Cuts, Labels, Pieces, Scope, SeriesSet, SourceError, Steps, TimeRange};
 
-use super::bucket::{Bucket, EVERYTHING, Filler, end_of};
+use super::bucket::{Bucket, EVERYTHING, Filler, end_of, times_of};
 use super::entry::RollupEntry;
 use super::plan::{Circumstances, RollupJob, plan};
 use super::ranges::Ranges;
@@ -37,7 +37,7 @@ struct Writing<'a> {
 /// What became of a piece of work.
 enum Outcome {
     Done,
-    /// A delete that may be undone hides buckets whose samples are gone: they could not be shown again.
+    /// A delete that may be undone hides buckets that are there: if their samples are gone, they could not be shown again.
     Postponed,
     /// It was told to stop, or something else was faster.
     Stopped,
@@ -54,9 +54,9 @@ impl Engine {
     /// the lock of compactions.
     ///
     /// # Errors
-    /// I/O errors of the last piece that failed; what was there stays, and the other pieces are done.
+    /// Those of the last piece that failed; what was there stays, and all other days are built.
     pub(crate) fn roll_up(self: &Arc<Self>, effort: Effort, stop: &dyn Fn() -> bool) -> Result<u64, StorageError> {
-        let (mut pieces, mut failed, mut result) = (0, BTreeSet::new(), Ok(()));
+        let (mut pieces, mut tried, mut result) = (0, BTreeSet::new(), Ok(()));
         while !stop() {
             let manifest = self.manifest.lock().current().clone();
             if self.options.rollups.rules().is_empty() && manifest.rollups.runs.is_empty() {
@@ -73,14 +73,14 @@ impl Engine {
                 oldest_ms: self.oldest_kept_ms(now_ms),
                 effort,
             };
-            let done = match plan(&manifest, around, &failed) {
-                None => break,
-                Some(RollupJob::Build { day, resolutions_ms }) => {
+            let Some(job) = plan(&manifest, around, &tried) else { break };
+            let done = match &job {
+                RollupJob::Build { day, resolutions_ms } => {
                     // Whatever becomes of it, it is not tried again in this round.
-                    failed.insert(day);
-                    self.build_day(day, &resolutions_ms, effort, stop)
+                    tried.insert(*day);
+                    self.build_day(*day, resolutions_ms, effort, stop)
                 }
-                Some(RollupJob::Merge { runs }) => self.merge_runs(&runs, &[], effort, stop).map(Outcome::of),
+                RollupJob::Merge { runs } => self.merge_runs(runs, &[], effort, stop).map(Outcome::of),
             };
             match done {
                 Ok(Outcome::Done) => pieces += 1,
@@ -91,9 +91,9 @@ impl Engine {
                     if let StorageError::Corrupt { path, .. } = &error {
                         self.suspect_file(path, &error);
                     }
-                    let is_merge = !matches!(error, StorageError::Corrupt { .. }) || failed.is_empty();
                     result = Err(error);
-                    if is_merge {
+                    // The plan would give the same merge again. A run that is corrupt is put aside before the next round.
+                    if matches!(job, RollupJob::Merge { .. }) {
                         break;
                     }
                 }
@@ -123,7 +123,8 @@ impl Engine {
         Ok(Writing { rule, open, writer })
     }
 
-    /// Builds a day from its samples. Series whose samples of the day may be gone by now keep the buckets that they have.
+    /// Builds a day from its samples. Buckets that are there stay where samples of them are gone by now: by their age or by
+    /// a rule, be it one of before, or with a segment that was put aside.
     fn build_day(
         self: &Arc<Self>,
         day: i64,
@@ -148,34 +149,25 @@ impl Engine {
         let bytes_at_once = bytes_of(&snapshot, times) / (set.len() / CHECK_EVERY).max(1) as u64;
         let (retention, now_ms) = (self.retention.read().clone(), self.clock.now_ms());
         let ranges = Ranges::of(times);
-        let mut kept = Vec::new();
-        if times.start_ms < retention.newest_of_all_ms(now_ms) {
-            kept = self.kept_buckets(&snapshot, &writing, &ranges)?;
-        }
-        for i in 0.. {
-            if i < set.len() && i % CHECK_EVERY == 0 && !pace.step(if i == 0 { 0 } else { bytes_at_once }, &world) {
+        let Some(mut before) = self.buckets_before(&snapshot, &writing, &ranges, now_ms)? else {
+            return Ok(Outcome::Postponed);
+        };
+        for i in 0..set.len() {
+            if i % CHECK_EVERY == 0 && !pace.step(if i == 0 { 0 } else { bytes_at_once }, &world) {
                 return Ok(Outcome::Stopped);
             }
-            let labels = if i < set.len() { Some(set.labels(i).map_err(of_source)?) } else { None };
-            let is_kept = |labels: &Labels| retention.oldest_ms(labels, now_ms) > times.start_ms;
-            // Those before it of which no sample is left, and itself.
-            match copy_kept(&mut kept, &mut writing, labels.as_ref(), is_kept)? {
-                Copied::Nothing => {}
-                Copied::Series => continue,
-                Copied::Hidden => return Ok(Outcome::Postponed),
-            }
-            let Some(labels) = labels else { break };
-            if !writing.iter().any(|run| run.rule.selects(&labels)) {
+            let labels = set.labels(i).map_err(of_source)?;
+            before.copy_until(Some(&labels), &mut writing)?;
+            let old = before.take(&labels)?;
+            if old.iter().all(Vec::is_empty) && !writing.iter().any(|run| run.rule.selects(&labels)) {
                 continue;
             }
             set.pieces(i, times, EVERYTHING, &cuts, &budget, &mut pieces).map_err(of_source)?;
-            // Histograms are not rolled up; beside them floats stay what they are as long as they are kept.
-            if pieces.samples.histograms.is_empty() {
-                let mut filler = Filler::new(finest_ms);
-                filler.add_pieces(&pieces);
-                write_nested(&mut writing, &labels, filler.buckets)?;
-            }
+            let series =
+                BuiltSeries { labels: &labels, pieces: &pieces, kept_ms: retention.oldest_ms(&labels, now_ms) };
+            series.write(&mut writing, old)?;
         }
+        before.copy_until(None, &mut writing)?;
         drop(set);
         if let Some(detail) = snapshot.unreachable().first() {
             // A day is built from all of its samples or not at all.
@@ -206,23 +198,29 @@ impl Engine {
         Ok(Outcome::of(is_done))
     }
 
-    /// For each run that is written what is there of its day already.
-    fn kept_buckets<'r>(
+    /// What is there already of the day of the runs that are written; none if a delete that may be undone hides some of it.
+    fn buckets_before<'r>(
         &self,
         snapshot: &Snapshot,
         writing: &[Writing<'_>],
         day: &'r Ranges,
-    ) -> Result<Vec<Option<RunReader<'r>>>, StorageError> {
+        now_ms: i64,
+    ) -> Result<Option<Before<'r>>, StorageError> {
         let runs = self.view.read().rollups.clone();
-        let mut kept = Vec::new();
+        let undoable: Vec<Delete> =
+            snapshot.deletes().iter().filter(|delete| !delete.is_final(now_ms)).cloned().collect();
+        let mut before = Vec::new();
         for new in writing {
             let is_there = |run: &&Rollup| {
                 run.entry.resolution_ms == new.rule.resolution_ms && !run.entry.ranges.both(day).is_empty()
             };
             let live = runs.iter().find(is_there).and_then(|run| run.live.clone());
-            kept.push(live.map(|live| RunReader::new(live, snapshot.deletes(), day)).transpose()?);
+            if live.as_ref().map(|live| hides_some(live, &undoable, day)).transpose()? == Some(true) {
+                return Ok(None);
+            }
+            before.push(live.map(|live| RunReader::new(live, snapshot.deletes(), day)).transpose()?);
         }
-        Ok(kept)
+        Ok(Some(Before(before)))
     }
 
     /// The entry of a run, and its file if it has one.
@@ -402,71 +400,60 @@ impl<'r> RunReader<'r> {
         Ok(())
     }
 
-    /// Goes on to the next series.
-    fn skip(&mut self) -> Result<(), StorageError> {
+    /// Appends what counts of the series at hand, and goes on to the next.
+    fn take(&mut self, buckets: &mut Vec<Bucket>) -> Result<(), StorageError> {
+        let ordinal = self.ordinal;
+        let is_hidden = |bucket: &Bucket| {
+            bucket.range().zip(self.mask.as_ref()).is_some_and(|(range, mask)| mask.hides_some(ordinal, range))
+        };
+        let mut all = self.live.segment.all_buckets(ordinal)?;
+        all.retain(|bucket| self.ranges.contains(bucket.end_ms) && !is_hidden(bucket));
+        buckets.append(&mut all);
         self.ordinal += 1;
         self.load()
     }
+}
 
-    /// Appends what counts of the series at hand, and goes on to the next; gives how many of its buckets are hidden.
-    fn take(&mut self, buckets: &mut Vec<Bucket>) -> Result<usize, StorageError> {
-        let ordinal = self.ordinal;
-        let is_hidden = |bucket: &Bucket| {
-            let range = bucket.summary.map(|summary| summary.range);
-            let range = range.or(bucket.marker_ms.map(|ms| TimeRange { start_ms: ms, end_ms: ms }));
-            range.zip(self.mask.as_ref()).is_some_and(|(range, mask)| mask.hides_some(ordinal, range))
-        };
-        let mut all = self.live.segment.all_buckets(ordinal)?;
-        all.retain(|bucket| self.ranges.contains(bucket.end_ms));
-        let count = all.len();
-        all.retain(|bucket| !is_hidden(bucket));
-        let hidden = count - all.len();
-        buckets.append(&mut all);
-        self.skip()?;
-        Ok(hidden)
+/// True if the deletes hide some of the buckets of a run in the ranges.
+fn hides_some(live: &LiveSegment, deletes: &[Delete], ranges: &Ranges) -> Result<bool, StorageError> {
+    let Some(mask) = live.mask_of(deletes)? else { return Ok(false) };
+    for ordinal in (0..live.segment.len()).filter(|ordinal| mask.touches(*ordinal)) {
+        let is_hidden = |bucket: &Bucket| bucket.range().is_some_and(|range| mask.hides_some(ordinal, range));
+        let buckets = live.segment.all_buckets(ordinal)?;
+        if buckets.iter().any(|bucket| ranges.contains(bucket.end_ms) && is_hidden(bucket)) {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }
 
-/// What was copied from runs that are there.
-enum Copied {
-    /// Nothing of the series at hand.
-    Nothing,
-    /// The series at hand.
-    Series,
-    /// Some of a series is hidden.
-    Hidden,
-}
+/// For each run that is written the run with what is there already, read series by series.
+struct Before<'r>(Vec<Option<RunReader<'r>>>);
 
-/// Copies the buckets of all series before `until`, and of it, if they are to be kept.
-fn copy_kept(
-    kept: &mut [Option<RunReader<'_>>],
-    writing: &mut [Writing<'_>],
-    until: Option<&Labels>,
-    is_kept: impl Fn(&Labels) -> bool,
-) -> Result<Copied, StorageError> {
-    loop {
-        let next = kept.iter().flatten().filter_map(|reader| reader.labels.as_ref()).min();
-        let Some(labels) = next.filter(|next| until.is_none_or(|until| *next <= until)).cloned() else {
-            return Ok(Copied::Nothing);
-        };
-        let copies = is_kept(&labels);
-        for (reader, run) in kept.iter_mut().zip(writing.iter_mut()) {
-            let Some(reader) = reader.as_mut().filter(|reader| reader.labels.as_ref() == Some(&labels)) else {
-                continue;
+impl Before<'_> {
+    /// Copies the buckets of the series before one, or of all: no sample of these is left.
+    fn copy_until(&mut self, until: Option<&Labels>, writing: &mut [Writing<'_>]) -> Result<(), StorageError> {
+        loop {
+            let next = self.0.iter().flatten().filter_map(|reader| reader.labels.as_ref()).min();
+            let Some(labels) = next.filter(|next| until.is_none_or(|until| *next < until)).cloned() else {
+                return Ok(());
             };
-            if !copies {
-                reader.skip()?;
-                continue;
+            for (run, buckets) in writing.iter_mut().zip(self.take(&labels)?) {
+                run.writer.add_buckets(&labels, &buckets)?;
             }
+        }
+    }
+
+    /// The buckets of a series, for each run.
+    fn take(&mut self, labels: &Labels) -> Result<Vec<Vec<Bucket>>, StorageError> {
+        let of_run = |reader: &mut Option<RunReader<'_>>| {
             let mut buckets = Vec::new();
-            if reader.take(&mut buckets)? > 0 {
-                return Ok(Copied::Hidden);
+            if let Some(reader) = reader.as_mut().filter(|reader| reader.labels.as_ref() == Some(labels)) {
+                reader.take(&mut buckets)?;
             }
-            run.writer.add_buckets(&labels, &buckets)?;
-        }
-        if copies && until == Some(&labels) {
-            return Ok(Copied::Series);
-        }
+            Ok(buckets)
+        };
+        self.0.iter_mut().map(of_run).collect()
     }
 }
 
@@ -502,20 +489,54 @@ fn write_merged_runs(
     Ok(true)
 }
 
-/// Writes the buckets of a series into the run of the finest resolution, and what they make into the others.
-fn write_nested(writing: &mut [Writing<'_>], labels: &Labels, finest: Vec<Bucket>) -> Result<(), StorageError> {
-    let mut fine = finest;
-    for (i, run) in writing.iter_mut().enumerate() {
-        if i > 0 {
-            let mut coarse = Filler::new(run.rule.resolution_ms);
-            coarse.add_buckets(&fine);
-            fine = coarse.buckets;
+/// A series of a day that is built.
+struct BuiltSeries<'s> {
+    labels: &'s Labels,
+    /// All that is left of it in the day.
+    pieces: &'s Pieces,
+    /// From here on its samples are kept.
+    kept_ms: i64,
+}
+
+impl BuiltSeries<'_> {
+    /// Writes into the run of the finest resolution the buckets of what is left, and into the others what these make. Of
+    /// the `old` ones those stay of which not all is left.
+    fn write(&self, writing: &mut [Writing<'_>], old: Vec<Vec<Bucket>>) -> Result<(), StorageError> {
+        let mut fine: Vec<Bucket> = Vec::new();
+        for (i, (run, mut old)) in writing.iter_mut().zip(old).enumerate() {
+            let mut filler = Filler::new(run.rule.resolution_ms);
+            if i > 0 {
+                filler.add_buckets(&fine);
+            } else if !self.has_histograms() {
+                filler.add_pieces(self.pieces);
+            }
+            fine = filler.buckets;
+            old.retain(|bucket| self.stays(bucket, run.rule.resolution_ms));
+            let is_selected = run.rule.selects(self.labels);
+            if !is_selected {
+                run.writer.add_buckets(self.labels, &old)?;
+            }
+            if !old.is_empty() {
+                fine.retain(|new| old.binary_search_by_key(&new.end_ms, |old| old.end_ms).is_err());
+                fine.append(&mut old);
+                fine.sort_by_key(|bucket| bucket.end_ms);
+            }
+            if is_selected {
+                run.writer.add_buckets(self.labels, &fine)?;
+            }
         }
-        if run.rule.selects(labels) {
-            run.writer.add_buckets(labels, &fine)?;
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// Histograms are not rolled up; beside them floats stay what they are as long as they are kept.
+    fn has_histograms(&self) -> bool {
+        !self.pieces.samples.histograms.is_empty()
+    }
+
+    fn stays(&self, old: &Bucket, resolution_ms: i64) -> bool {
+        let is_too_old = times_of(old.end_ms, resolution_ms).start_ms < self.kept_ms;
+        is_too_old || !(self.has_histograms() || old.is_among(self.pieces))
+    }
 }
 
 /// Bytes of the segments that a range is read from.

@@ -1,21 +1,20 @@
 //! Roll-ups in the manifest.
 //!
 //! # Bytes of section 7, roll-ups
-//! The floor (zigzag): up to this time samples were dropped for their size, so days up to it cannot be built from them;
-//! number of runs (varint), and for each: the entry of its segment as in section 1 (id 0 if no series has a bucket: then
+//! The floor (zigzag): up to this time samples were dropped, so days up to it cannot be built from them; number of runs (varint), and for each: the entry of its segment as in section 1 (id 0 if no series has a bucket: then
 //! there is no file), its resolution in ms (varint), the number from which on deletes hide some of it (varint: those with
 //! lower numbers were heeded when it was built), the ranges that count, those that are touched. A list of ranges is
 //! their number (varint), and for each its start (zigzag) and how much later it ends (varint).
 
 use model::TimeRange;
 
+use super::bucket::times_of;
 use super::ranges::Ranges;
 use super::{rolled_day_of, times_of_day};
 use crate::db::prepared::DAY_MS;
 use crate::deletes::Delete;
 use crate::format::{Cursor, FormatError, Put};
 use crate::manifest::SegmentEntry;
-use crate::retention::Keep;
 
 /// A range takes at least this many bytes, a run at least that many.
 const RANGE_BYTES_MIN: usize = 2;
@@ -51,6 +50,11 @@ impl RollupEntry {
         self.touched.iter().map(|range| range.end_ms.abs_diff(range.start_ms) / DAY_MS.unsigned_abs() + 1).sum()
     }
 
+    /// Notes that samples of these days are not what they were.
+    fn touch(&mut self, days: &Ranges) {
+        self.ranges.both(days).iter().for_each(|range| self.touched.insert(range));
+    }
+
     /// Lets go of a range.
     fn give_up(&mut self, range: TimeRange) {
         self.ranges.remove(range);
@@ -73,6 +77,15 @@ impl RollupEntry {
         let (ranges, touched) = (decode_ranges(cursor)?, decode_ranges(cursor)?);
         Ok(RollupEntry { segment, resolution_ms, deletes_from, ranges, touched })
     }
+}
+
+/// The days that a range reaches into.
+fn days_of(range: TimeRange) -> Ranges {
+    if range.is_empty() {
+        return Ranges::default();
+    }
+    let first = times_of_day(rolled_day_of(range.start_ms));
+    Ranges::of(first.union(&times_of_day(rolled_day_of(range.end_ms))))
 }
 
 fn encode_ranges(ranges: &Ranges, out: &mut Vec<u8>) {
@@ -101,7 +114,7 @@ fn decode_ranges(cursor: &mut Cursor<'_>) -> Result<Ranges, FormatError> {
 /// All roll-ups of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rollups {
-    /// Up to this time samples were dropped for their size.
+    /// Up to this time samples were dropped, for their age or size: what is left there may not be all.
     pub(crate) floor_ms: i64,
     /// In order of (resolution, first time, id).
     pub(crate) runs: Vec<RollupEntry>,
@@ -142,24 +155,37 @@ impl Rollups {
 
     /// Notes that samples in the range came or went that runs built from batches up to `sequence` do not know of.
     pub(crate) fn touch(&mut self, range: TimeRange, sequence: u64) {
-        if range.is_empty() {
-            return;
-        }
-        let first = times_of_day(rolled_day_of(range.start_ms));
-        let days = Ranges::of(first.union(&times_of_day(rolled_day_of(range.end_ms))));
-        for run in self.runs.iter_mut().filter(|run| run.segment.sequence_max <= sequence) {
-            run.ranges.both(&days).iter().for_each(|range| run.touched.insert(range));
+        let days = days_of(range);
+        self.runs.iter_mut().filter(|run| run.segment.sequence_max <= sequence).for_each(|run| run.touch(&days));
+    }
+
+    /// Notes that a delete hides samples. It hides the buckets of these as well; those that it hides in part can be made
+    /// of what is left, so their days are touched.
+    pub(crate) fn hide(&mut self, delete: &Delete) {
+        let TimeRange { start_ms, end_ms } = delete.range;
+        for run in self.runs.iter_mut().filter(|run| delete.covers(run.segment.sequence_max)) {
+            let (first, last) = (times_of(start_ms, run.resolution_ms), times_of(end_ms, run.resolution_ms));
+            if first.start_ms < start_ms {
+                run.touch(&days_of(TimeRange { start_ms, end_ms: start_ms }));
+            }
+            if last.end_ms > end_ms {
+                run.touch(&days_of(TimeRange { start_ms: end_ms, end_ms }));
+            }
         }
     }
 
-    /// Notes the days of which samples go although they are not too old, so that what is left of them is not taken for all
-    /// of them. Without roll-ups there is nothing to note.
-    pub(crate) fn raise_floor(&mut self, keep: Keep, gone: &[SegmentEntry]) {
-        if self.runs.is_empty() {
-            return;
+    /// Notes that samples are shown again which a delete hid, and which runs that were built meanwhile do not know of.
+    pub(crate) fn show(&mut self, delete: &Delete) {
+        let days = days_of(delete.range);
+        self.runs.iter_mut().filter(|run| run.deletes_from > delete.id).for_each(|run| run.touch(&days));
+    }
+
+    /// Notes that samples up to this time went, if any did. The retention of today does not tell: it may be longer than the
+    /// one by which they went. Without roll-ups there is nothing to note.
+    pub(crate) fn raise_floor(&mut self, gone_ms: Option<i64>) {
+        if !self.runs.is_empty() {
+            self.floor_ms = self.floor_ms.max(gone_ms.unwrap_or(i64::MIN));
         }
-        let young = gone.iter().filter(|entry| keep.oldest_ms.is_none_or(|oldest| entry.times.end_ms >= oldest));
-        self.floor_ms = young.map(|entry| entry.times.end_ms).fold(self.floor_ms, i64::max);
     }
 
     /// Puts a run in, which counts for its ranges from now on.
@@ -238,5 +264,49 @@ mod tests {
         assert_eq!(touched(&rollups), Ranges::of(times_of_day(1)), "midnight belongs to the day before it");
         rollups.touch(TimeRange { start_ms: midnight + 1, end_ms: i64::MAX }, 6);
         assert_eq!(touched(&rollups), (1..4).map(times_of_day).collect());
+    }
+
+    #[test]
+    fn a_delete_touches_the_days_of_buckets_that_it_parts() {
+        let hour_ms = 3_600_000;
+        let midnight = times_of_day(1).start_ms - 1;
+        let delete = |start_ms, end_ms| Delete {
+            id: 7,
+            selectors: Vec::new(),
+            range: TimeRange { start_ms, end_ms },
+            made_ms: 0,
+            purge_from_ms: 0,
+            sequence: 5,
+            families: Vec::new(),
+        };
+        let touched = |delete: &Delete, deletes_from| {
+            let (mut hidden, mut shown) =
+                (Rollups { runs: vec![run(1, 1..5)], ..Rollups::default() }, Rollups::default());
+            shown.runs = vec![RollupEntry { deletes_from, ..run(1, 1..5) }];
+            hidden.hide(delete);
+            shown.show(delete);
+            (hidden.runs.remove(0).touched, shown.runs.remove(0).touched)
+        };
+        let days = |days: &[i64]| days.iter().copied().map(times_of_day).collect::<Ranges>();
+        let all = delete(i64::MIN, i64::MAX);
+        assert_eq!(touched(&all, 7), (days(&[]), days(&[])), "a run that does not heed it shows all again by itself");
+        assert_eq!(touched(&all, 8), (days(&[]), days(&[1, 2, 3, 4])));
+        assert_eq!(touched(&delete(midnight + 1, midnight + DAY_MS + hour_ms), 8), (days(&[]), days(&[1, 2])));
+        assert_eq!(touched(&delete(midnight + 2, midnight + 3 * DAY_MS), 0).0, days(&[1]));
+        assert_eq!(touched(&delete(midnight + 1, midnight + 2 * DAY_MS + hour_ms + 1), 0).0, days(&[3]));
+        let newer = Delete { sequence: 4, ..delete(midnight + 2, midnight + 5) };
+        assert_eq!(touched(&newer, 0).0, days(&[]), "the run has what it does not hide");
+    }
+
+    #[test]
+    fn the_floor_only_rises_and_only_for_roll_ups() {
+        let mut rollups = Rollups::default();
+        rollups.raise_floor(Some(5));
+        assert_eq!(rollups.floor_ms, i64::MIN);
+        rollups.put(run(1, 0..5));
+        for (gone_ms, floor_ms) in [(None, i64::MIN), (Some(5), 5), (Some(3), 5), (None, 5)] {
+            rollups.raise_floor(gone_ms);
+            assert_eq!(rollups.floor_ms, floor_ms);
+        }
     }
 }

@@ -48,11 +48,11 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) effort: Effort,
 }
 
-/// The next piece of work that is not among those `done`, if there is any.
-pub(crate) fn plan(manifest: &Manifest, around: Circumstances<'_>, failed: &BTreeSet<i64>) -> Option<RollupJob> {
+/// The next piece of work, if there is any; days that were `tried` are left alone.
+pub(crate) fn plan(manifest: &Manifest, around: Circumstances<'_>, tried: &BTreeSet<i64>) -> Option<RollupJob> {
     // Newest days first: they are asked for most.
     let days = days_with_samples(manifest, around.mixed_days);
-    let build = days.iter().rev().filter(|day| !failed.contains(day)).find_map(|day| {
+    let build = days.iter().rev().filter(|day| !tried.contains(day)).find_map(|day| {
         let resolutions_ms = due(manifest, around, *day);
         (!resolutions_ms.is_empty()).then_some(RollupJob::Build { day: *day, resolutions_ms })
     });
