@@ -38,7 +38,7 @@ pub(crate) use examine::{Examined, SegmentBytes, examine};
 pub(crate) use frames::{FRAME_BYTES, FrameReader, FrameWriter};
 pub(crate) use label_cursor::{LabelCursor, SegmentGroups, push_key};
 pub(crate) use layout::TRAILER_BYTES;
-pub(crate) use pieces::PiecesRequest;
+pub(crate) use pieces::{PiecesRequest, is_summable};
 pub(crate) use reader::Segment;
 pub(crate) use statistics::BlockStatistics;
 pub(crate) use value_rows::ValueRows;

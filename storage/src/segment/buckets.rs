@@ -463,21 +463,25 @@ mod tests {
     }
 
     #[test]
-    fn hostile_bytes_give_errors() {
+    fn hostile_bytes_are_found_and_give_no_panic() {
         let samples: Vec<(i64, f64)> =
             (0..90).map(|i| (i * 7_000 + i % 3, if i % 31 == 0 { stale_nan() } else { (i * i % 17) as f64 })).collect();
         let series = [filled(&samples), filled(&[(5, 1.0)])];
         let good = segment_of(&series);
         assert!(read_all(&good));
-        let mut refused = 0;
         for at in 0..good.len() {
             for bit in [0, 3, 7] {
                 let mut bad = good.clone();
                 bad[at] ^= 1 << bit;
-                refused += usize::from(reseal(&bad).is_none_or(|bad| !read_all(&bad)));
+                // What keeps wrong numbers out is the checksums.
+                let is_found = !open(&bad).is_ok_and(|segment| segment.verify().is_empty());
+                assert!(is_found, "bit {bit} of byte {at}");
+                // Behind right ones nearly any number may be one of a bucket; what cannot be read is refused, without panic.
+                if let Some(bad) = reseal(&bad) {
+                    read_all(&bad);
+                }
             }
         }
-        assert!(refused > good.len() / 4, "{refused} of {}", 3 * good.len());
         let mut bytes = Vec::new();
         encode(&series[0], &mut bytes);
         let samples = last_samples(&series[0]).timestamps_ms.len();

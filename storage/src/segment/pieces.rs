@@ -12,8 +12,15 @@ use crate::codec::{Markers, markers};
 use crate::error::StorageError;
 use crate::format::FormatError;
 
-/// Above this the order of additions decides whether a sum overflows, so samples must be added one by one.
+/// Above this the order of additions decides whether a sum overflows.
 const SUMMABLE_MAX: f64 = 1e290;
+
+/// True if the samples of a run with these extremes need not be added one by one. Those that are all NaN have no others,
+/// and NaN as their sum in whatever order.
+pub(crate) fn is_summable(min: f64, max: f64) -> bool {
+    let largest = min.abs().max(max.abs());
+    largest.is_nan() || largest <= SUMMABLE_MAX
+}
 
 /// What is asked of one run.
 #[derive(Debug, Clone, Copy)]
@@ -252,8 +259,7 @@ impl Segment {
 /// What the statistics of a block say; none if that is not all that is wanted.
 fn summary_of(statistics: &BlockStatistics, covered: TimeRange, want: Want) -> Option<Summary> {
     let s = statistics;
-    let largest = s.min.abs().max(s.max.abs());
-    if want.has(Want::SUM) && largest > SUMMABLE_MAX {
+    if want.has(Want::SUM) && !is_summable(s.min, s.max) {
         return None;
     }
     Some(Summary {
@@ -268,4 +274,20 @@ fn summary_of(statistics: &BlockStatistics, covered: TimeRange, want: Want) -> O
         resets: u64::from(s.resets),
         reset_sum: s.reset_sum,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_overflow_or_is_infinite_is_not_summable() {
+        let nan = f64::NAN;
+        for (min, max) in [(0.0, 0.0), (-SUMMABLE_MAX, 5.0), (1.0, SUMMABLE_MAX), (nan, nan), (nan, 1.0)] {
+            assert!(is_summable(min, max), "{min} {max}");
+        }
+        for (min, max) in [(-1.1e290, 5.0), (1.0, 1.1e290), (1.0, f64::INFINITY), (f64::NEG_INFINITY, nan)] {
+            assert!(!is_summable(min, max), "{min} {max}");
+        }
+    }
 }

@@ -17,11 +17,10 @@ use crate::error::StorageError;
 use crate::rollup::bucket::times_of;
 use crate::rollup::entry::RollupEntry;
 use crate::rollup::ranges::Ranges;
+use crate::segment::is_summable;
 
 /// Samples that a row of buckets must stand for: at both ends of the row a block of samples is read all the same.
 pub(super) const SAVED_SAMPLES_MIN: u64 = 2 * BLOCK_SAMPLES_MAX as u64;
-/// Above this the order of additions decides whether a sum overflows.
-const SUMMABLE_MAX: f64 = 1e290;
 
 /// A run with the series.
 struct TierRun<'s> {
@@ -91,14 +90,9 @@ impl BucketsRequest<'_> {
         let is_whole = times.start_ms <= self.gone_ms
             || !(entry.touched.overlaps(times)
                 || self.newer.overlaps(times)
-                || (self.want.has(Want::SUM) && !is_summable(summary)));
+                || (self.want.has(Want::SUM) && !is_summable(summary.min, summary.max)));
         inside && is_whole && !self.cuts.split(summary.range)
     }
-}
-
-/// Extremes must be known.
-fn is_summable(summary: &Summary) -> bool {
-    summary.min.abs().max(summary.max.abs()) <= SUMMABLE_MAX
 }
 
 impl Selected {
