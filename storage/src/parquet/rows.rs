@@ -60,6 +60,13 @@ struct Group {
     rows: usize,
 }
 
+impl Group {
+    /// About how many bytes its columns have so far.
+    fn bytes(&self) -> usize {
+        self.columns.iter().flatten().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
+    }
+}
+
 /// A column of texts, as runs.
 #[derive(Debug, Default)]
 struct Texts {
@@ -233,7 +240,8 @@ impl<W: Write + Send> RowsWriter<W> {
         if self.batch.is_full() {
             self.write_batch()?;
         }
-        if self.group_rows() >= self.limits.group_rows {
+        let is_large = || self.group.as_ref().is_some_and(|group| group.bytes() >= self.limits.group_bytes);
+        if self.group_rows() >= self.limits.group_rows || (self.batch.rows() == 0 && is_large()) {
             self.end_group()?;
         }
         Ok(())

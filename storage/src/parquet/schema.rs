@@ -45,6 +45,8 @@ pub(super) struct RowLimits {
     pub(super) group_rows: usize,
     /// Rows of a row group at which it ends with its metric: another one may take another encoding.
     pub(super) group_rows_min: usize,
+    /// Bytes of columns at which a row group ends: it is in memory until then, and native histograms have large rows.
+    pub(super) group_bytes: usize,
     /// Bytes at which a file of samples ends, after the series at hand, and the next begins. Readers that split work by
     /// files, and stores that take files in one request, are best served by 64 to 256 MB.
     pub(super) file_bytes: u64,
@@ -52,7 +54,7 @@ pub(super) struct RowLimits {
 
 impl Default for RowLimits {
     fn default() -> Self {
-        RowLimits { group_rows: 1 << 20, group_rows_min: 1 << 17, file_bytes: 192 << 20 }
+        RowLimits { group_rows: 1 << 20, group_rows_min: 1 << 17, group_bytes: 64 << 20, file_bytes: 192 << 20 }
     }
 }
 

@@ -15,6 +15,8 @@ use super::schema::{ValueEncoding, properties, series_schema, series_sorting};
 
 /// Series that are handed to the library at once.
 const BATCH_SERIES: usize = 8192;
+/// Series of a row group: it is in memory, with all labels, until it ends.
+const GROUP_SERIES: usize = 16 * BATCH_SERIES;
 
 /// Writes one file of series.
 #[derive(Debug)]
@@ -113,7 +115,8 @@ impl<W: Write + Send> SeriesWriter<W> {
     }
 
     fn write_batch(&mut self) -> Result<(), ParquetError> {
-        self.writer.write(&RecordBatch::try_new(self.schema.clone(), self.batch.take())?)
+        self.writer.write(&RecordBatch::try_new(self.schema.clone(), self.batch.take())?)?;
+        if self.writer.in_progress_rows() >= GROUP_SERIES { self.writer.flush() } else { Ok(()) }
     }
 
     /// Number of series so far.

@@ -1,23 +1,29 @@
 //! What others read of us, to the last column; and rows across pages, row groups and files.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{Buckets, CUSTOM_BOUNDS_SCHEMA, Histogram, Labels, ResetHint, SampleColumns, TimeRange, stale_nan};
 use parquet::basic::Encoding;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
+    RowGroupMetaData,
+};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::TrackedWrite;
 use parquet::schema::printer::print_schema;
 use proptest::prelude::*;
 
 use super::files::CheckedFile;
 use super::schema::RowLimits;
 use super::*;
+use crate::error::StorageError;
 use crate::io::Disk;
 use crate::io::fake::FakeDisk;
 use crate::names::Layout;
-use crate::segment::{Segment, SegmentMeta};
+use crate::segment::{FrameWriter, Segment, SegmentMeta};
 
 fn labels(metric: &str, i: usize) -> Labels {
     let le = i.to_string();
@@ -218,7 +224,8 @@ fn group_rows(limits: RowLimits, metrics: &[(&str, usize)]) -> Vec<i64> {
     file.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect()
 }
 
-const SMALL: RowLimits = RowLimits { group_rows: 1000, group_rows_min: 100, file_bytes: u64::MAX };
+const SMALL: RowLimits =
+    RowLimits { group_rows: 1000, group_rows_min: 100, group_bytes: usize::MAX, file_bytes: u64::MAX };
 
 #[test]
 fn row_groups_end_at_their_limits() {
@@ -228,8 +235,95 @@ fn row_groups_end_at_their_limits() {
     assert_eq!(group_rows(SMALL, &[("a", 100), ("b", 1)]), [100, 1], "with its metric");
     let large = RowLimits { group_rows: 70_000, ..SMALL };
     assert_eq!(group_rows(large, &[("a", 140_001)]), [70_000, 70_000, 1], "limits are no multiple of a batch");
-    let RowLimits { group_rows, group_rows_min, file_bytes } = RowLimits::default();
-    assert_eq!((group_rows, group_rows_min, file_bytes), (1 << 20, 1 << 17, 192 << 20));
+    let RowLimits { group_rows, group_rows_min, group_bytes, file_bytes } = RowLimits::default();
+    assert_eq!((group_rows, group_rows_min, group_bytes, file_bytes), (1 << 20, 1 << 17, 64 << 20, 192 << 20));
+}
+
+/// Rows of the row groups of a file with so many histograms of 160 buckets.
+fn histogram_group_rows(limits: RowLimits, histograms: usize) -> Vec<i64> {
+    let mut writer = RowsWriter::with_limits(Vec::new(), &columns(), &[], limits).unwrap();
+    let of = |i: usize| {
+        let positive = Buckets::from_indexed((0..160).map(|b| (b, (i * 7919 + b as usize * 31) as f64)));
+        (i as i64, Arc::new(Histogram { positive, ..Histogram::default() }))
+    };
+    let histograms: Vec<_> = (0..histograms).map(of).collect();
+    let all = labels("m", 0);
+    writer.add(&RowSeries { number: 0, labels: &all, metric_type: None }, &[], &[], &histograms).unwrap();
+    let file = open(writer.finish().unwrap().into());
+    file.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect()
+}
+
+#[test]
+fn row_groups_of_large_rows_end_by_their_bytes() {
+    let count = 4000;
+    assert_eq!(histogram_group_rows(RowLimits::default(), count), [count as i64]);
+    let groups = histogram_group_rows(RowLimits { group_bytes: 1 << 10, ..RowLimits::default() }, count);
+    // A batch is as many histograms as have 2^19 buckets, and each is looked at.
+    let batch = (1_i64 << 19) / 161 + 1;
+    assert_eq!(groups, [batch, count as i64 - batch]);
+}
+
+#[test]
+fn row_groups_of_series_end_at_their_limit() {
+    let groups = |series: usize| {
+        let mut writer = SeriesWriter::new(Vec::new(), &[]).unwrap();
+        let (all, times) = (labels("m", 0), TimeRange { start_ms: 0, end_ms: 5 });
+        (0..series).for_each(|i| writer.add(i as i64, &all, None, times, 2).unwrap());
+        let file = open(writer.finish().unwrap().into());
+        file.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect::<Vec<_>>()
+    };
+    let limit = 1 << 17;
+    assert_eq!(groups(limit), [limit as i64]);
+    assert_eq!(groups(limit + 1), [limit as i64, 1]);
+}
+
+/// A file under checksums, as the index of a day knows it.
+fn checked(disk: &FakeDisk, layout: &Layout, bytes: &[u8], rows: u64) -> CheckedFile {
+    let name = format!("{rows}-{}.parquet", bytes.len());
+    let file = DayFile { kind: FileKind::Samples, name, bytes: bytes.len() as u64, rows };
+    let mut frames = FrameWriter::create(disk, &file.path(&layout.parquet_dir())).unwrap();
+    frames.append(bytes).unwrap();
+    let (table, _) = frames.finish().unwrap();
+    CheckedFile { file, table }
+}
+
+/// The file with another number of rows in its one row group, behind right checksums.
+fn with_rows(bytes: &Bytes, rows: i64) -> Vec<u8> {
+    let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let mut builder = reader.parse_and_finish(bytes).unwrap().into_builder();
+    let groups = builder.take_row_groups().into_iter();
+    let groups = groups.map(|group| group.into_builder().set_num_rows(rows).build().unwrap()).collect();
+    let metadata = builder.set_row_groups(groups).build();
+    let mut out = Vec::new();
+    let mut tracked = TrackedWrite::new(&mut out);
+    // The old footer stays where it is, and nobody looks at it.
+    tracked.write_all(bytes).unwrap();
+    ParquetMetaDataWriter::new_with_tracked(tracked, &metadata).finish().unwrap();
+    out
+}
+
+#[test]
+fn rows_that_cannot_be_are_refused() {
+    let (disk, layout) = (FakeDisk::default(), Layout::new(Path::new("/data")));
+    [layout.root().to_owned(), layout.parquet_dir()].iter().for_each(|dir| disk.create_dir(dir).unwrap());
+    let mut writer = RowsWriter::new(Vec::new(), &columns(), &[]).unwrap();
+    let (all, times): (_, Vec<i64>) = (labels("m", 0), (0..20_000).collect());
+    let values: Vec<f64> = times.iter().map(|ms| *ms as f64).collect();
+    writer.add(&RowSeries { number: 0, labels: &all, metric_type: None }, &times, &values, &[]).unwrap();
+    let bytes: Bytes = writer.finish().unwrap().into();
+    let last = |rows: u64| {
+        let file = checked(&disk, &layout, &with_rows(&bytes, rows.cast_signed()), rows);
+        let mut out = Vec::new();
+        open_rows(&disk, &layout.parquet_dir(), &[file]).unwrap().read(rows - 1, 1, &mut out).map(|()| out)
+    };
+    assert_eq!(last(20_000).unwrap(), [19_999.0]);
+    for rows in [16_384, 20_001, 1 << 22, 1 << 61, 1 << 63] {
+        let error = last(rows).unwrap_err();
+        assert!(matches!(error, StorageError::Corrupt { .. }), "{rows}: {error}");
+    }
+    let half = checked(&disk, &layout, &bytes, 1 << 63);
+    let error = open_rows(&disk, &layout.parquet_dir(), &[half.clone(), half]).unwrap_err();
+    assert!(error.to_string().contains("too many rows"), "{error}");
 }
 
 /// A day with these series, and its files.
@@ -321,7 +415,7 @@ proptest! {
     ) {
         let series: Vec<_> =
             (0..).zip(&counts).map(|(i, count)| (labels("m", i), samples(i as i64 * 104_729, *count, i % 3))).collect();
-        let day = day(RowLimits { group_rows, group_rows_min: 500, file_bytes }, &series);
+        let day = day(RowLimits { group_rows, group_rows_min: 500, file_bytes, ..RowLimits::default() }, &series);
         let all: Vec<u64> = series.iter().flat_map(|(_, s)| s.values.iter().map(|v| v.to_bits())).collect();
         let rows = open_rows(&day.disk, Path::new("/data/parquet"), &day.files).unwrap();
         for (first, count) in cuts {
