@@ -175,7 +175,7 @@ impl<'q> Evaluator<'q> {
         let expr = plan::strip(expr);
         match (&expr.node, type_of(expr)) {
             (Node::MatrixSelector { selector, range }, _) => {
-                Ok(Value::Matrix(self.raw_samples(selector, range, grid)?))
+                Ok(Value::Matrix(self.raw_samples(selector, range, expr.span, grid)?))
             }
             (Node::Subquery { expr, range, step, modifiers }, _) => {
                 Ok(Value::Matrix(self.subquery_points(expr, range, step.as_ref(), modifiers, grid)?))

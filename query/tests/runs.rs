@@ -1,11 +1,11 @@
 //! Range functions say the same whether a source gives samples or summaries of runs of them.
 
 use model::{
-    Budget, Cuts, Labels, Matcher, Pieces, Sample, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError, Steps,
-    Summary, TimeRange, Want, is_stale, stale_nan,
+    Budget, Coarse, Cuts, Labels, Matcher, Pieces, Sample, SampleColumns, Scope, SeriesSet, SeriesSource, SourceError,
+    Steps, Summary, TimeRange, Want, is_stale, stale_nan,
 };
 use proptest::prelude::*;
-use query::{EngineOptions, Value, run_range};
+use query::{EngineOptions, Value, run_instant, run_range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::memory::{Memory, Stored};
@@ -15,6 +15,14 @@ struct Summing<'m> {
     memory: &'m Memory,
     length: usize,
     given: AtomicUsize,
+    /// Of each run only the last sample is left, beside what it amounts to.
+    gone: bool,
+}
+
+impl<'m> Summing<'m> {
+    fn of(memory: &'m Memory, length: usize) -> Self {
+        Summing { memory, length, given: AtomicUsize::new(0), gone: false }
+    }
 }
 
 struct SummingSet<'m> {
@@ -44,7 +52,21 @@ impl SeriesSet for SummingSet<'_> {
     }
 
     fn samples(&self, i: usize, range: TimeRange, budget: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
-        self.set.samples(i, range, budget, out)
+        self.set.samples(i, range, budget, out)?;
+        if self.source.gone {
+            let all: Vec<Sample> = out.floats().collect();
+            out.clear();
+            all.chunks(self.source.length).filter_map(<[Sample]>::last).for_each(|s| out.push(s.timestamp_ms, s.value));
+        }
+        Ok(())
+    }
+
+    fn coarsest_ms(&self) -> i64 {
+        if self.source.gone { self.source.length as i64 * 1000 } else { 0 }
+    }
+
+    fn coarse(&self, _: usize, _: TimeRange) -> Result<Vec<Coarse>, SourceError> {
+        Ok(vec![Coarse { until_ms: i64::MAX, resolution_ms: self.coarsest_ms() }])
     }
 
     fn pieces(
@@ -189,7 +211,7 @@ proptest! {
             }
         }
         let steps = Steps { start_ms: start * 1000, end_ms: (start + count * step) * 1000, step_ms: step * 1000 };
-        let source = Summing { memory: &memory, length, given: AtomicUsize::new(0) };
+        let source = Summing::of(&memory, length);
         let largest = gaps.iter().map(|(_, v)| v.abs()).filter(|v| v.is_finite()).fold(1e-3, f64::max);
         for function in FUNCTIONS {
             // What rises and falls by more than its result is rounded in one order or the other.
@@ -220,7 +242,7 @@ fn summaries_are_used_and_threads_change_nothing() {
         let labels = Labels::from_pairs([("__name__", "m_total"), ("n", &n), ("g", &g)]).unwrap();
         (0..20).for_each(|t| memory.add(&labels, t * 1000, Stored::Float((t * 3) as f64)));
     }
-    let source = Summing { memory: &memory, length: 5, given: AtomicUsize::new(0) };
+    let source = Summing::of(&memory, 5);
     let steps = Steps { start_ms: 20_000, end_ms: 20_000, step_ms: 1 };
     for expression in ["sum by (g) (max_over_time(m_total[1m]))", "rate(m_total[1m])", "avg(m_total)", "count(m_total)"]
     {
@@ -230,4 +252,45 @@ fn summaries_are_used_and_threads_change_nothing() {
         }
     }
     assert_eq!(source.given.load(Ordering::Relaxed), 2 * 2 * 3_000 * 4);
+}
+
+/// Samples a second from 1 s on, of which only the last of each five is left.
+fn gone(memory: &mut Memory, values: &[f64]) {
+    let labels = Labels::from_pairs([("__name__", "m")]).unwrap();
+    (1..).zip(values).for_each(|(second, value)| memory.add(&labels, second * 1000, Stored::Float(*value)));
+}
+
+#[test]
+fn an_infinity_does_not_take_the_buckets_from_other_windows() {
+    let mut memory = Memory::default();
+    for odd in [f64::INFINITY, f64::NAN] {
+        let mut values = vec![2.0; 20];
+        values[7] = odd;
+        gone(&mut memory, &values);
+        let source = Summing { gone: true, ..Summing::of(&memory, 5) };
+        let steps = Steps { start_ms: 5_000, end_ms: 20_000, step_ms: 5_000 };
+        let options = EngineOptions::default();
+        let budget = Budget::unlimited();
+        let answer = run_range(&source, &Scope::default(), "sum_over_time(m[5s])", steps, &options, &budget).unwrap();
+        let Value::Matrix(series) = answer.value else { panic!("a matrix") };
+        let found: Vec<f64> = series[0].points.floats().map(|point| point.value).collect();
+        assert_eq!(format!("{found:?}"), format!("{:?}", [10.0, odd, 10.0, 10.0]));
+        assert!(answer.annotations.warnings.is_empty(), "{:?}", answer.annotations.warnings);
+    }
+}
+
+#[test]
+fn the_last_samples_of_buckets_are_not_taken_for_all() {
+    let mut memory = Memory::default();
+    gone(&mut memory, &[1.0; 10]);
+    let source = Summing { gone: true, ..Summing::of(&memory, 5) };
+    let ask = |source: &dyn SeriesSource| {
+        let budget = Budget::unlimited();
+        let answer = run_instant(source, &Scope::default(), "m[10s]", 10_000, &EngineOptions::default(), &budget);
+        answer.unwrap().annotations.infos
+    };
+    let infos = ask(&source);
+    let info = infos.first().unwrap();
+    assert!(info.contains("the last one of each bucket of a roll-up stands for them, resolution 5s"), "{info}");
+    assert_eq!(ask(&memory).len(), 0);
 }

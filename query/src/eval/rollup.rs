@@ -96,7 +96,9 @@ impl<'q> Evaluator<'q> {
             }
             if let Some(from_runs) = from_runs.filter(|_| !scratch.read.summaries.is_empty()) {
                 let mut column = Column::absent(windows.steps.count(), self.budget)?;
-                if partial::roll(from_runs, &scratch.read, &windows, &mut column) {
+                let is_exact = partial::roll(from_runs, &scratch.read, &windows, &mut column);
+                // Where samples are gone, the last ones of buckets would be further off than any order of additions.
+                if is_exact || !self.coarse(set.as_ref(), i, &windows)?.is_empty() {
                     return Ok((!column.is_vacant()).then_some(column));
                 }
                 set.samples(i, windows.union(), self.budget, &mut scratch.read.samples)?;

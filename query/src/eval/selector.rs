@@ -70,12 +70,12 @@ impl<'q> Evaluator<'q> {
         let newest = |i: usize, scratch: &mut Scratch<'q>| {
             let mut column = Column::absent(grid.len, self.budget)?;
             let read = &mut scratch.read.samples;
+            let coarse = self.coarse(set.as_ref(), i, &reach)?;
+            if !coarse.is_empty() {
+                self.notes.last_of_buckets(span, &coarse);
+            }
+            let lookback = Lookback { reach: &reach, samples_ms: windows.range_ms, coarse: &coarse };
             if read.histograms.is_empty() {
-                let coarse = self.coarse(set.as_ref(), i, &reach)?;
-                if !coarse.is_empty() {
-                    self.notes.last_of_buckets(span, &coarse);
-                }
-                let lookback = Lookback { reach: &reach, samples_ms: windows.range_ms, coarse: &coarse };
                 fill_newest(read, &lookback, aspect, &mut column);
             } else {
                 if finds_resets {
@@ -83,7 +83,7 @@ impl<'q> Evaluator<'q> {
                 } else {
                     forget_resets(&mut read.histograms);
                 }
-                fill_newest_of_both(read, &windows, aspect, &mut column)?;
+                fill_newest_of_both(read, &lookback, aspect, &mut column)?;
             }
             Ok((!column.is_vacant()).then_some(column))
         };
@@ -110,6 +110,7 @@ impl<'q> Evaluator<'q> {
         &self,
         selector: &Selector,
         range: &DurationExpr,
+        span: Span,
         grid: Grid,
     ) -> Result<Vec<SeriesPoints>, QueryError> {
         let windows = self.windows(selector, self.times.positive_ms(range)?, grid.steps)?;
@@ -120,6 +121,10 @@ impl<'q> Evaluator<'q> {
             self.budget.check()?;
             let mut read = SampleColumns::default();
             set.samples(i, windows.union(), self.budget, &mut read)?;
+            let coarse = self.coarse(set.as_ref(), i, &windows)?;
+            if !coarse.is_empty() {
+                self.notes.last_of_buckets(span, &coarse);
+            }
             let mut points = SampleColumns::default();
             for sample in read.floats().filter(|s| !is_stale(s.value)) {
                 points.push(sample.timestamp_ms, sample.value);
@@ -179,16 +184,21 @@ fn fill_newest(read: &SampleColumns, lookback: &Lookback<'_>, aspect: Aspect, co
 /// As [`fill_newest`], where there are histograms: of a float and a histogram the newer one counts.
 fn fill_newest_of_both(
     read: &SampleColumns,
-    windows: &Windows,
+    lookback: &Lookback<'_>,
     aspect: Aspect,
     column: &mut Column<'_>,
 ) -> Result<(), QueryError> {
+    let windows = lookback.reach;
     let histogram_times: Vec<i64> = read.histograms.iter().map(|(time, _)| *time).collect();
     let mut histograms = windows.slices(&histogram_times);
     for (i, slice) in windows.slices(&read.timestamps_ms).enumerate() {
         let last = |slice: std::ops::Range<usize>| slice.end.checked_sub(1).filter(|at| *at >= slice.start);
+        let end_ms = windows.end_ms(i);
         let float = last(slice).and_then(|at| Some((*read.timestamps_ms.get(at)?, *read.values.get(at)?)));
+        let float = float.filter(|(time, _)| lookback.reaches(*time, end_ms));
         let histogram = histograms.next().and_then(last).and_then(|at| read.histograms.get(at));
+        // No bucket stands for histograms.
+        let histogram = histogram.filter(|(time, _)| *time > end_ms.saturating_sub(lookback.samples_ms));
         let (time, is_end) = match (float, histogram) {
             (None, None) => continue,
             (Some((time, value)), None) => (time, is_stale(value)),
@@ -248,11 +258,11 @@ mod tests {
         let steps = Steps { start_ms: 0, end_ms: 60, step_ms: 10 };
         let windows = Windows { steps, pinned_ms: None, offset_ms: 0, range_ms: 20 };
         let mut column = Column::absent(steps.count(), &budget).unwrap();
-        fill_newest_of_both(read, &windows, aspect, &mut column).unwrap();
+        let lookback = Lookback { reach: &windows, samples_ms: windows.range_ms, coarse: &[] };
+        fill_newest_of_both(read, &lookback, aspect, &mut column).unwrap();
         if read.histograms.is_empty() {
             let both: Vec<_> = column.iter().collect();
             let mut column = Column::absent(steps.count(), &budget).unwrap();
-            let lookback = Lookback { reach: &windows, samples_ms: windows.range_ms, coarse: &[] };
             fill_newest(read, &lookback, aspect, &mut column);
             assert_eq!(column.iter().collect::<Vec<_>>(), both);
         }
@@ -292,6 +302,19 @@ mod tests {
         assert_eq!(at(&[1]), [None, a, a, a, a, None, None]);
         assert_eq!(at(&[36]), [None, None, None, None, b, b, None]);
         assert_eq!(at(&[45]), [None, None, None, None, None, c, None]);
+        // Beside histograms, which have no buckets, it is the same.
+        let both = |floats: &[i64], histogram: i64| {
+            let mut read = SampleColumns::default();
+            floats.iter().for_each(|time| read.push(*time, 1.0));
+            read.histograms.push((histogram, Arc::new(Histogram::default())));
+            let budget = Budget::unlimited();
+            let mut column = Column::absent(steps.count(), &budget).unwrap();
+            fill_newest_of_both(&read, &lookback, Aspect::Time, &mut column).unwrap();
+            column.iter().map(|value| value.map(|seconds| (seconds * 1000.0).round() as i64)).collect::<Vec<_>>()
+        };
+        let d = Some(52);
+        assert_eq!(both(&[1], 52), [None, a, a, a, a, None, d]);
+        assert_eq!(both(&[], 25), [None, None, None, Some(25), None, None, None]);
     }
 
     #[test]

@@ -138,7 +138,8 @@ pub(crate) fn cuts(windows: &Windows) -> Cuts {
     }
 }
 
-/// Runs a function over the pieces of one series; false if the samples must be looked at one by one.
+/// Runs a function over the pieces of one series; false if the values may depend on the order in which samples are added, so
+/// that these must be looked at one by one if they are there.
 pub(crate) fn roll(from_runs: FromRuns, pieces: &Pieces, windows: &Windows, column: &mut Column<'_>) -> bool {
     let mut times = Vec::with_capacity(pieces.summaries.len());
     let mut runs: Vec<Partial> = Vec::with_capacity(pieces.summaries.len());
