@@ -74,13 +74,8 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
         let timeout = Length::parse(text("timeout").unwrap_or_default()).map_err(|e| format!("--timeout: {e}"))?;
         from_server(text("url").unwrap_or_default(), &selectors, range, timeout.std(), &mut writer)
     };
-    let end = match done {
-        Ok(end) => end,
-        Err(error) => {
-            writer.abandon();
-            return Err(error);
-        }
-    };
+    // What is not finished goes with the writer.
+    let end = done?;
     writer.finish()?;
     for warning in &end.warnings {
         eprintln!("warning: {warning}");
@@ -167,10 +162,13 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
+        // What waits has no end of a line.
+        let mut looked_at = self.rest.len();
         self.rest.extend_from_slice(bytes);
         let mut done = 0;
-        while let Some(len) = self.rest[done..].iter().position(|byte| *byte == b'\n') {
-            let line = std::str::from_utf8(&self.rest[done..done + len]).map_err(|e| e.to_string())?;
+        while let Some(len) = self.rest[looked_at..].iter().position(|byte| *byte == b'\n') {
+            let end = looked_at + len;
+            let line = std::str::from_utf8(&self.rest[done..end]).map_err(|e| e.to_string())?;
             if self.end.is_some() {
                 return Err("the answer goes on behind its end".to_owned());
             }
@@ -178,7 +176,8 @@ impl Lines<'_> {
                 Line::Chunk(chunk) => self.writer.add(&chunk)?,
                 Line::End(end) => self.end = Some(end),
             }
-            done += len + 1;
+            done = end + 1;
+            looked_at = done;
         }
         self.rest.drain(..done);
         if self.rest.len() > LINE_BYTES_MAX {

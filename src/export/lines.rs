@@ -37,8 +37,14 @@ pub struct End {
 
 impl End {
     /// The end of an export that read so much.
-    pub fn new(totals: &Totals, warnings: Vec<String>) -> End {
-        let Totals { series, samples, histograms } = *totals;
+    pub fn new(totals: &Totals, mut warnings: Vec<String>) -> End {
+        let Totals { series, samples, histograms, rolled_up } = *totals;
+        if rolled_up > 0 {
+            warnings.push(format!(
+                "samples of some of the time are not kept any more of {rolled_up} series; the last one of each bucket of a \
+                 roll-up stands for them"
+            ));
+        }
         End { end: true, series, samples, histograms, warnings }
     }
 }
@@ -185,7 +191,7 @@ mod tests {
         }
         let mut out = Vec::new();
         encode(&mut out, &labels, Some("gauge"), &samples);
-        encode_end(&mut out, &Totals { series: 1, samples: 6, histograms: 2 }, vec!["w".to_owned()]);
+        encode_end(&mut out, &Totals { series: 1, samples: 6, histograms: 2, rolled_up: 0 }, vec!["w".to_owned()]);
         let text = String::from_utf8(out).unwrap();
         let expected = concat!(
             r#"{"metric":{"__name__":"up","job":"a\"ü\n"},"type":"gauge","values":[1.0,"NaN",null,"-Inf",-0.0,"#,
@@ -195,6 +201,13 @@ mod tests {
             "\n"
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_end_says_when_buckets_stand_for_samples() {
+        let end = End::new(&Totals { series: 7, rolled_up: 3, ..Totals::default() }, vec!["w".to_owned()]);
+        assert_eq!((end.series, end.warnings.len(), end.warnings[0].as_str()), (7, 2, "w"));
+        assert!(end.warnings[1].contains("of 3 series; the last one of each bucket of a roll-up"), "{end:?}");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Totals {
     pub samples: u64,
     /// Native histograms.
     pub histograms: u64,
+    /// Series of which the last samples of buckets stand for samples that are not kept any more.
+    pub rolled_up: u64,
 }
 
 /// Gives each series that one of the selections selects, in order of labels, in pieces in order of time.
@@ -55,12 +57,12 @@ pub fn chunks<E>(
     for matchers in selections {
         cursors.push(Cursor::new(source.select(scope, matchers, range, budget)?)?);
     }
-    let (mut totals, mut window_ms) = (Totals::default(), WINDOW_MS);
+    let mut totals = Totals::default();
     while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.as_ref()).min().cloned() {
         let mut is_read = false;
         for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
             if !std::mem::replace(&mut is_read, true) {
-                let mut series = Series { cursor, range, budget, window_ms: &mut window_ms, totals: &mut totals };
+                let mut series = Series { cursor, range, budget, window_ms: WINDOW_MS, totals: &mut totals };
                 series.read(|samples| each(&labels, samples))?;
             }
             cursor.advance()?;
@@ -96,7 +98,8 @@ struct Series<'a, 'b> {
     cursor: &'a Cursor<'b>,
     range: TimeRange,
     budget: &'a Budget,
-    window_ms: &'a mut i64,
+    /// Time that is read at once: each series has samples of its own density.
+    window_ms: i64,
     totals: &'a mut Totals,
 }
 
@@ -106,7 +109,7 @@ impl Series<'_, '_> {
         let extent = self.cursor.set.extent(i, self.range)?;
         let (mut from_ms, mut samples, mut is_new) = (extent.start_ms, SampleColumns::default(), true);
         while from_ms <= extent.end_ms {
-            let to_ms = extent.end_ms.min(from_ms.saturating_add(*self.window_ms - 1));
+            let to_ms = extent.end_ms.min(from_ms.saturating_add(self.window_ms - 1));
             let window = TimeRange { start_ms: from_ms, end_ms: to_ms };
             self.cursor.set.samples(i, window, self.budget, &mut samples)?;
             self.totals.histograms += samples.histograms.len() as u64;
@@ -117,15 +120,18 @@ impl Series<'_, '_> {
             cut(&samples, &mut each).map_err(ReadError::Receiver)?;
             let amount = samples.len() + samples.histograms.len() * HISTOGRAM_SAMPLES;
             if amount > READ_SAMPLES {
-                *self.window_ms = (*self.window_ms / 4).max(1);
+                self.window_ms = (self.window_ms / 4).max(1);
             } else if amount < READ_SAMPLES / 4 {
-                *self.window_ms = self.window_ms.saturating_mul(2);
+                self.window_ms = self.window_ms.saturating_mul(2);
             }
             if to_ms == i64::MAX {
                 break;
             }
             from_ms = to_ms + 1;
         }
+        let set = &self.cursor.set;
+        let has_buckets = !is_new && set.coarsest_ms() > 0 && !set.coarse(i, self.range)?.is_empty();
+        self.totals.rolled_up += u64::from(has_buckets);
         Ok(())
     }
 }
@@ -168,12 +174,29 @@ fn fitting(histograms: &[(i64, Arc<Histogram>)]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::Coarse;
     use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Series in memory; its sets know no extent but that of their samples.
-    struct Held(Vec<(Labels, SampleColumns)>);
+    /// Series in memory; its sets know no extent but that of their samples. Of those that are not `whole` samples are gone.
+    #[derive(Default)]
+    struct Held {
+        series: Vec<(Labels, SampleColumns)>,
+        whole_from_ms: i64,
+        /// Samples of the largest read.
+        largest_read: AtomicUsize,
+    }
 
-    struct HeldSet<'a>(Vec<&'a (Labels, SampleColumns)>);
+    struct HeldSet<'a> {
+        series: Vec<&'a (Labels, SampleColumns)>,
+        held: &'a Held,
+    }
+
+    impl Held {
+        fn of(series: Vec<(Labels, SampleColumns)>) -> Self {
+            Held { series, whole_from_ms: i64::MIN, ..Held::default() }
+        }
+    }
 
     impl SeriesSource for Held {
         fn select(
@@ -186,21 +209,22 @@ mod tests {
             let passes = |labels: &Labels| {
                 matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
             };
-            Ok(Box::new(HeldSet(self.0.iter().filter(|(labels, _)| passes(labels)).collect())))
+            let series = self.series.iter().filter(|(labels, _)| passes(labels)).collect();
+            Ok(Box::new(HeldSet { series, held: self }))
         }
     }
 
     impl SeriesSet for HeldSet<'_> {
         fn len(&self) -> usize {
-            self.0.len()
+            self.series.len()
         }
 
         fn labels(&self, i: usize) -> Result<Labels, SourceError> {
-            Ok(self.0[i].0.clone())
+            Ok(self.series[i].0.clone())
         }
 
         fn extent(&self, i: usize, range: TimeRange) -> Result<TimeRange, SourceError> {
-            let times = &self.0[i].1.timestamps_ms;
+            let times = &self.series[i].1.timestamps_ms;
             Ok(TimeRange {
                 start_ms: range.start_ms.max(*times.first().unwrap()),
                 end_ms: range.end_ms.min(*times.last().unwrap()),
@@ -209,13 +233,22 @@ mod tests {
 
         fn samples(&self, i: usize, range: TimeRange, _: &Budget, out: &mut SampleColumns) -> Result<(), SourceError> {
             out.clear();
-            self.0[i]
-                .1
-                .floats()
-                .filter(|s| range.contains(s.timestamp_ms))
-                .for_each(|s| out.push(s.timestamp_ms, s.value));
-            out.histograms.extend(self.0[i].1.histograms.iter().filter(|(ms, _)| range.contains(*ms)).cloned());
+            let all = &self.series[i].1;
+            all.floats().filter(|s| range.contains(s.timestamp_ms)).for_each(|s| out.push(s.timestamp_ms, s.value));
+            out.histograms.extend(all.histograms.iter().filter(|(ms, _)| range.contains(*ms)).cloned());
+            self.held.largest_read.fetch_max(out.len(), Ordering::Relaxed);
             Ok(())
+        }
+
+        fn coarsest_ms(&self) -> i64 {
+            if self.held.whole_from_ms == i64::MIN { 0 } else { 1000 }
+        }
+
+        fn coarse(&self, i: usize, range: TimeRange) -> Result<Vec<Coarse>, SourceError> {
+            let first_ms = self.series[i].1.timestamps_ms.first().copied().unwrap_or(i64::MAX);
+            let until_ms = range.end_ms.min(self.held.whole_from_ms - 1);
+            let is_gone = first_ms.max(range.start_ms) <= until_ms;
+            Ok(is_gone.then_some(Coarse { until_ms, resolution_ms: 1000 }).into_iter().collect())
         }
     }
 
@@ -246,10 +279,10 @@ mod tests {
 
     #[test]
     fn series_that_several_selections_find_come_once_and_in_order() {
-        let held = Held(["a", "b", "c", "d"].map(|name| series(name, [1, 5].into_iter())).into());
+        let held = Held::of(["a", "b", "c", "d"].map(|name| series(name, [1, 5].into_iter())).into());
         let (found, totals, _) = read(&held, &[r#"{__name__=~"b|d"}"#, "c", r#"{__name__=~"a|b|c"}"#], TimeRange::ALL);
-        assert_eq!(found, held.0);
-        assert_eq!(totals, Totals { series: 4, samples: 8, histograms: 0 });
+        assert_eq!(found, held.series);
+        assert_eq!(totals, Totals { series: 4, samples: 8, ..Totals::default() });
         let (found, totals, _) = read(&held, &["a", "a"], TimeRange { start_ms: 2, end_ms: 5 });
         assert_eq!((found.len(), found[0].1.timestamps_ms.as_slice()), (1, &[5][..]));
         assert_eq!(totals.samples, 1);
@@ -299,9 +332,29 @@ mod tests {
     fn long_and_dense_series_come_whole_in_chunks() {
         let dense = series("dense", 0..3_000_000);
         let sparse = series("sparse", [i64::MIN, -5, 0, 1 << 50, i64::MAX].into_iter());
-        let held = Held(vec![dense, sparse]);
+        let held = Held::of(vec![dense, sparse]);
         let (found, totals, largest) = read(&held, &[r#"{__name__!=""}"#], TimeRange::ALL);
-        assert!(found == held.0, "all samples, in order");
+        assert!(found == held.series, "all samples, in order");
         assert_eq!((totals.samples, largest), (3_000_005, CHUNK_SAMPLES));
+    }
+
+    #[test]
+    fn a_dense_series_is_read_in_pieces_whatever_came_before_it() {
+        let sparse = series("a", [0, 1 << 50].into_iter());
+        let dense = series("b", (0..2_500_000).map(|i| i * 100));
+        let held = Held::of(vec![sparse, dense]);
+        let (found, ..) = read(&held, &[r#"{__name__!=""}"#], TimeRange::ALL);
+        assert!(found == held.series);
+        let largest = held.largest_read.load(Ordering::Relaxed);
+        assert!(largest <= READ_SAMPLES, "{largest}");
+    }
+
+    #[test]
+    fn series_with_samples_that_are_gone_are_counted() {
+        let held = ["a", "b"].map(|name| series(name, [if name == "a" { 1 } else { 5 }, 9].into_iter()));
+        let held = Held { whole_from_ms: 5, ..Held::of(held.into()) };
+        assert_eq!(read(&held, &["a", "b"], TimeRange::ALL).1.rolled_up, 1);
+        assert_eq!(read(&held, &["a", "b"], TimeRange { start_ms: 5, end_ms: 10 }).1.rolled_up, 0);
+        assert_eq!(read(&held, &["a"], TimeRange { start_ms: 2, end_ms: 4 }).1, Totals::default());
     }
 }

@@ -9,7 +9,7 @@
 //! Files have other names until they are whole; what is already there is never replaced.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -46,20 +46,63 @@ impl FileFormat {
     }
 }
 
+/// Names that are tried for what is not whole yet.
+const PARTIALS_MAX: usize = 100;
+
 /// Writes an export.
 pub struct FileWriter {
     to: PathBuf,
+    /// None for standard output.
+    partial: Option<Partial>,
     kind: Kind,
 }
 
 enum Kind {
-    Text { out: Box<dyn Write>, partial: Option<PathBuf>, columns: Option<RowColumns>, buffer: Vec<u8> },
+    Text { out: Box<dyn Write>, columns: Option<RowColumns>, buffer: Vec<u8> },
     Parquet(Box<Pair>),
+}
+
+/// What has another name until it is whole; it is removed if it does not become so.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// Makes it beside the path, so that a rename is enough, under the first name that is free: others were left by exports
+    /// that were killed, or belong to one that runs.
+    fn create<T>(to: &Path, make: impl Fn(&Path) -> std::io::Result<T>) -> std::io::Result<(Partial, T)> {
+        let mut made = Err(ErrorKind::AlreadyExists.into());
+        for number in 0..PARTIALS_MAX {
+            let mut name = to.as_os_str().to_owned();
+            name.push(if number == 0 { ".partial".to_owned() } else { format!(".{number}.partial") });
+            let path = PathBuf::from(name);
+            made = make(&path).map(|made| (Partial(path), made));
+            if made.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::AlreadyExists) {
+                break;
+            }
+        }
+        made
+    }
+
+    /// Gives it its own name, durably.
+    fn publish(self, to: &Path) -> std::io::Result<()> {
+        std::fs::rename(&self.0, to)?;
+        let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let removed = if self.0.is_dir() { std::fs::remove_dir_all(&self.0) } else { std::fs::remove_file(&self.0) };
+        // Else it has its own name.
+        if let Err(error) = removed.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }) {
+            tracing::warn!(path = %self.0.display(), %error, "an unfinished export could not be removed");
+        }
+    }
 }
 
 /// The two files of an export as Parquet.
 struct Pair {
-    partial: PathBuf,
+    dir: PathBuf,
     samples: RowsWriter<BufWriter<File>>,
     series: SeriesWriter<BufWriter<File>>,
     /// The series at hand, whose number is that of those before it.
@@ -86,23 +129,27 @@ impl FileWriter {
         if !is_stdout && to.exists() {
             return Err(failed(&"it is there already, and is not replaced"));
         }
-        let partial = partial_of(to);
-        let kind = match format {
+        let (partial, kind) = match format {
             FileFormat::Parquet if is_stdout => return Err("Parquet is two files: --to names a directory".to_owned()),
-            FileFormat::Parquet => Kind::Parquet(Box::new(Pair::create(partial, columns).map_err(|e| failed(&e))?)),
+            FileFormat::Parquet => {
+                let (partial, ()) = Partial::create(to, |path| std::fs::create_dir(path)).map_err(|e| failed(&e))?;
+                let pair = Pair::create(&partial.0, columns).map_err(|e| failed(&e))?;
+                (Some(partial), Kind::Parquet(Box::new(pair)))
+            }
             FileFormat::Csv | FileFormat::JsonLines => {
-                let out: Box<dyn Write> = if is_stdout {
-                    Box::new(BufWriter::new(std::io::stdout()))
+                let (partial, out): (_, Box<dyn Write>) = if is_stdout {
+                    (None, Box::new(std::io::stdout()))
                 } else {
-                    Box::new(BufWriter::new(File::create(&partial).map_err(|e| failed(&e))?))
+                    let (partial, file) = Partial::create(to, |path| File::create_new(path)).map_err(|e| failed(&e))?;
+                    (Some(partial), Box::new(file))
                 };
                 let columns = (format == FileFormat::Csv).then(|| columns.clone());
                 let mut buffer = Vec::new();
                 columns.iter().for_each(|columns| csv_header(&mut buffer, columns));
-                Kind::Text { out, partial: (!is_stdout).then_some(partial), columns, buffer }
+                (partial, Kind::Text { out: Box::new(BufWriter::new(out)), columns, buffer })
             }
         };
-        Ok(FileWriter { to: to.to_owned(), kind })
+        Ok(FileWriter { to: to.to_owned(), partial, kind })
     }
 
     /// Adds the rows of a chunk.
@@ -125,7 +172,8 @@ impl FileWriter {
         done.map_err(|e| format!("{}: {e}", self.to.display()))
     }
 
-    /// Ends the files, makes them durable and gives them their names.
+    /// Ends the files, makes them durable and gives them their names. If that fails, they are removed; so they are if it is
+    /// not called.
     ///
     /// # Errors
     /// A text that names the file.
@@ -134,49 +182,27 @@ impl FileWriter {
         self.close().map_err(|e| format!("{}: {e}", to.display()))
     }
 
-    /// Removes what was written so far.
-    pub fn abandon(self) {
-        let removed = match self.kind {
-            Kind::Text { partial: Some(partial), .. } => std::fs::remove_file(partial),
-            Kind::Text { .. } => Ok(()),
-            Kind::Parquet(pair) => std::fs::remove_dir_all(&pair.partial),
-        };
-        if let Err(error) = removed {
-            tracing::warn!(to = %self.to.display(), %error, "an unfinished export could not be removed");
-        }
-    }
-
     fn close(self) -> Result<(), Box<dyn std::error::Error>> {
-        let partial = match self.kind {
-            Kind::Text { mut out, partial, buffer, .. } => {
+        match self.kind {
+            Kind::Text { mut out, buffer, .. } => {
                 out.write_all(&buffer)?;
                 out.flush()?;
-                drop(out);
-                let Some(partial) = partial else { return Ok(()) };
-                File::open(&partial)?.sync_all()?;
-                partial
+                if let Some(Partial(path)) = &self.partial {
+                    File::open(path)?.sync_all()?;
+                }
             }
             Kind::Parquet(pair) => pair.finish()?,
-        };
-        std::fs::rename(partial, self.to)?;
-        Ok(())
+        }
+        Ok(self.partial.map_or(Ok(()), |partial| partial.publish(&self.to))?)
     }
-}
-
-/// The name until all is written: beside the other, so that a rename is enough.
-fn partial_of(to: &Path) -> PathBuf {
-    let mut name = to.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
 }
 
 impl Pair {
-    fn create(partial: PathBuf, columns: &RowColumns) -> Result<Pair, Box<dyn std::error::Error>> {
-        std::fs::create_dir(&partial)?;
-        let file = |name: &str| File::create(partial.join(name)).map(BufWriter::new);
+    fn create(dir: &Path, columns: &RowColumns) -> Result<Pair, Box<dyn std::error::Error>> {
+        let file = |name: &str| File::create(dir.join(name)).map(BufWriter::new);
         let samples = RowsWriter::new(file("samples.parquet")?, columns, &[])?;
         let series = SeriesWriter::new(file("series.parquet")?, &[])?;
-        Ok(Pair { partial, samples, series, open: None, next: 0 })
+        Ok(Pair { dir: dir.to_owned(), samples, series, open: None, next: 0 })
     }
 
     fn add(&mut self, chunk: &Chunk) -> Result<(), Box<dyn std::error::Error>> {
@@ -206,13 +232,12 @@ impl Pair {
         Ok(self.series.add(open.number, &open.labels, open.metric_type.as_deref(), open.times, open.samples)?)
     }
 
-    fn finish(mut self) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    fn finish(mut self) -> Result<(), Box<dyn std::error::Error>> {
         self.end_series()?;
         for out in [self.samples.finish()?, self.series.finish()?] {
             out.into_inner()?.sync_all()?;
         }
-        File::open(&self.partial)?.sync_all()?;
-        Ok(self.partial)
+        Ok(File::open(&self.dir)?.sync_all()?)
     }
 }
 
@@ -412,14 +437,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_abandoned_is_gone() {
+    fn what_is_not_finished_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         for format in [FileFormat::Csv, FileFormat::JsonLines, FileFormat::Parquet] {
             let mut writer = FileWriter::create(&dir.path().join("out"), format, &columns()).unwrap();
             writer.add(&chunk("a", 0, &VALUES)).unwrap();
-            writer.abandon();
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "{format:?}");
+            drop(writer);
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{format:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_finished_is_gone_too() {
+        let dir = tempfile::tempdir().unwrap();
+        for format in [FileFormat::Csv, FileFormat::Parquet] {
+            let to = dir.path().join("out");
+            let mut writer = FileWriter::create(&to, format, &columns()).unwrap();
+            writer.add(&chunk("a", 0, &VALUES)).unwrap();
+            // Neither a file nor a directory can take its place.
+            std::fs::create_dir(&to).unwrap();
+            std::fs::write(to.join("x"), "mine").unwrap();
+            assert!(writer.finish().is_err(), "{format:?}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "{format:?}");
+            std::fs::remove_dir_all(&to).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_another_export_left_is_not_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("out.partial")).unwrap();
+        std::fs::write(path("out.1.partial"), "theirs").unwrap();
+        for format in [FileFormat::Csv, FileFormat::Parquet] {
+            let writer = FileWriter::create(&path("out"), format, &columns()).unwrap();
+            assert!(path("out.2.partial").exists());
+            writer.finish().unwrap();
+            std::fs::rename(path("out"), path(&format!("{format:?}"))).unwrap();
+        }
+        assert!(path("out.partial").is_dir() && !path("out.2.partial").exists());
+        assert_eq!(std::fs::read_to_string(path("out.1.partial")).unwrap(), "theirs");
+        (2..PARTIALS_MAX).for_each(|number| std::fs::write(path(&format!("out.{number}.partial")), "").unwrap());
+        assert!(FileWriter::create(&path("out"), FileFormat::Csv, &columns()).is_err());
+        std::fs::remove_file(path("out.99.partial")).unwrap();
+        assert!(FileWriter::create(&path("out"), FileFormat::Csv, &columns()).is_ok());
     }
 
     #[test]
