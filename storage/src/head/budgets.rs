@@ -66,6 +66,13 @@ struct State {
     refused_of_others: u64,
 }
 
+/// A place that was taken for a series.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// It was one of those that are kept for series of before the start.
+    was_kept: bool,
+}
+
 /// What is taken of a job's budget.
 #[derive(Debug, Default)]
 struct Job {
@@ -93,7 +100,7 @@ impl Budgets {
     ///
     /// # Errors
     /// [`Refusal::TooManySeries`], [`Refusal::TooManySeriesOfJob`].
-    pub(crate) fn take(&self, labels: &Labels, earlier: &dyn Earlier) -> Result<(), Refusal> {
+    pub(crate) fn take(&self, labels: &Labels, earlier: &dyn Earlier) -> Result<Place, Refusal> {
         let job = labels.get(&self.limits.label).unwrap_or_default();
         let limit = self.limits.of(job);
         let series_max = self.limits.series_max;
@@ -101,29 +108,43 @@ impl Budgets {
         let is_open = matters && earlier.is_open();
         // Files are read outside the lock.
         let comes_back = is_open && earlier.holds(labels);
-        if is_open && limit.is_some() {
+        // Not for who is refused whatever is kept: there is no end of jobs that a sender can make up.
+        let may_fit = comes_back || self.series_count() < series_max;
+        if is_open && may_fit && limit.is_some_and(|(_, limit)| limit > 0) {
             self.look_up_kept(job, earlier);
         }
         let mut state = self.state.lock();
         if !comes_back && self.series_count() >= series_max {
             state.refused += 1;
+            state.forget_if_empty(job);
             return Err(Refusal::TooManySeries { limit: series_max });
         }
         if let Some((limit_name, limit)) = limit.filter(|_| !comes_back) {
             let taken = state.jobs.get(job).map_or(0, |known| known.taken(is_open));
             if taken >= limit {
                 state.refuse(job);
+                state.forget_if_empty(job);
                 let label = self.limits.label.clone();
                 return Err(Refusal::TooManySeriesOfJob { limit_name, limit, label, job: job.to_owned() });
             }
         }
         let known = state.job(job);
         known.series += 1;
-        if comes_back {
-            known.kept = known.kept.map(|kept| kept.saturating_sub(1));
+        let was_kept = comes_back && known.kept.is_some_and(|kept| kept > 0);
+        if was_kept {
+            known.kept = known.kept.map(|kept| kept - 1);
         }
         self.series_count.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(Place { was_kept })
+    }
+
+    /// Gives a place back that was not needed: somebody else made the series meanwhile.
+    pub(crate) fn put_back(&self, labels: &Labels, place: &Place) {
+        let job = labels.get(&self.limits.label).unwrap_or_default();
+        if let Some(kept) = self.state.lock().job(job).kept.as_mut().filter(|_| place.was_kept) {
+            *kept += 1;
+        }
+        self.give_back(job, 1);
     }
 
     /// Keeps the places of a job's series of before the start, once.
@@ -144,10 +165,8 @@ impl Budgets {
         let mut state = self.state.lock();
         if let Some(known) = state.jobs.get_mut(job) {
             known.series = known.series.saturating_sub(count);
-            if known.series == 0 && known.kept.is_none_or(|kept| kept == 0) {
-                state.jobs.remove(job);
-            }
         }
+        state.forget_if_empty(job);
         self.series_count.fetch_sub(count, Ordering::Relaxed);
     }
 
@@ -194,6 +213,13 @@ impl State {
         self.jobs.entry_ref(job).or_default()
     }
 
+    /// Forgets a job that has no series and for which no place is kept.
+    fn forget_if_empty(&mut self, job: &str) {
+        if self.jobs.get(job).is_some_and(|known| known.series == 0 && known.kept.is_none_or(|kept| kept == 0)) {
+            self.jobs.remove(job);
+        }
+    }
+
     fn refuse(&mut self, job: &str) {
         self.refused += 1;
         let has_room = self.refused_of.len() < JOBS_LISTED_MAX;
@@ -233,7 +259,7 @@ mod tests {
     #[test]
     fn each_budget_holds_at_n_and_n_plus_1() {
         let budgets = budgets(7, Some(2), &[("large", 3), ("none", 0)]);
-        let take = |job: &str, i| budgets.take(&labels(job, i), &());
+        let take = |job: &str, i| budgets.take(&labels(job, i), &()).map(drop);
         assert_eq!((take("a", 0), take("a", 1)), (Ok(()), Ok(())));
         assert_eq!(take("a", 2), of_job("ingest.max_series_per_job", 2, "a"));
         assert_eq!((take("large", 0), take("large", 1), take("large", 2)), (Ok(()), Ok(()), Ok(())));
@@ -265,6 +291,21 @@ mod tests {
         assert_eq!(stats.jobs, [], "a refusal leaves nothing behind");
     }
 
+    #[test]
+    fn refusals_after_a_start_leave_nothing_behind() {
+        let before = Before([labels("known", 0)].into(), true);
+        for budgets in [budgets(1000, Some(0), &[]), budgets(0, Some(1), &[]), budgets(0, None, &[("a", 1)])] {
+            for job in ["a", "b", "c", "a"] {
+                assert!(budgets.take(&labels(job, 0), &before).is_err());
+            }
+            assert_eq!(budgets.state.lock().jobs.len(), 0);
+            // For one that was there a place is kept.
+            assert!(budgets.take(&labels("known", 0), &before).is_ok());
+            assert!(budgets.take(&labels("known", 1), &before).is_err());
+            assert_eq!(budgets.state.lock().jobs.len(), 1);
+        }
+    }
+
     struct Before(BTreeSet<Labels>, bool);
 
     impl Earlier for Before {
@@ -283,7 +324,7 @@ mod tests {
     fn after_a_start_places_are_kept_for_the_series_of_before() {
         let budgets = budgets(4, Some(3), &[]);
         let before = Before((0..2).map(|i| labels("a", i)).collect(), true);
-        let take = |i| budgets.take(&labels("a", i), &before);
+        let take = |i| budgets.take(&labels("a", i), &before).map(drop);
         assert_eq!((take(7), take(8)), (Ok(()), of_job("ingest.max_series_per_job", 3, "a")));
         assert_eq!((take(0), take(1)), (Ok(()), Ok(())));
         assert_eq!(take(8), of_job("ingest.max_series_per_job", 3, "a"));
@@ -295,7 +336,7 @@ mod tests {
         (0..2).for_each(|_| budgets.add_replayed());
         let before = Before([labels("a", 0), labels("a", 1), labels("a", 2)].into(), true);
         assert_eq!(budgets.take(&labels("b", 0), &before), Err(Refusal::TooManySeries { limit: 2 }));
-        assert_eq!(budgets.take(&labels("a", 2), &before), Ok(()));
+        assert!(budgets.take(&labels("a", 2), &before).is_ok());
         let closed = Before(before.0, false);
         assert_eq!(budgets.take(&labels("a", 2), &closed), Err(Refusal::TooManySeries { limit: 2 }));
     }
@@ -304,8 +345,9 @@ mod tests {
     fn places_are_kept_for_a_while_only() {
         let budgets = budgets(100, Some(2), &[]);
         let mut before = Before((0..2).map(|i| labels("a", i)).collect(), true);
-        assert_eq!(budgets.take(&labels("a", 7), &before), of_job("ingest.max_series_per_job", 2, "a"));
+        let refused = budgets.take(&labels("a", 7), &before).map(drop);
+        assert_eq!(refused, of_job("ingest.max_series_per_job", 2, "a"));
         before.1 = false;
-        assert_eq!(budgets.take(&labels("a", 7), &before), Ok(()));
+        assert!(budgets.take(&labels("a", 7), &before).is_ok());
     }
 }

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use model::{SampleColumns, TimeRange};
 
 use super::pages::{Pages, Unit};
+use crate::db::prepared::DAY_MS;
 
-const DAY_MS: i64 = 86_400_000;
 /// Samples in the smallest and the largest unit.
 const UNIT_MIN: usize = 2;
 const UNIT_MAX: usize = 128;

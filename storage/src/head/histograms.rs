@@ -11,8 +11,7 @@ use hashbrown::HashMap;
 use model::{Histogram, SampleColumns, TimeRange};
 
 use crate::batch::SeriesRef;
-
-const DAY_MS: i64 = 86_400_000;
+use crate::db::prepared::DAY_MS;
 
 /// The histograms of all series.
 #[derive(Debug, Default)]

@@ -201,7 +201,11 @@ impl Registry {
             return Ok(found);
         }
         // New: a place and the symbols first, then the row; someone else may make it in between.
-        self.budgets.take(labels, earlier)?;
+        let place_of_budget = match self.budgets.take(labels, earlier) {
+            Ok(place) => place,
+            // The last place may be that of this series.
+            Err(refusal) => return self.find(&shard.read(), index, hash, labels, epoch).ok_or(refusal),
+        };
         let mut symbols = Vec::with_capacity(2 * labels.len());
         let names = || labels.iter().map(|(name, _)| name);
         let schema = self.known_schema(names()).unwrap_or_else(|| {
@@ -213,7 +217,7 @@ impl Registry {
         if let Some(found) = self.find(&rows, index, hash, labels, epoch) {
             drop(rows);
             self.symbols.release(symbols.into_iter());
-            self.budgets.give_back(labels.get(self.budgets.label()).unwrap_or_default(), 1);
+            self.budgets.put_back(labels, &place_of_budget);
             return Ok(found);
         }
         let place = rows.insert(hash, schema, symbols.into_iter(), epoch);
@@ -361,9 +365,9 @@ impl Registry {
     /// Counts the series of each job anew, from their symbols, after a replay.
     pub(crate) fn count_jobs(&self) {
         let mut jobs = JobCounts::new(self.symbols.read().find(self.budgets.label()));
-        let schemas = self.schemas.read();
         for shard in &self.shards {
             let shard = shard.read();
+            let schemas = self.schemas.read();
             for row in shard.places.iter().filter_map(|place| shard.rows.get(*place as usize)) {
                 jobs.add(&schemas, row, &shard.values);
             }
@@ -537,6 +541,42 @@ mod tests {
         assert_eq!(registry.retire(6, |_| true), [again]);
         registry.recycle(&[again]);
         assert_eq!(registry.symbols().read().find("a"), None);
+    }
+
+    /// In between two steps of one sender another makes the same series; it was there before the start.
+    struct Race<'a> {
+        registry: &'a Registry,
+        before: &'a [Labels],
+        is_run: std::cell::Cell<bool>,
+    }
+
+    impl Earlier for Race<'_> {
+        fn is_open(&self) -> bool {
+            true
+        }
+        fn holds(&self, labels: &Labels) -> bool {
+            if !self.is_run.replace(true) {
+                self.registry.define(labels, 0, self).unwrap();
+            }
+            self.before.contains(labels)
+        }
+        fn count(&self, _: &str, _: &str) -> u64 {
+            self.before.len() as u64
+        }
+    }
+
+    #[test]
+    fn of_two_who_make_a_series_at_once_both_have_it_and_it_counts_once() {
+        let of_job = |i: &str| labels(&[("i", i), ("job", "a")]);
+        let limits = |per_job| SeriesLimits { per_job: Some(per_job), ..SeriesLimits::default() };
+        for before in [&[][..], &[of_job("0"), of_job("1")]] {
+            let registry = Registry::new(limits(before.len().max(1) as u64));
+            let race = Race { registry: &registry, before, is_run: false.into() };
+            let series = registry.define(&of_job("0"), 0, &race).unwrap();
+            assert_eq!((registry.labels(series), registry.series_count()), (of_job("0"), 1));
+            // The last place is taken, or kept.
+            assert!(registry.define(&of_job("7"), 0, &race).is_err(), "{before:?}");
+        }
     }
 
     /// A replay and a sender find the same series, whoever made it.
