@@ -130,6 +130,9 @@ pub enum StorageError {
         /// The newest format that is known.
         known: u32,
     },
+    /// The database is closed, or is being closed.
+    #[error("the store is shutting down")]
+    Closed,
     /// An operation on a file failed.
     #[error("{operation} {path}: {source}")]
     Io {
@@ -170,6 +173,7 @@ impl StorageError {
             StorageError::NewerFormat { path, found, known } => {
                 StorageError::NewerFormat { path: path.clone(), found: *found, known: *known }
             }
+            StorageError::Closed => StorageError::Closed,
             StorageError::Io { operation, path, source } => {
                 let source = std::io::Error::new(source.kind(), source.to_string());
                 StorageError::Io { operation, path: path.clone(), source }

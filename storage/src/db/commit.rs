@@ -16,7 +16,7 @@ use crate::head::registry::Registry;
 use crate::wal::record::{BODY_MAX_BYTES, RecordEncoder, Stamp, SymbolLabel};
 
 /// What a refused sender is told to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that a sample takes while it waits: in the batch and in its record.
 const SAMPLE_BYTES: usize = 40;
 /// No queue takes more than what fits one record, whatever the options say.
@@ -57,6 +57,7 @@ pub(crate) struct Waiting {
     pub(crate) content: BatchContent,
     pub(crate) sequence: u64,
     pub(crate) arrived_ms: i64,
+    /// On the account of what waits.
     bytes: u64,
     ticket: Arc<Ticket<Result<Committed, CommitError>>>,
 }
@@ -124,8 +125,27 @@ pub(crate) struct Frozen {
     pub(crate) wal_floor: u64,
 }
 
-/// Asks the committer to freeze the head.
-pub(crate) type FreezeTicket = Arc<Ticket<Result<Frozen, StorageError>>>;
+/// Asks the committer to freeze the head; who waits has the ticket too.
+#[derive(Debug)]
+pub(crate) struct FreezeRequest(Arc<Ticket<Result<Frozen, StorageError>>>);
+
+impl FreezeRequest {
+    /// Tells the caller how it ended; only the first time counts.
+    pub(crate) fn finish(&self, result: Result<Frozen, StorageError>) {
+        self.0.finish(result);
+    }
+}
+
+/// As with [`Waiting`]: who waits holds up all flushes.
+impl Drop for FreezeRequest {
+    fn drop(&mut self) {
+        self.finish(Err(cannot_freeze("the thread that writes the WAL has ended".to_owned())));
+    }
+}
+
+fn cannot_freeze(reason: String) -> StorageError {
+    StorageError::Io { operation: "freeze", path: Default::default(), source: std::io::Error::other(reason) }
+}
 
 /// What the committer has to do next.
 #[derive(Debug, Default)]
@@ -133,7 +153,7 @@ pub(crate) struct Work {
     pub(crate) group: Vec<Waiting>,
     /// The records of the group.
     pub(crate) records: Vec<u8>,
-    pub(crate) freeze: Option<FreezeTicket>,
+    pub(crate) freeze: Option<FreezeRequest>,
     /// Try to start a WAL file again.
     pub(crate) reopen: bool,
     pub(crate) stop: bool,
@@ -156,7 +176,7 @@ struct State {
     records: Vec<u8>,
     /// Of all batches that are not finished.
     pending_bytes: u64,
-    freeze: Option<FreezeTicket>,
+    freeze: Option<FreezeRequest>,
     reopen: bool,
     stop: bool,
     closed: bool,
@@ -229,7 +249,6 @@ impl CommitQueue {
         arrived_ms: i64,
         registry: &Registry,
     ) -> Result<Committed, CommitError> {
-        let bytes = content.pending_bytes();
         let ticket = Ticket::new();
         {
             let mut state = self.state.lock();
@@ -237,18 +256,17 @@ impl CommitQueue {
             if content.is_empty() {
                 return Ok(Committed { sequence: state.next_sequence.saturating_sub(1), samples: 0 });
             }
-            if state.pending_bytes.saturating_add(bytes) > self.pending_bytes_max {
+            if state.pending_bytes.saturating_add(content.pending_bytes()) > self.pending_bytes_max {
                 return Err(overloaded(self.pending_bytes_max));
             }
             let sequence = state.next_sequence;
-            let waiting = Waiting { content, sequence, arrived_ms, bytes, ticket: ticket.clone() };
-            if !state.encode(&waiting, registry) {
+            let mut waiting = Waiting { content, sequence, arrived_ms, bytes: 0, ticket: ticket.clone() };
+            if !state.encode(&mut waiting, registry) {
                 // The numbers that it took are not in any record.
-                state.renumber(registry);
+                state.renumber(registry, self.pending_bytes_max);
                 return Err(overloaded(self.pending_bytes_max));
             }
             state.next_sequence += 1;
-            state.pending_bytes += bytes;
             state.waiting.push(waiting);
             self.work.notify_one();
         }
@@ -282,7 +300,7 @@ impl CommitQueue {
 
     /// After records were lost: what waits is encoded anew, so that it defines all series it uses.
     pub(crate) fn renumber(&self, registry: &Registry) {
-        self.state.lock().renumber(registry);
+        self.state.lock().renumber(registry, self.pending_bytes_max);
     }
 
     /// The WAL cannot be written: refuses everything, also what waits already.
@@ -295,8 +313,7 @@ impl CommitQueue {
             waiting.finish(Err(CommitError::ReadOnly(reason.clone())));
         }
         if let Some(freeze) = state.freeze.take() {
-            let source = std::io::Error::other(reason.clone());
-            freeze.finish(Err(StorageError::Io { operation: "freeze", path: Default::default(), source }));
+            freeze.finish(Err(cannot_freeze(reason.clone())));
         }
         state.wal_down = Some(reason);
     }
@@ -333,18 +350,25 @@ impl CommitQueue {
     /// # Errors
     /// I/O errors of the next WAL file.
     pub(crate) fn freeze(&self) -> Result<Frozen, StorageError> {
-        let ticket: FreezeTicket = Ticket::new();
+        let ticket = Ticket::new();
         {
             let mut state = self.state.lock();
-            if state.stop || state.wal_down.is_some() {
-                let reason = state.wal_down.clone().unwrap_or_else(|| "the store is closed".to_owned());
-                let source = std::io::Error::other(reason);
-                return Err(StorageError::Io { operation: "freeze", path: Default::default(), source });
+            if let Some(reason) = &state.wal_down {
+                return Err(cannot_freeze(reason.clone()));
             }
-            state.freeze = Some(ticket.clone());
+            if state.stop {
+                return Err(StorageError::Closed);
+            }
+            state.freeze = Some(FreezeRequest(ticket.clone()));
             self.work.notify_one();
         }
         ticket.wait()
+    }
+
+    /// True while somebody waits for a freeze that the committer has not taken.
+    #[cfg(test)]
+    pub(super) fn has_freeze(&self) -> bool {
+        self.state.lock().freeze.is_some()
     }
 
     /// Forgets the WAL numbers of series whose numbers will be used again.
@@ -394,15 +418,18 @@ impl State {
         }
     }
 
-    /// Appends the batch's record; false if it does not fit into one.
-    fn encode(&mut self, waiting: &Waiting, registry: &Registry) -> bool {
-        let State { encoder, numbers, records, .. } = self;
+    /// Appends the batch's record and puts the batch on the account; false, without either, if it does not fit into a
+    /// record.
+    fn encode(&mut self, waiting: &mut Waiting, registry: &Registry) -> bool {
+        let State { encoder, numbers, records, pending_bytes, .. } = self;
+        let before = records.len();
         let content = &waiting.content;
         let used = content.samples.iter().map(|(series, _, _)| *series);
         let used = used.chain(content.histograms.iter().map(|(series, _, _)| *series));
         let used = used.chain(content.exemplars.iter().map(|(series, _)| *series));
         let new: Vec<SeriesRef> = used.filter(|series| numbers.claim(*series)).collect();
-        if !new.is_empty() {
+        let defines = !new.is_empty();
+        if defines {
             let view = registry.view();
             for series in new {
                 let label = |(name_symbol, value_symbol)| SymbolLabel {
@@ -427,17 +454,108 @@ impl State {
         );
         let stamp =
             Stamp { generation: numbers.generation, sequence: waiting.sequence, arrived_ms: waiting.arrived_ms };
-        encoder.finish(stamp, records).is_ok()
+        if encoder.finish(stamp, records).is_err() {
+            return false;
+        }
+        // How much definitions take is known only now: they keep the next batch out.
+        let definitions = if defines { (records.len() - before) as u64 } else { 0 };
+        let bytes = content.pending_bytes() + definitions;
+        *pending_bytes = *pending_bytes - waiting.bytes + bytes;
+        waiting.bytes = bytes;
+        true
     }
 
-    fn renumber(&mut self, registry: &Registry) {
-        self.numbers.begin_generation();
-        self.records.clear();
-        let waiting = std::mem::take(&mut self.waiting);
-        for one in &waiting {
-            // Each fitted into a record before.
-            self.encode(one, registry);
+    /// Encodes anew what waits, in the next generation. What does not fit into a record any more, because it has to
+    /// define series that a record before it defined, is refused.
+    fn renumber(&mut self, registry: &Registry, limit: u64) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        loop {
+            self.numbers.begin_generation();
+            self.records.clear();
+            // Behind one without a record, the numbers that it took would not be defined.
+            let Some(unfit) = waiting.iter_mut().position(|one| !self.encode(one, registry)) else { break };
+            let unfit = waiting.remove(unfit);
+            self.pending_bytes -= unfit.bytes;
+            unfit.finish(Err(overloaded(limit)));
         }
         self.waiting = waiting;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+
+    use super::*;
+    use crate::options::SeriesLimits;
+
+    /// A registry with a series whose definition takes about so many bytes that do not compress.
+    fn with_series(bytes: usize) -> (Registry, SeriesRef) {
+        let registry = Registry::new(SeriesLimits::default());
+        let mut dice = crate::io::fake::Dice(1);
+        let text: String = (0..bytes).map(|_| char::from(b'0' + dice.next(75) as u8)).collect();
+        let series = registry.define(&Labels::from_pairs([("a", text.as_str())]).unwrap(), 0, &()).unwrap();
+        (registry, series)
+    }
+
+    fn samples(series: SeriesRef, count: i64) -> BatchContent {
+        BatchContent { samples: (0..count).map(|ms| (series, ms, 1.0)).collect(), ..BatchContent::default() }
+    }
+
+    fn wait_for(is_so: impl Fn() -> bool) {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The definition is in the record of the first batch; when that is lost, the second has to have it.
+    #[test]
+    fn a_batch_that_does_not_fit_any_more_is_refused_and_not_acknowledged() {
+        for (definition, is_refused) in [(1000, true), (10, false)] {
+            let (registry, series) = with_series(definition);
+            let queue = CommitQueue::new(1, 1, PENDING_BYTES_MAX);
+            let commit = |count| queue.commit(samples(series, count), 0, &registry);
+            std::thread::scope(|scope| {
+                let first = scope.spawn(|| commit(1));
+                wait_for(|| queue.pending_bytes() > 0);
+                let lost = queue.take(Duration::ZERO);
+                assert_eq!(lost.group.len(), 1);
+                let alone = queue.pending_bytes();
+                let second = scope.spawn(|| commit(2));
+                wait_for(|| queue.pending_bytes() > alone);
+                queue.state.lock().encoder.body_max_bytes = 500;
+                queue.renumber(&registry);
+                queue.release(&lost.group, lost.records);
+                drop(lost.group);
+                assert!(matches!(first.join().unwrap(), Err(CommitError::Closed)));
+                let work = queue.take(Duration::ZERO);
+                assert_eq!((work.group.is_empty(), work.records.is_empty()), (is_refused, is_refused));
+                queue.release(&work.group, work.records);
+                drop(work.group);
+                let end = second.join().unwrap();
+                assert_eq!(matches!(end, Err(CommitError::Overloaded { .. })), is_refused, "{end:?}");
+                assert_eq!(queue.pending_bytes(), 0);
+            });
+        }
+    }
+
+    #[test]
+    fn definitions_of_series_count_as_pending() {
+        let (registry, series) = with_series(1000);
+        let queue = CommitQueue::new(1, 1, 600);
+        let commit = || queue.commit(samples(series, 1), 0, &registry);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(commit);
+            wait_for(|| queue.pending_bytes() > 0);
+            assert!(queue.pending_bytes() > 600, "{}", queue.pending_bytes());
+            assert!(matches!(commit(), Err(CommitError::Overloaded { limit: 600, .. })));
+            let work = queue.take(Duration::ZERO);
+            queue.release(&work.group, work.records);
+            assert_eq!(queue.pending_bytes(), 0);
+            drop(work.group);
+            assert!(first.join().unwrap().is_err());
+        });
     }
 }

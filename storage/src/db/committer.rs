@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commit::{BatchContent, FreezeTicket, Frozen, Waiting};
+use super::commit::{BatchContent, FreezeRequest, Frozen, Waiting};
 use super::engine::Engine;
 use crate::batch::Committed;
 use crate::error::{CommitError, StorageError};
@@ -51,8 +51,8 @@ impl Committer {
             if !work.group.is_empty() {
                 self.commit(work.group, work.records);
             }
-            if let Some(ticket) = work.freeze {
-                self.freeze(&ticket);
+            if let Some(request) = work.freeze {
+                self.freeze(&request);
             }
             self.sync_if_due(work.stop);
             if work.stop && idle {
@@ -174,16 +174,16 @@ impl Committer {
         }
     }
 
-    fn freeze(&mut self, ticket: &FreezeTicket) {
+    fn freeze(&mut self, request: &FreezeRequest) {
         let frozen = self.roll().and_then(|floor| self.write_preamble().map(|()| floor));
         match frozen {
             Ok(wal_floor) => {
                 let frozen = self.engine.freeze(wal_floor);
-                ticket.finish(Ok(frozen));
+                request.finish(Ok(frozen));
             }
             Err(error) => {
                 self.give_up_file(&error);
-                ticket.finish(Err(error));
+                request.finish(Err(error));
             }
         }
     }

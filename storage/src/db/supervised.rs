@@ -64,6 +64,27 @@ mod tests {
         }
     }
 
+    /// Holds up the committer before it writes, as long as that is asked for, and panics when it comes to a step after.
+    #[derive(Debug, Default)]
+    struct Gate {
+        is_held: AtomicBool,
+        held: AtomicBool,
+        panics_at: parking_lot::Mutex<Option<Step>>,
+    }
+
+    impl Probe for Gate {
+        fn reached(&self, step: Step) {
+            if step == Step::WalWrite && self.is_held.load(Ordering::SeqCst) {
+                self.held.store(true, Ordering::SeqCst);
+                while self.is_held.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                return;
+            }
+            assert!(*self.panics_at.lock() != Some(step), "injected");
+        }
+    }
+
     fn faulty(step: Step, armed: bool) -> (Arc<Fault>, FakeDisk, Db) {
         let (fault, disk) = (Arc::new(Fault(step, armed.into())), FakeDisk::default());
         let options = DbOptions { probe: Some(fault.clone()), head_samples_max: 4, ..options() };
@@ -104,6 +125,45 @@ mod tests {
             let files = || disk.list(std::path::Path::new("/data/segments")).unwrap().len() as u64;
             wait_until(&db, "a panic leaves no files", || files() == db.stats().segments);
             db.close().unwrap();
+        }
+    }
+
+    /// Whoever waits for a freeze holds up all flushes: it must end, whatever the committer was at.
+    #[test]
+    fn a_panic_of_the_committer_ends_a_freeze() {
+        for (step, with_batch) in [(Step::WalRoll, false), (Step::WalWrite, true)] {
+            let (gate, disk) = (Arc::new(Gate::default()), FakeDisk::default());
+            let options = DbOptions { probe: Some(gate.clone()), maintenance: false, ..options() };
+            let db = Arc::new(Db::open_on(Arc::new(disk), options, TestClock::new()).unwrap());
+            write(&db, &[(0, NOW_MS, 1.0)]).unwrap();
+            *gate.panics_at.lock() = Some(step);
+            let background = |work: fn(&Db) -> bool| {
+                let (sender, receiver) = std::sync::mpsc::channel();
+                let db = db.clone();
+                std::thread::spawn(move || sender.send(work(&db)).unwrap());
+                receiver
+            };
+            if with_batch {
+                // While the committer writes one batch, another and a freeze come to wait: it takes both at once.
+                gate.is_held.store(true, Ordering::SeqCst);
+                let first = background(|db| write(db, &[(1, NOW_MS, 1.0)]).is_ok());
+                wait_until(&db, "it writes", || gate.held.load(Ordering::SeqCst));
+                let pending = db.stats().pending_bytes;
+                let second = background(|db| write(db, &[(2, NOW_MS, 1.0)]).is_ok());
+                wait_until(&db, "the second waits", || db.stats().pending_bytes > pending);
+                let flushed = background(|db| db.flush().is_ok());
+                wait_until(&db, "the freeze waits", || db.engine.queue.has_freeze());
+                gate.is_held.store(false, Ordering::SeqCst);
+                let wait = Duration::from_secs(20);
+                assert_eq!((first.recv_timeout(wait), second.recv_timeout(wait)), (Ok(true), Ok(false)));
+                assert_eq!(flushed.recv_timeout(wait), Ok(false), "the flush ends");
+            } else {
+                let flushed = background(|db| db.flush().is_ok());
+                assert_eq!(flushed.recv_timeout(Duration::from_secs(20)), Ok(false), "the flush ends");
+            }
+            wait_until(&db, "the panic is noted", || db.stats().panics == 1);
+            let closed = background(|db| db.close().is_ok());
+            assert_eq!(closed.recv_timeout(Duration::from_secs(20)), Ok(false), "and so does the shutdown");
         }
     }
 

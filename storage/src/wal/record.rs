@@ -162,6 +162,8 @@ pub(crate) struct RecordEncoder {
     series_before: i64,
     compressor: Option<zstd::bulk::Compressor<'static>>,
     compressed: Vec<u8>,
+    /// [`BODY_MAX_BYTES`]; less in tests.
+    pub(crate) body_max_bytes: usize,
 }
 
 impl std::fmt::Debug for RecordEncoder {
@@ -200,6 +202,7 @@ impl RecordEncoder {
             series_before: 0,
             compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL).ok(),
             compressed: Vec::new(),
+            body_max_bytes: BODY_MAX_BYTES,
         }
     }
 
@@ -315,7 +318,7 @@ impl RecordEncoder {
         self.end_series();
         let mut body = std::mem::take(&mut self.body);
         let raw_bytes = body.len();
-        if raw_bytes > BODY_MAX_BYTES {
+        if raw_bytes > self.body_max_bytes {
             return Err(raw_bytes);
         }
         let packed = self.compress(&body);
