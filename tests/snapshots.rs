@@ -101,6 +101,7 @@ fn compaction_shows_what_it_does() {
     assert_eq!(done["data"], json!({"segmentsBefore": 0, "segmentsAfter": 0, "segmentsSetAside": 0}));
     let state = server.get("/api/streamgauge/v1/storage").json();
     assert_eq!((&state["readOnly"], &state["findings"], &state["segments"]), (&Value::Null, &json!([]), &json!(1)));
+    assert_eq!(state["failures"], json!([]));
     let metrics = server.get("/metrics").body;
     for name in ["streamgauge_compaction_bytes 0", "streamgauge_compaction_set_aside_segments 0"] {
         assert!(metrics.contains(&format!("\n{name}\n")), "{name}");

@@ -83,7 +83,8 @@ async fn compaction(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// `GET /api/streamgauge/v1/storage`: whether the store takes writes, and what was found wrong on the disk.
+/// `GET /api/streamgauge/v1/storage`: whether the store takes writes, what was found wrong on the disk, and what failed
+/// last.
 async fn storage_state(State(app): State<Arc<App>>) -> Response {
     let db = Arc::clone(&app.db);
     let body = move || {
@@ -91,6 +92,7 @@ async fn storage_state(State(app): State<Arc<App>>) -> Response {
         json!({
             "readOnly": stats.read_only,
             "findings": db.findings(),
+            "failures": db.failures().iter().map(failure_body).collect::<Vec<_>>(),
             "quarantineFiles": stats.quarantine_files,
             "freeBytes": stats.free_bytes,
             "walBytes": stats.wal_bytes,
@@ -103,6 +105,10 @@ async fn storage_state(State(app): State<Arc<App>>) -> Response {
         Ok(body) => json_response(StatusCode::OK, &body),
         Err(error) => Fault::from(error).response(Dialect::Plain),
     }
+}
+
+fn failure_body(failure: &storage::WorkFailure) -> serde_json::Value {
+    json!({"work": failure.work, "error": failure.error, "time": rfc3339(failure.at_ms)})
 }
 
 fn compaction_body(status: &storage::CompactionStatus) -> serde_json::Value {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use model::{Budget, BudgetError, Labels, Matcher, Metadata, Scope, TimeRange};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::batch::{Batch, Exemplar};
 use crate::compaction::plan::Effort;
@@ -35,7 +35,7 @@ use crate::manifest::{Manifest, SegmentEntry};
 use crate::options::{Clock, DbOptions};
 use crate::retention::{Keep, RetentionRule, RetentionRules, day_text, expired};
 use crate::snapshot::Snapshot;
-use crate::stats::{BudgetStats, DbStats};
+use crate::stats::{BudgetStats, DbStats, WorkFailure};
 use committer::Committer;
 use engine::Engine;
 
@@ -80,6 +80,8 @@ pub struct RetentionReport {
 pub struct Db {
     engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held, shared, by who works in the directory beside the threads; false when it was let go.
+    open: RwLock<bool>,
 }
 
 impl Db {
@@ -100,7 +102,7 @@ impl Db {
         engine.watch_space();
         let committer = Committer::new(engine.clone(), log);
         let (flusher, compactor) = (engine.clone(), engine.clone());
-        let db = Db { engine, threads: Mutex::default() };
+        let db = Db { engine, threads: Mutex::default(), open: RwLock::new(true) };
         db.spawn("storage-wal", move || committer.run_to_the_end())?;
         if db.engine.options.maintenance {
             db.spawn("storage-flush", move || {
@@ -119,6 +121,20 @@ impl Db {
         let thread = started.map_err(|source| StorageError::Io { operation: "start a thread for", path, source })?;
         self.threads.lock().push(thread);
         Ok(())
+    }
+
+    /// Keeps the directory until the work in it that begins now has ended.
+    ///
+    /// # Errors
+    /// [`StorageError::Closed`]; another process may have the directory then.
+    fn enter(&self) -> Result<RwLockReadGuard<'_, bool>, StorageError> {
+        let open = self.open.read();
+        if *open { Ok(open) } else { Err(StorageError::Closed) }
+    }
+
+    /// Tells long work to end.
+    fn is_ending(&self) -> bool {
+        self.engine.compact_signal.is_stopped()
     }
 
     /// Starts a batch.
@@ -187,15 +203,18 @@ impl Db {
     /// # Errors
     /// I/O errors; the head stays as it is then.
     pub fn flush(&self) -> Result<FlushReport, StorageError> {
+        let _open = self.enter()?;
         self.engine.flush()
     }
 
-    /// Does all compaction that is possible now, as fast as it goes. Segments that cannot be read are left out.
+    /// Does all compaction that is possible now, as fast as it goes, or until the database is closed. Segments that
+    /// cannot be read are left out.
     ///
     /// # Errors
     /// I/O errors of writing; what was there stays.
     pub fn compact(&self) -> Result<CompactReport, StorageError> {
-        self.engine.compact(Effort::Everything, &|| false)
+        let _open = self.enter()?;
+        self.engine.compact(Effort::Everything, &|| self.is_ending())
     }
 
     /// Does the compaction that the background would do now, at its rate; for runs whose time is not the clock's.
@@ -204,7 +223,8 @@ impl Db {
     /// As [`Db::compact`].
     #[doc(hidden)]
     pub fn compact_due(&self) -> Result<CompactReport, StorageError> {
-        self.engine.compact(Effort::Due, &|| false)
+        let _open = self.enter()?;
+        self.engine.compact(Effort::Due, &|| self.is_ending())
     }
 
     /// Hides the samples in the closed range of all series that pass one of the selectors: from now on no reader sees
@@ -216,6 +236,7 @@ impl Db {
     /// # Errors
     /// [`DeleteError`].
     pub fn delete(&self, selectors: Vec<Vec<Matcher>>, range: TimeRange) -> Result<Option<u64>, DeleteError> {
+        let _open = self.enter()?;
         self.engine.delete(selectors, range)
     }
 
@@ -229,16 +250,18 @@ impl Db {
     /// # Errors
     /// [`DeleteError::Unknown`], [`DeleteError::Final`], I/O errors.
     pub fn undo_delete(&self, id: u64) -> Result<(), DeleteError> {
+        let _open = self.enter()?;
         self.engine.undo_delete(id)
     }
 
-    /// Gives up now what all deletes hide; they cannot be undone any more.
+    /// Gives up now what all deletes hide, unless the database is closed meanwhile; they cannot be undone any more.
     ///
     /// # Errors
     /// I/O errors; what is hidden stays hidden.
     pub fn purge_deleted(&self) -> Result<CompactReport, StorageError> {
+        let _open = self.enter()?;
         self.engine.end_undo()?;
-        self.engine.purge_now()
+        self.engine.purge_now(&|| self.is_ending())
     }
 
     /// What compaction does now, what it left alone, and what waits.
@@ -259,6 +282,7 @@ impl Db {
         skip_head: bool,
         add: &dyn Fn(&std::path::Path) -> Result<(), StorageError>,
     ) -> Result<SavedSnapshot, StorageError> {
+        let _open = self.enter()?;
         if !skip_head {
             self.engine.flush()?;
         }
@@ -278,6 +302,7 @@ impl Db {
     /// # Errors
     /// I/O errors; it does not count as whole any more then.
     pub fn remove_saved_snapshot(&self, name: &str) -> Result<bool, StorageError> {
+        let _open = self.enter()?;
         self.engine.remove_saved_snapshot(name)
     }
 
@@ -286,6 +311,7 @@ impl Db {
     /// # Errors
     /// I/O errors.
     pub fn enforce_retention(&self) -> Result<RetentionReport, StorageError> {
+        let _open = self.enter()?;
         self.engine.enforce_retention()
     }
 
@@ -308,7 +334,13 @@ impl Db {
         self.engine.counters.findings.all()
     }
 
-    /// Flushes and closes; later commits fail with [`crate::CommitError::Closed`].
+    /// The last failure of each kind of work that goes on in the background, whoever asked for it.
+    pub fn failures(&self) -> Vec<WorkFailure> {
+        self.engine.counters.failures.all()
+    }
+
+    /// Flushes and closes, after the work of others that goes on has ended, for which compaction stops in the middle;
+    /// later commits fail with [`crate::CommitError::Closed`], later work with [`StorageError::Closed`].
     ///
     /// # Errors
     /// As [`Db::flush`]; closed it is all the same, and the WAL has what is not in segments.
@@ -328,6 +360,8 @@ impl Db {
             // One that panicked has said so on its own.
             let _ = thread.join();
         }
+        // Who still works in the directory must have ended before another process may.
+        *self.open.write() = false;
         *self.engine.lock.lock() = None;
     }
 }
@@ -345,7 +379,17 @@ impl Engine {
     }
 
     /// Drops what is too old or too much.
+    ///
+    /// # Errors
+    /// I/O errors; what was there stays.
     pub(crate) fn enforce_retention(&self) -> Result<RetentionReport, StorageError> {
+        self.drop_expired().inspect_err(|error| {
+            self.counters.retention_failures.add(1);
+            self.note_failure("retention", error);
+        })
+    }
+
+    fn drop_expired(&self) -> Result<RetentionReport, StorageError> {
         self.drop_old_rollups()?;
         let now_ms = self.clock.now_ms();
         let manifest = self.manifest.lock().current().clone();
@@ -377,14 +421,18 @@ impl Engine {
         Ok(RetentionReport { dropped_days: days.into_iter().map(day_text).collect(), freed_bytes })
     }
 
+    /// Keeps the last failure of a kind of work.
+    pub(crate) fn note_failure(&self, work: &'static str, error: &StorageError) {
+        self.counters.failures.note(work, error, self.clock.now_ms());
+    }
+
     fn stats(&self) -> DbStats {
         let counters = &self.counters;
-        let rollups = self.view.read().rollups.clone();
-        let (generations, segments, deletes, sequence) = {
+        let (generations, segments, rollups, deletes, sequence) = {
             let view = self.view.read();
             let frozen = view.frozen.as_ref().map(|frozen| frozen.generation.clone());
             let generations: Vec<_> = frozen.into_iter().chain([view.active.clone()]).collect();
-            (generations, view.segments.clone(), view.deletes.len() as u64, view.sequence)
+            (generations, view.segments.clone(), view.rollups.clone(), view.deletes.len() as u64, view.sequence)
         };
         let entries = || segments.iter().map(|live| &live.entry);
         let raw_keys = self.head.raw_keys.size();
@@ -442,6 +490,7 @@ impl Engine {
             compaction_done_bytes: compacting.as_ref().map_or(0, |job| job.done_bytes),
             compaction_set_aside: self.compaction.aside(self.clock.now_ms()).len() as u64,
             retention_dropped_bytes: counters.retention_dropped_bytes.get(),
+            retention_failures: counters.retention_failures.get(),
             rollup_runs: rollups.len() as u64,
             rollup_bytes: rollups.iter().map(|run| run.entry.segment.bytes).sum(),
             rollup_buckets: rollups.iter().map(|run| run.entry.segment.samples).sum(),

@@ -58,5 +58,5 @@ pub use precision::{PRECISION_DIGITS, PrecisionRule};
 pub use retention::RetentionRule;
 pub use rollup::{RollupRule, RollupRules, RollupRulesError};
 pub use snapshot::Snapshot;
-pub use stats::{BudgetStats, DbStats, JobSeries};
+pub use stats::{BudgetStats, DbStats, JobSeries, WorkFailure};
 pub use verify::{FoundDamage, Touched, TouchedSeries, VerifyOptions, VerifyReport, verify};

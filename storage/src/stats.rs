@@ -1,8 +1,11 @@
 //! Plain counters of the engine, for telemetry and status pages.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+
+use crate::error::StorageError;
 
 /// A number that only rises, or a gauge that is set.
 #[derive(Debug, Default)]
@@ -48,6 +51,7 @@ pub(crate) struct Counters {
     pub(crate) compaction_failures: Counter,
     pub(crate) compacted_samples: Counter,
     pub(crate) retention_dropped_bytes: Counter,
+    pub(crate) retention_failures: Counter,
     pub(crate) retired_series: Counter,
     pub(crate) rollup_days: Counter,
     pub(crate) rollup_merges: Counter,
@@ -58,6 +62,7 @@ pub(crate) struct Counters {
     pub(crate) free_bytes: Counter,
     pub(crate) panics: Counter,
     pub(crate) findings: Findings,
+    pub(crate) failures: Failures,
 }
 
 /// Findings that are kept; more are only counted.
@@ -79,6 +84,33 @@ impl Findings {
     /// All that are kept.
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().clone()
+    }
+}
+
+/// The last failure of a kind of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkFailure {
+    /// `flush`, `compaction` (roll-ups and purges too) or `retention`.
+    pub work: &'static str,
+    /// What went wrong.
+    pub error: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// The last failure of each kind of work.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Mutex<BTreeMap<&'static str, WorkFailure>>);
+
+impl Failures {
+    /// Notes one in place of the last.
+    pub(crate) fn note(&self, work: &'static str, error: &StorageError, at_ms: i64) {
+        self.0.lock().insert(work, WorkFailure { work, error: error.to_string(), at_ms });
+    }
+
+    /// All, by kind.
+    pub(crate) fn all(&self) -> Vec<WorkFailure> {
+        self.0.lock().values().cloned().collect()
     }
 }
 
@@ -187,6 +219,8 @@ pub struct DbStats {
     pub compaction_set_aside: u64,
     /// Bytes that retention dropped.
     pub retention_dropped_bytes: u64,
+    /// Rounds of retention that failed; what could not be dropped stays.
+    pub retention_failures: u64,
     /// Runs of roll-ups that count.
     pub rollup_runs: u64,
     /// Bytes of these.

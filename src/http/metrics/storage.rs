@@ -137,6 +137,9 @@ const ROWS: &[Row] = &[
     ("streamgauge_retention_dropped_bytes_total", Counter, "Bytes that retention dropped.", |s| {
         s.retention_dropped_bytes as f64
     }),
+    ("streamgauge_retention_failures_total", Counter, "Rounds of retention that failed.", |s| {
+        s.retention_failures as f64
+    }),
     ("streamgauge_quarantined_files_total", Counter, "Corrupt files that were moved away since the start.", |s| {
         s.quarantined as f64
     }),

@@ -35,7 +35,8 @@ pub struct CompactionStatus {
 /// A piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompactionJob {
-    /// `merge`, `split` (a run of several days into its days) or `purge` (what retention rules let go).
+    /// `merge`, `split` (a run of several days into its days), `convert` (a closed day into Parquet) or `purge` (what
+    /// retention rules or deletes let go).
     pub kind: &'static str,
     /// The UTC day as `YYYY-MM-DD`; none for several days.
     pub day: Option<String>,

@@ -55,11 +55,11 @@ impl Engine {
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn purge_now(&self) -> Result<CompactReport, StorageError> {
+    pub(crate) fn purge_now(&self, stop: &dyn Fn() -> bool) -> Result<CompactReport, StorageError> {
         let _one = self.compacting.lock();
         let mut report = CompactReport::default();
-        self.purge_deletes(Effort::Everything, &|| false, &mut report)?;
-        Ok(report)
+        let purged = self.purge_deletes(Effort::Everything, stop, &mut report);
+        purged.inspect_err(|error| self.note_failure("compaction", error)).map(|()| report)
     }
 
     /// Gives up what deletes hide that cannot be undone any more, and forgets those deletes.

@@ -78,8 +78,9 @@ impl Engine {
     pub(crate) fn flush_with(&self, prepared: &mut Option<Prepared>) -> Result<FlushReport, StorageError> {
         let mut report = FlushReport::default();
         let done = self.flush_steps(prepared, &mut report);
-        if done.is_err() {
+        if let Err(error) = &done {
             self.counters.flush_failures.add(1);
+            self.note_failure("flush", error);
         }
         done.map(|()| report)
     }

@@ -43,7 +43,7 @@ pub(crate) fn run_flusher(engine: &Arc<Engine>) {
         }
         if now >= retention_due {
             retention_due = now + RETENTION_EVERY;
-            // What fails is tried again next time.
+            // What fails is noted, and tried again next time.
             let _ = engine.enforce_retention();
         }
     }
@@ -66,9 +66,11 @@ impl Engine {
         self.flush_requested.swap(false, Ordering::AcqRel)
     }
 
-    /// Looks at what may have changed outside: free space, the WAL if it could not be written, suspects.
+    /// Looks at what may have changed outside or with time: free space, files of before the start that are kept open, the
+    /// WAL if it could not be written, suspects.
     pub(crate) fn look_round(&self) {
         self.watch_space();
+        self.recent.expire(self.clock.now_ms());
         if self.queue.is_wal_down() {
             self.queue.request_reopen();
         }

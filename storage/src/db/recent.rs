@@ -28,13 +28,18 @@ impl Recent {
         Recent { opened_ms, window_ms, segments: Mutex::new(recent) }
     }
 
+    /// Lets go of the segments when they do not count any more: the files of those that are gone meanwhile take space as
+    /// long as they are open.
+    pub(crate) fn expire(&self, now_ms: i64) {
+        if now_ms > self.opened_ms.saturating_add(self.window_ms) {
+            self.segments.lock().clear();
+        }
+    }
+
     /// The segments, while they count.
     fn segments(&self, now_ms: i64) -> Vec<Arc<LiveSegment>> {
-        let mut segments = self.segments.lock();
-        if now_ms > self.opened_ms.saturating_add(self.window_ms) {
-            segments.clear();
-        }
-        segments.clone()
+        self.expire(now_ms);
+        self.segments.lock().clone()
     }
 
     /// True if the series had a sample in the window before the start.

@@ -1,6 +1,7 @@
 //! The database as its users see it; random histories and failing disks are in `db/faults.rs`.
 
 mod bounds;
+mod closing;
 mod compaction;
 mod damage;
 mod knowledge;

@@ -20,6 +20,29 @@ fn retention_drops_whole_days_and_says_which() {
     assert_eq!((read_all(&db.snapshot()).len(), read_all(&held).len()), (2, 2), "an open snapshot keeps its view");
 }
 
+/// Nobody may ask for the newest samples for days: files that are gone must not stay open, and take space, all that time.
+#[test]
+fn what_was_written_before_the_start_is_let_go_by_the_watch() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let quiet = DbOptions { maintenance: false, ..options() };
+    let db = Db::open_on(Arc::new(disk.clone()), quiet.clone(), clock.clone()).unwrap();
+    for i in 0..4 {
+        write(&db, &[(0, NOW_MS + i, 1.0)]).unwrap();
+        db.flush().unwrap();
+    }
+    drop(db);
+    let db = Db::open_on(Arc::new(disk.kill()), quiet.clone(), clock.clone()).unwrap();
+    let old: Vec<_> = db.engine.view.read().segments.iter().map(Arc::downgrade).collect();
+    assert_eq!(db.compact().unwrap().segments_after, 1);
+    let open = || old.iter().filter(|live| live.upgrade().is_some()).count();
+    clock.advance(quiet.series_idle_ms());
+    db.engine.look_round();
+    assert_eq!(open(), 4, "they answer still");
+    clock.advance(1);
+    db.engine.look_round();
+    assert_eq!(open(), 0);
+}
+
 #[test]
 fn retention_rules_hide_at_once_and_purge_when_segments_are_written() {
     let (disk, clock) = (FakeDisk::default(), TestClock::new());
