@@ -24,6 +24,7 @@
 //!
 //! [`ManifestStore::install`] is the one way in which a segment becomes visible or is given up.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,6 +185,12 @@ impl SegmentEntry {
         std::iter::once(root.segment(self.id)).chain(files).collect()
     }
 
+    /// Removes all its files; false if one of them is still there.
+    pub(crate) fn remove_files(&self, disk: &dyn Disk, layout: &Layout) -> bool {
+        let stays = |file: &PathBuf| disk.remove(&layout.root().join(file)).is_err();
+        self.sealed_files().into_iter().filter(stays).count() == 0
+    }
+
     /// Bytes of all its files.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.bytes + self.files.iter().map(|file| file.bytes).sum::<u64>()
@@ -329,8 +336,12 @@ pub(crate) struct ManifestStore {
     current: Arc<Manifest>,
     /// Above every version that was ever tried.
     next_version: u64,
-    /// Older versions, and ones whose install failed, whose files may still be there.
+    /// Older versions, and ones whose install failed after they may have got their names, whose files may still be there.
     left: Vec<u64>,
+    /// Segments that only versions of the second kind name: they may count after a crash, until the next success.
+    open: BTreeSet<u64>,
+    /// Segments that do not count, whose files go with the next success.
+    given_up: Vec<SegmentEntry>,
 }
 
 impl ManifestStore {
@@ -370,7 +381,8 @@ impl ManifestStore {
             (None, None) => Manifest { store, next_segment: 1, wal_floor: 1, ..Manifest::default() },
         };
         let current = Arc::new(current);
-        Ok((ManifestStore { disk, layout, probe, current, next_version, left: Vec::new() }, bad))
+        let (left, open, given_up) = (Vec::new(), BTreeSet::new(), Vec::new());
+        Ok((ManifestStore { disk, layout, probe, current, next_version, left, open, given_up }, bad))
     }
 
     /// The version that counts.
@@ -381,7 +393,8 @@ impl ManifestStore {
     /// Makes a version durable, and only then visible, by `swap`.
     ///
     /// The order is: write, sync, rename, sync the directory, swap. After an error the old version counts for this
-    /// process; which of the two counts after a crash is open, so files of either must stay until the next success.
+    /// process. Which of the two counts after a crash is open from the rename on: files that are to go then are given to
+    /// [`ManifestStore::give_up`].
     ///
     /// # Errors
     /// I/O errors.
@@ -392,35 +405,68 @@ impl ManifestStore {
     ) -> Result<(), StorageError> {
         manifest.version = self.next_version;
         self.next_version += 1;
-        if let Err(error) = self.write(&manifest) {
-            // It is tried again and again on a full disk. Under its last name it may count: it goes with the next success.
-            let _ = self.disk.remove(&self.temporary(manifest.version));
+        let temporary = self.temporary(manifest.version);
+        if let Err(error) = self.write(&manifest, &temporary) {
+            // It is tried again and again on a full disk.
+            let _ = self.disk.remove(&temporary);
+            return Err(error);
+        }
+        if let Err(error) = self.name(&manifest, &temporary) {
+            let _ = self.disk.remove(&temporary);
             self.left.push(manifest.version);
+            let named = manifest.segments.iter().chain(manifest.rollups.files()).map(|entry| entry.id);
+            self.open.extend(named.filter(|id| !self.current.has_file(*id)));
             return Err(error);
         }
         let before = std::mem::replace(&mut self.current, Arc::new(manifest));
         swap(&self.current);
         self.left.push(before.version);
-        let left = std::mem::take(&mut self.left);
-        // What cannot be removed now is tried again after the next install, or at the next start.
-        self.left.extend(left.into_iter().filter(|old| self.disk.remove(&self.layout.manifest(*old)).is_err()));
+        self.open.clear();
+        self.remove_left();
         reached(&self.probe, Step::ManifestInstalled);
         Ok(())
+    }
+
+    /// After a success: removes what no version needs any more. What cannot be removed now is tried again after the
+    /// next one, or at the next start.
+    fn remove_left(&mut self) {
+        let left = std::mem::take(&mut self.left);
+        self.left.extend(left.into_iter().filter(|old| self.disk.remove(&self.layout.manifest(*old)).is_err()));
+        let mut given_up = std::mem::take(&mut self.given_up);
+        given_up.retain(|entry| !self.current.has_file(entry.id) && !entry.remove_files(&*self.disk, &self.layout));
+        self.given_up = given_up;
+    }
+
+    /// Takes segments that do not count and that nobody will install; gives back those whose files may go now. Those
+    /// that may count after a crash go with the next success.
+    pub(crate) fn give_up(&mut self, gone: impl IntoIterator<Item = SegmentEntry>) -> Vec<SegmentEntry> {
+        let (wait, go): (Vec<_>, Vec<_>) = gone.into_iter().partition(|entry| self.open.contains(&entry.id));
+        self.given_up.extend(wait);
+        go
+    }
+
+    /// Takes segments whose files could not be removed: it is tried again with the next success.
+    pub(crate) fn remove_later(&mut self, gone: impl IntoIterator<Item = SegmentEntry>) {
+        self.given_up.extend(gone);
     }
 
     fn temporary(&self, version: u64) -> PathBuf {
         self.layout.tmp_dir().join(manifest_name(version))
     }
 
-    /// Writes a version and makes it durable under its name.
-    fn write(&self, manifest: &Manifest) -> Result<(), StorageError> {
-        let temporary = self.temporary(manifest.version);
-        let mut file = self.disk.create(&temporary)?;
+    /// Writes a version and makes it durable under a temporary name.
+    fn write(&self, manifest: &Manifest, temporary: &Path) -> Result<(), StorageError> {
+        let mut file = self.disk.create(temporary)?;
         file.append(&manifest.encode())?;
         reached(&self.probe, Step::ManifestWritten);
         file.sync()?;
         reached(&self.probe, Step::ManifestSynced);
-        self.disk.rename(&temporary, &self.layout.manifest(manifest.version))?;
+        Ok(())
+    }
+
+    /// Gives a version its name, durably.
+    fn name(&self, manifest: &Manifest, temporary: &Path) -> Result<(), StorageError> {
+        self.disk.rename(temporary, &self.layout.manifest(manifest.version))?;
         reached(&self.probe, Step::ManifestRenamed);
         self.disk.sync_dir(self.layout.root())?;
         reached(&self.probe, Step::ManifestDurable);

@@ -121,6 +121,37 @@ fn failed_installs_leave_no_files() {
     assert_eq!(disk.list(Path::new("/d")).unwrap(), [manifest_name(store.current().version)]);
 }
 
+/// Files that an install which failed would have made count go at once, if it cannot count any more, else later.
+#[test]
+fn files_stay_as_long_as_a_failed_install_may_count() {
+    for (kind, may_count) in
+        [("create", false), ("write", false), ("sync", false), ("rename", true), ("sync directory", true)]
+    {
+        let (disk, layout) = (FakeDisk::default(), Layout::new("/d"));
+        let (mut store, _) = open(&disk).unwrap();
+        store.install(manifest(0..1), |_| ()).unwrap();
+        disk.create_dir(&layout.segments_dir()).unwrap();
+        let files = || disk.list(&layout.segments_dir()).unwrap().len();
+        for id in [1, 2] {
+            disk.create(&layout.segment(id)).unwrap();
+        }
+        disk.fail_kind_at(kind, 0, Failure::Once);
+        store.install(manifest(0..2), |_| panic!("not visible")).unwrap_err();
+        // The other one was in no version.
+        let go: Vec<u64> = store.give_up([entry(1), entry(2)]).iter().map(|entry| entry.id).collect();
+        assert_eq!(go, if may_count { vec![2] } else { vec![1, 2] }, "{kind}");
+        store.install(manifest(0..1), |_| ()).unwrap();
+        assert_eq!(files(), if may_count { 1 } else { 2 }, "{kind}");
+        // One that cannot be removed goes later.
+        store.remove_later([entry(2)]);
+        disk.fail_kind_at("remove", 1, Failure::Once);
+        store.install(manifest(0..1), |_| ()).unwrap();
+        assert_eq!(disk.struck(), Some("remove"));
+        store.install(manifest(0..1), |_| ()).unwrap();
+        assert_eq!(disk.len(&layout.segment(2)).unwrap(), None, "{kind}");
+    }
+}
+
 #[test]
 fn a_corrupt_version_falls_back_to_the_one_before() {
     let disk = FakeDisk::default();

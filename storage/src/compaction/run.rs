@@ -31,6 +31,14 @@ impl Engine {
         effort: Effort,
         stop: &dyn Fn() -> bool,
     ) -> Result<CompactReport, StorageError> {
+        self.compact_pieces(effort, stop).inspect_err(|error| self.note_failure("compaction", error))
+    }
+
+    fn compact_pieces(
+        self: &Arc<Self>,
+        effort: Effort,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<CompactReport, StorageError> {
         let _one = self.compacting.lock();
         let mut report = CompactReport::default();
         // Who asks for everything wants what failed before to be tried again.
@@ -126,18 +134,20 @@ impl Engine {
             return Ok(None);
         }
         let prepared = draft.make_durable()?;
-        // If the install fails, which of the two versions counts after a crash is open: the new files stay until the
-        // next start removes those that do not count.
         let oldest_ms = self.oldest_kept_ms(self.clock.now_ms());
         // What is too old was left out.
         let gone_ms = oldest_ms.filter(|oldest| live.iter().any(|live| live.entry.times.start_ms < *oldest));
         let floor = |manifest: &mut Manifest| manifest.rollups.raise_floor(gone_ms.map(|ms| ms.saturating_sub(1)));
-        if !self.install(job.inputs(), &prepared.live, floor, |_| ())? {
+        let (installed, written) = (self.install(job.inputs(), &prepared.live, floor, |_| ()), prepared.live.len());
+        if !matches!(installed, Ok(true)) {
+            // The next try writes new ones.
             prepared.discard(self);
+        }
+        if !installed? {
             return Ok(None);
         }
         self.remove_files(live.iter().map(|live| &live.entry));
-        Ok(Some(prepared.live.len() as u64))
+        Ok(Some(written as u64))
     }
 
     /// False if it was stopped.

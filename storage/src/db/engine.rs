@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::Metadata;
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::commit::{BatchContent, CommitQueue, Frozen};
+use super::commit::{BatchContent, CommitQueue, Frozen, RETRY_AFTER};
 use super::exemplars::ExemplarRing;
 use super::metadata::MetadataMap;
 use super::prepared::Prepared;
@@ -33,8 +33,6 @@ use crate::wal::log::WalFiles;
 
 /// Times `head.max_samples` at which batches are refused: the flush cannot keep up.
 const HEAD_SLACK: u64 = 2;
-/// What a refused sender is told to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What all threads of a database share.
 #[derive(Debug)]
@@ -298,14 +296,13 @@ impl Engine {
         }
     }
 
-    /// Removes the files of segments that do not count any more. Who still reads them goes on.
+    /// Removes the files of segments that do not count and that nobody will install. Who still reads them goes on. What
+    /// must stay for now, or cannot be removed, goes with the next install.
     pub(crate) fn remove_files<'e>(&self, gone: impl IntoIterator<Item = &'e SegmentEntry>) {
-        for entry in gone {
-            // One that stays does not count, and goes at the next start.
-            let _ = self.disk.remove(&self.layout.segment(entry.id));
-            for file in &entry.files {
-                let _ = self.disk.remove(&file.path(&self.layout.parquet_dir()));
-            }
+        let mut gone = self.manifest.lock().give_up(gone.into_iter().cloned());
+        gone.retain(|entry| !entry.remove_files(&*self.disk, &self.layout));
+        if !gone.is_empty() {
+            self.manifest.lock().remove_later(gone);
         }
     }
 

@@ -12,7 +12,8 @@ mod io_errors;
 mod power_loss;
 mod rolled;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{Budget, Labels, Matcher, SampleColumns, Scope, SeriesSource, SourceError, TimeRange};
@@ -166,6 +167,20 @@ fn try_read(source: &Snapshot) -> Result<Content, SourceError> {
 
 fn content(db: &Db) -> Content {
     try_read(&db.snapshot()).unwrap()
+}
+
+/// Files of samples that neither count nor wait for the next try of a flush.
+fn loose_files(db: &Db, disk: &FakeDisk) -> Vec<PathBuf> {
+    let manifest = db.engine.manifest.lock().current().clone();
+    let flushing = db.engine.flushing.lock();
+    let prepared = flushing.iter().flat_map(|prepared| &prepared.live).flat_map(|live| live.entry.sealed_files());
+    let known: BTreeSet<PathBuf> =
+        manifest.sealed_files().into_iter().chain(prepared).map(|file| Path::new("/data").join(file)).collect();
+    let is_loose = |path: &PathBuf| {
+        let is_parquet = path.extension().is_some_and(|extension| extension == "parquet");
+        (path.starts_with("/data/segments") || is_parquet) && !known.contains(path)
+    };
+    disk.paths().into_iter().filter(is_loose).collect()
 }
 
 /// Without anything that goes on by itself, so that the operations on the disk are the same each time.

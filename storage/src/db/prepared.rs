@@ -77,6 +77,8 @@ pub(crate) struct OpenSegment<'a> {
     partition: Partition,
     id: u64,
     temporary: PathBuf,
+    /// What it is under its own name, from shortly before it gets it.
+    named: Option<SegmentEntry>,
     finished: bool,
 }
 
@@ -114,7 +116,7 @@ impl<'a> OpenSegment<'a> {
     fn begin(engine: &'a Engine, partition: Partition) -> Self {
         let id = engine.new_segment();
         let temporary = engine.layout.tmp_dir().join(crate::names::segment_name(id));
-        OpenSegment { engine, partition, id, temporary, finished: false }
+        OpenSegment { engine, partition, id, temporary, named: None, finished: false }
     }
 
     /// Finishes the segment and gives it its name; nothing if it has no samples. The name is not durable yet.
@@ -132,10 +134,7 @@ impl<'a> OpenSegment<'a> {
     /// I/O errors.
     pub(crate) fn finish_day(self, writer: DayWriter<'_>) -> Result<Option<Arc<LiveSegment>>, StorageError> {
         let (info, files) = writer.finish()?;
-        let (disk, parquet_dir) = (&self.engine.disk, self.engine.layout.parquet_dir());
-        self.name(info, files.clone()).inspect_err(|_| {
-            files.iter().for_each(|file| drop(disk.remove(&file.path(&parquet_dir))));
-        })
+        self.name(info, files)
     }
 
     fn name(mut self, info: SegmentInfo, files: Vec<DayFile>) -> Result<Option<Arc<LiveSegment>>, StorageError> {
@@ -143,11 +142,6 @@ impl<'a> OpenSegment<'a> {
         if info.samples == 0 {
             return Ok(None);
         }
-        reached(&engine.options.probe, Step::SegmentWritten);
-        let path = engine.layout.segment(self.id);
-        engine.disk.rename(&self.temporary, &path)?;
-        self.finished = true;
-        reached(&engine.options.probe, Step::SegmentRenamed);
         let entry = SegmentEntry {
             id: self.id,
             day: self.partition.day,
@@ -160,9 +154,14 @@ impl<'a> OpenSegment<'a> {
             created_ms: engine.clock.now_ms(),
             files,
         };
+        self.named = Some(entry.clone());
+        reached(&engine.options.probe, Step::SegmentWritten);
+        engine.disk.rename(&self.temporary, &engine.layout.segment(self.id))?;
+        reached(&engine.options.probe, Step::SegmentRenamed);
+        let segment = open_segment(&*engine.disk, &engine.layout, &entry)?;
+        self.finished = true;
         engine.counters.segments_written.add(1);
         engine.counters.segment_bytes_written.add(entry.total_bytes());
-        let segment = open_segment(&*engine.disk, &engine.layout, &entry)?;
         Ok(Some(Arc::new(LiveSegment::new(entry, segment))))
     }
 }
@@ -197,10 +196,12 @@ pub(crate) fn open_segment(disk: &dyn Disk, layout: &Layout, entry: &SegmentEntr
 
 impl Drop for OpenSegment<'_> {
     fn drop(&mut self) {
-        if !self.finished {
-            // What stays in `tmp` goes at the next start.
-            let _ = self.engine.disk.remove(&self.temporary);
+        if self.finished {
+            return;
         }
+        // What stays in `tmp` goes at the next start.
+        let _ = self.engine.disk.remove(&self.temporary);
+        self.engine.remove_files(&self.named);
     }
 }
 
@@ -228,7 +229,8 @@ impl Drop for Draft<'_> {
 }
 
 impl Prepared {
-    /// Removes the files again: they were never installed, nor was it tried.
+    /// Removes the files again, now or as soon as it is certain that they do not count: they were not installed, and will
+    /// not be.
     pub(crate) fn discard(self, engine: &Engine) {
         engine.remove_files(self.live.iter().map(|live| &live.entry));
     }

@@ -154,6 +154,42 @@ fn hours_are_answered_from_buckets_while_samples_are_kept() {
     each_want(&db, TimeRange { start_ms: START_MS, end_ms: START_MS + HOUR_MS }, &Cuts::NONE);
 }
 
+/// Each try writes anew, a file for each resolution: what a failed one wrote must go.
+#[test]
+fn a_build_or_merge_that_fails_anywhere_leaves_no_files() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let db = open_at(&disk, with_rules(both()), &clock);
+    let of_day = |day: i64| (0..4).map(move |i| (0, START_MS + day * DAY_MS + (i + 1) * HOUR_MS, i as f64));
+    write(&db, &of_day(0).chain(of_day(1)).collect::<Vec<_>>()).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let check = |db: &Db, disk: &FakeDisk, call: u64| {
+        let manifest = db.engine.manifest.lock().current().clone();
+        let files = disk.list(std::path::Path::new("/data/segments")).unwrap().len();
+        assert_eq!(files, manifest.sealed_files().len(), "call {call}, {:?}", disk.struck());
+    };
+    let mut failed = 0;
+    for call in 0.. {
+        let disk = disk.kill();
+        let db = open_at(&disk, with_rules(both()), &clock);
+        disk.fail_call_at(call, Failure::Once);
+        failed += u64::from(db.compact().is_err());
+        if disk.struck().is_none() {
+            break;
+        }
+        // What must stay for now goes with the next install.
+        write(&db, &[(0, NOW_MS, 1.0)]).unwrap();
+        db.flush().unwrap();
+        check(&db, &disk, call);
+        db.compact().unwrap();
+        assert_eq!(db.stats().rollup_touched_days, 0);
+        write(&db, &[(0, NOW_MS + 1, 1.0)]).unwrap();
+        db.flush().unwrap();
+        check(&db, &disk, call);
+    }
+    assert!(failed > 30, "{failed}");
+}
+
 #[test]
 fn late_samples_and_deletes_count_at_once_and_days_are_built_again() {
     let (db, clock, disk) = rolled_up(with_rules(both()), &[run(0, 0..3 * DAY_STEPS, 6)]);

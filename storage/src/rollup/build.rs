@@ -15,7 +15,7 @@ use crate::compaction::pace::Pace;
 use crate::compaction::plan::Effort;
 use crate::compaction::run::World;
 use crate::db::engine::{Engine, LiveSegment, Rollup};
-use crate::db::prepared::{OpenSegment, Partition};
+use crate::db::prepared::{Draft, OpenSegment, Partition};
 use crate::deletes::{Delete, Mask};
 use crate::error::StorageError;
 use crate::manifest::{Manifest, SegmentEntry};
@@ -176,13 +176,15 @@ impl Engine {
         self.counters.rollup_days.add(writing.len() as u64);
         let made_from = snapshot.made_of();
         let deletes_from = made_from.1.iter().max().map_or(0, |newest| newest + 1);
-        let mut runs = Vec::new();
+        let (mut draft, mut runs) = (Draft::new(self), Vec::new());
         for run in writing {
             let live = run.open.finish(run.writer)?;
-            runs.push(self.finish_run((run.rule.resolution_ms, deletes_from), live, &ranges, sequence));
+            let run = self.finish_run((run.rule.resolution_ms, deletes_from), live, &ranges, sequence);
+            draft.live.extend(run.live.clone());
+            runs.push(run);
         }
         drop(snapshot);
-        let is_done = self.install_runs(runs, |manifest, new| {
+        let is_done = self.install_runs(draft, runs, |manifest, new| {
             // What came since the snapshot was taken, or was hidden or shown again, is not in it.
             let (segments, deletes) = &made_from;
             for entry in manifest.segments.iter().filter(|entry| entry.times.overlaps(&times)) {
@@ -254,17 +256,17 @@ impl Engine {
         Rollup { entry, live }
     }
 
-    /// Makes new runs durable and visible in place of what was there for their ranges; `adjust` may change each in the
-    /// light of the manifest that counts now.
+    /// Makes new runs, whose files are the draft, durable and visible in place of what was there for their ranges;
+    /// `adjust` may change each in the light of the manifest that counts now.
     fn install_runs(
         &self,
+        draft: Draft<'_>,
         mut runs: Vec<Rollup>,
         mut adjust: impl FnMut(&Manifest, &mut RollupEntry),
     ) -> Result<bool, StorageError> {
-        self.disk.sync_dir(&self.layout.segments_dir())?;
+        let prepared = draft.make_durable()?;
         let mut gone = Vec::new();
-        let added: Vec<Arc<LiveSegment>> = runs.iter().filter_map(|run| run.live.clone()).collect();
-        self.install_rollups(&added, |manifest| {
+        let installed = self.install_rollups(&prepared.live, |manifest| {
             let before: Vec<SegmentEntry> = manifest.rollups.files().cloned().collect();
             for run in &mut runs {
                 adjust(manifest, &mut run.entry);
@@ -272,9 +274,13 @@ impl Engine {
             }
             let is_left = |old: &SegmentEntry| manifest.rollups.files().any(|entry| entry.id == old.id);
             gone = before.into_iter().filter(|id| !is_left(id)).collect();
-        })?;
-        self.remove_files(&gone);
-        Ok(true)
+        });
+        match &installed {
+            Ok(()) => self.remove_files(&gone),
+            // The next try writes new ones.
+            Err(_) => prepared.discard(self),
+        }
+        installed.map(|()| true)
     }
 
     /// Writes runs of one resolution as one, without the buckets that `deletes` touch; false if it was stopped.
@@ -307,7 +313,9 @@ impl Engine {
         // Of the days in it: whether one that is touched is due again goes by this.
         merged.entry.segment.created_ms = created_ms;
         self.counters.rollup_merges.add(1);
-        self.install_runs(vec![merged], |manifest, new| {
+        let mut draft = Draft::new(self);
+        draft.live.extend(merged.live.clone());
+        self.install_runs(draft, vec![merged], |manifest, new| {
             let there = manifest.rollups.runs.iter().filter(|run| run.resolution_ms == resolution_ms);
             new.touched = there.flat_map(|run| run.touched.both(&ranges).iter().collect::<Vec<_>>()).collect();
         })

@@ -283,6 +283,10 @@ fn go_on_after_every_call(closed: Closed) {
         db.compact().unwrap();
         run.check(&db);
         assert_eq!(db.findings(), Vec::<String>::new());
+        // What could not even be removed goes with the next install, but files of Parquet that have no index yet.
+        if how != Failure::Dead || closed != Closed::Parquet {
+            assert_eq!(loose_files(&db, &run.disk), Vec::<PathBuf>::new());
+        }
         drop(db);
         run.disk = run.disk.crash(call);
         let db = run.open().unwrap();

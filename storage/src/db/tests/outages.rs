@@ -90,3 +90,33 @@ fn syncing_at_an_interval_keeps_what_was_synced_and_flushes_what_the_wal_lost() 
     }
     assert_eq!(read_all(&open(&disk.crash(0)).snapshot()).len(), 51, "{:?}", db.stats());
 }
+
+/// What goes on in the background has nobody to tell: the last error of each kind of work can be asked for.
+#[test]
+fn the_last_failure_of_each_kind_of_work_is_kept() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let options = DbOptions { maintenance: false, retention_ms: Some(10 * DAY), ..options() };
+    let db = Db::open_on(Arc::new(disk.clone()), options, clock.clone()).unwrap();
+    for i in 0..4 {
+        write(&db, &[(0, NOW_MS + i, 1.0)]).unwrap();
+        db.flush().unwrap();
+    }
+    write(&db, &[(0, NOW_MS, 1.0)]).unwrap();
+    assert_eq!(db.failures(), []);
+    let failed = || {
+        let of = |one: crate::WorkFailure| (one.work, one.at_ms - NOW_MS, one.error.contains("fails here"));
+        db.failures().into_iter().map(of).collect::<Vec<_>>()
+    };
+    disk.fail_at(0, Failure::Dead);
+    db.compact().unwrap_err();
+    clock.advance(1);
+    db.flush().unwrap_err();
+    assert_eq!(failed(), [("compaction", 0, true), ("flush", 1, true)]);
+    clock.advance(20 * DAY);
+    db.enforce_retention().unwrap_err();
+    assert_eq!(failed()[2], ("retention", 20 * DAY + 1, true));
+    disk.heal();
+    db.enforce_retention().unwrap();
+    db.compact().unwrap();
+    assert_eq!((failed().len(), db.stats().retention_failures), (3, 1), "it stays, with its time");
+}
