@@ -44,4 +44,4 @@ pub use metadata::{Metadata, MetricType};
 pub use sample::{STALE_NAN_BITS, Sample, SampleColumns, is_stale, stale_nan};
 pub use source::{Scope, SeriesGroups, SeriesSet, SeriesSource, SourceError};
 pub use summary::{Coarse, Cuts, Pieces, Summary, Want};
-pub use time::{Steps, TimeRange};
+pub use time::{Steps, TimeRange, civil_from_days};

@@ -75,6 +75,26 @@ impl Steps {
     }
 }
 
+/// Days of 400 years, after which the calendar repeats.
+const ERA_DAYS: i64 = 146_097;
+
+/// Year, month and day of a UTC day since 1970, proleptic Gregorian (H. Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`).
+///
+/// Eras of 400 years begin in March, so that the leap day comes last.
+pub fn civil_from_days(day: i64) -> (i64, i64, i64) {
+    // 1970-01-01 lies 4 eras and 135,080 days behind the first of March of the year 0.
+    let from_march = day.rem_euclid(ERA_DAYS) + 135_080;
+    let era = day.div_euclid(ERA_DAYS) + 4 + from_march / ERA_DAYS;
+    let of_era = from_march % ERA_DAYS;
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day_of_month = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_month)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +106,23 @@ mod tests {
         assert_eq!(Steps::at(7).iter().collect::<Vec<_>>(), [7]);
         assert_eq!(Steps { start_ms: 1, end_ms: 0, step_ms: 1 }.count(), 0);
         assert!(Steps { start_ms: i64::MIN, end_ms: i64::MAX, step_ms: 1 }.count() > 1 << 60);
+    }
+
+    #[test]
+    fn days_are_dates() {
+        for (day, date) in [
+            (0, (1970, 1, 1)),
+            (-1, (1969, 12, 31)),
+            (11_016, (2000, 2, 29)),
+            (19_782, (2024, 2, 29)),
+            (-719_468, (0, 3, 1)),
+            (-719_469, (0, 2, 29)),
+            (-719_529, (-1, 12, 31)),
+            (2_932_896, (9999, 12, 31)),
+        ] {
+            assert_eq!(civil_from_days(day), date);
+        }
+        let (first, last) = (civil_from_days(i64::MIN).0, civil_from_days(i64::MAX).0);
+        assert!(first < -25_000_000_000_000_000 && last > 25_000_000_000_000_000, "{first} {last}");
     }
 }

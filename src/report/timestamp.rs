@@ -3,6 +3,8 @@
 //! Read: `2024-01-01T12:00:00`, with `T`, `t` or a space between date and time, any number of digits of a second's
 //! fraction (what is below a millisecond is cut), and a zone of `Z`, `z`, `±hh:mm` or `±hh:mm:ss`, or none.
 
+use model::civil_from_days;
+
 const DAY_MS: i64 = 86_400_000;
 
 /// A text is no timestamp.
@@ -109,18 +111,6 @@ pub fn format(timestamp_ms: i64) -> String {
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let fraction = if ms == 0 { String::new() } else { format!(".{ms:03}") };
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
-}
-
-/// The reverse of [`days_from_civil`].
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Labels, Matcher};
+use model::{Labels, Matcher, civil_from_days};
 
 use crate::manifest::{Manifest, SegmentEntry};
 
@@ -118,17 +118,9 @@ pub(crate) fn expired(manifest: &Manifest, keep: Keep, elsewhere: impl Fn(&Segme
     gone
 }
 
-/// A UTC day since 1970 as `YYYY-MM-DD` (H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days).
+/// A UTC day since 1970 as `YYYY-MM-DD`.
 pub(crate) fn day_text(day: i64) -> String {
-    let z = i128::from(day) + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
+    let (year, month, day_of_month) = civil_from_days(day);
     format!("{year:04}-{month:02}-{day_of_month:02}")
 }
 

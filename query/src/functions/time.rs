@@ -1,44 +1,34 @@
 //! Date functions: seconds since 1970 to the parts of a UTC date.
 
+use model::civil_from_days;
+
 /// A date and time of day in UTC, proleptic Gregorian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Date {
-    year: i128,
-    month: i128,
-    day: i128,
+    year: i64,
+    month: i64,
+    day: i64,
     /// Days since 1970-01-01.
-    epoch_day: i128,
-    second_of_day: i128,
+    epoch_day: i64,
+    second_of_day: i64,
 }
 
 const DAY_SECONDS: i128 = 86_400;
 
 impl Date {
-    /// Days are counted in eras of 400 years from March on, so that the leap day comes last.
     fn of(seconds: f64) -> Self {
         let seconds = whole(seconds);
-        let epoch_day = seconds.div_euclid(DAY_SECONDS);
-        let from_march = epoch_day + 719_468;
-        let era = from_march.div_euclid(146_097);
-        let day_of_era = from_march.rem_euclid(146_097);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted_month = (5 * day_of_year + 2) / 153;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-        Date {
-            year: year_of_era + era * 400 + i128::from(month <= 2),
-            month,
-            day: day_of_year - (153 * shifted_month + 2) / 5 + 1,
-            epoch_day,
-            second_of_day: seconds.rem_euclid(DAY_SECONDS),
-        }
+        // Far within 64 bits: the seconds are at most 2^63.
+        let epoch_day = seconds.div_euclid(DAY_SECONDS) as i64;
+        let (year, month, day) = civil_from_days(epoch_day);
+        Date { year, month, day, epoch_day, second_of_day: seconds.rem_euclid(DAY_SECONDS) as i64 }
     }
 
     fn is_leap_year(self) -> bool {
         self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0)
     }
 
-    fn days_in_month(self) -> i128 {
+    fn days_in_month(self) -> i64 {
         match self.month {
             2 if self.is_leap_year() => 29,
             2 => 28,
@@ -47,10 +37,10 @@ impl Date {
         }
     }
 
-    fn day_of_year(self) -> i128 {
+    fn day_of_year(self) -> i64 {
         let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
         let place = usize::try_from(self.month - 1).unwrap_or(0);
-        let leap_day = i128::from(self.month > 2 && self.is_leap_year());
+        let leap_day = i64::from(self.month > 2 && self.is_leap_year());
         before.get(place).copied().unwrap_or(0) + self.day + leap_day
     }
 }
