@@ -7,6 +7,7 @@ use model::{Buckets, Histogram, Labels, Metadata};
 use crate::codec::histogram::BUCKETS_MAX;
 use crate::db::commit::BatchContent;
 use crate::db::engine::Engine;
+use crate::db::metadata::News;
 use crate::error::{CommitError, Refusal};
 use crate::head::epoch::Pin;
 
@@ -166,10 +167,13 @@ impl<'db> Batch<'db> {
         self.content.exemplars.push((series, exemplar));
     }
 
-    /// Says what a metric family is; written to the WAL only if it says something new.
+    /// Says what a metric family is; written to the WAL only if it says something new. Above `ingest.max_metadata`
+    /// families it is left out and counted.
     pub fn set_metadata(&mut self, family: &str, metadata: Metadata) {
-        if !self.engine.metadata.is_settled(family, &metadata) {
-            self.content.metadata.push((family.to_owned(), metadata));
+        match self.engine.metadata.news(family, &metadata, self.content.metadata.len()) {
+            News::Known => {}
+            News::New => self.content.metadata.push((family.to_owned(), metadata)),
+            News::NoRoom => self.engine.counters.metadata_dropped.add(1),
         }
     }
 

@@ -11,7 +11,7 @@ mod exemplars;
 mod flush;
 mod latest;
 mod maintenance;
-mod metadata;
+pub(crate) mod metadata;
 mod open;
 pub(crate) mod prepared;
 mod recent;

@@ -166,7 +166,7 @@ pub struct DbOptions {
     pub parquet_columns: RowColumns,
     /// How long a series may be without samples until the head forgets it (`head.series_idle`).
     pub series_idle_max: Duration,
-    /// Metric families whose type and help are kept (`ingest.max_metadata`); more are not noted.
+    /// Metric families whose type and help are kept (`ingest.max_metadata`); more are left out and counted.
     pub metadata_max: usize,
     /// Exemplars that are kept, the newest (`ingest.max_exemplars`).
     pub exemplars_max: usize,

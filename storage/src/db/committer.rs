@@ -17,6 +17,8 @@ use crate::wal::record::{RecordEncoder, Stamp};
 
 /// How long the committer waits for work before it looks round.
 const IDLE: Duration = Duration::from_secs(1);
+/// Families in one record at the beginning of a WAL generation.
+const PREAMBLE_FAMILIES: usize = 10_000;
 
 /// The thread's state.
 #[derive(Debug)]
@@ -194,13 +196,15 @@ impl Committer {
         if metadata.is_empty() {
             return Ok(());
         }
-        let mut encoder = RecordEncoder::new();
-        encoder.metadata(metadata.iter().map(|(family, metadata)| (family.as_str(), metadata)));
         let sequence = self.engine.view.read().sequence;
-        let mut record = Vec::new();
-        // Metadata is bounded by its own limits, far below those of a record.
-        let _ = encoder.finish(Stamp { generation: 0, sequence, arrived_ms: 0 }, &mut record);
-        self.log.append(&mut record)?;
+        for families in metadata.chunks(PREAMBLE_FAMILIES) {
+            let mut encoder = RecordEncoder::new();
+            encoder.metadata(families.iter().map(|(family, metadata)| (family.as_str(), metadata)));
+            let mut record = Vec::new();
+            // Metadata is bounded by its own limits: so many families lie far below those of a record.
+            let _ = encoder.finish(Stamp { generation: 0, sequence, arrived_ms: 0 }, &mut record);
+            self.log.append(&mut record)?;
+        }
         self.log.sync()
     }
 }

@@ -5,6 +5,17 @@ use std::collections::BTreeMap;
 use model::Metadata;
 use parking_lot::RwLock;
 
+/// What a batch is to do with metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is known already.
+    Known,
+    /// It has to be said.
+    New,
+    /// There is no room for it.
+    NoRoom,
+}
+
 /// Metadata by family, bounded.
 #[derive(Debug)]
 pub(crate) struct MetadataMap {
@@ -18,12 +29,13 @@ impl MetadataMap {
         MetadataMap { families: RwLock::default(), families_max }
     }
 
-    /// True if this is known already, or there is no room for it.
-    pub(crate) fn is_settled(&self, family: &str, metadata: &Metadata) -> bool {
+    /// What is to be done with metadata in a batch that says `said` others. No batch says more than there is room for.
+    pub(crate) fn news(&self, family: &str, metadata: &Metadata, said: usize) -> News {
         let families = self.families.read();
         match families.get(family) {
-            Some(known) => known == metadata,
-            None => families.len() >= self.families_max,
+            Some(known) if known == metadata => News::Known,
+            known if said < self.families_max && (known.is_some() || families.len() < self.families_max) => News::New,
+            _ => News::NoRoom,
         }
     }
 
@@ -74,6 +86,8 @@ mod tests {
         assert_eq!(map.apply([("a".to_owned(), of("1")), ("b".to_owned(), of("1"))]), 0);
         assert_eq!(map.apply([("c".to_owned(), of("1")), ("a".to_owned(), of("2"))]), 1);
         assert_eq!((map.get("a"), map.get("c"), map.len()), (Some(of("2")), None, 2));
-        assert!(map.is_settled("a", &of("2")) && !map.is_settled("a", &of("3")) && map.is_settled("c", &of("1")));
+        assert_eq!((map.news("a", &of("2"), 0), map.news("a", &of("3"), 1)), (News::Known, News::New));
+        assert_eq!(map.news("c", &of("1"), 0), News::NoRoom, "a third family");
+        assert_eq!(map.news("a", &of("3"), 2), News::NoRoom, "the third of one batch");
     }
 }

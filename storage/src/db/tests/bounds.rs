@@ -94,6 +94,28 @@ fn series_are_bounded_at_n_and_n_plus_1() {
     assert!(batch.define(None, &labels(1)).is_ok(), "known series go on");
 }
 
+/// Also within one batch, of which none is known yet.
+#[test]
+fn metadata_is_bounded_at_n_and_n_plus_1() {
+    let bounded = || open_with(&FakeDisk::default(), DbOptions { metadata_max: 2, ..options() });
+    let set = |db: &Db, families: &[&str]| {
+        let mut batch = db.batch();
+        for family in families {
+            batch.set_metadata(family, Metadata { help: "h".into(), ..Metadata::default() });
+        }
+        batch.commit().unwrap();
+    };
+    let known = |db: &Db| (db.metadata().len(), db.stats().metadata_dropped);
+    let db = bounded();
+    set(&db, &["a", "b"]);
+    assert_eq!(known(&db), (2, 0));
+    set(&db, &["a", "c"]);
+    assert_eq!(known(&db), (2, 1));
+    let db = bounded();
+    set(&db, &["a", "b", "c", "d"]);
+    assert_eq!(known(&db), (2, 2));
+}
+
 #[test]
 fn times_are_bounded_by_retention_and_the_future() {
     let kept = 3_600_000;
