@@ -54,10 +54,15 @@ impl SampleLabels {
         scraped: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Option<Labels>, LabelError> {
         let mut labels = LabelsBuilder::default();
+        // Names that the line has with an empty value, which is no label but a word on the target's.
+        let mut blank = Vec::new();
         for (name, value) in scraped {
             labels.set(name, &normal_value(metric_type, name, value));
+            if value.is_empty() {
+                blank.push(name);
+            }
         }
-        self.add_target(&mut labels);
+        self.add_target(&mut labels, &blank);
         if !relabel(&self.rules, &mut labels) || labels.iter().next().is_none() {
             return Ok(None);
         }
@@ -73,11 +78,13 @@ impl SampleLabels {
         labels.build()
     }
 
-    fn add_target(&self, labels: &mut LabelsBuilder) {
+    fn add_target(&self, labels: &mut LabelsBuilder, blank: &[&str]) {
         let mut exported: Vec<(&str, String)> = Vec::new();
         for (name, value) in &self.target {
             match labels.get(name) {
                 Some(_) if self.honor_labels => continue,
+                // `/federate` writes `instance=""` for what has no instance.
+                None if self.honor_labels && blank.contains(&name) => continue,
                 Some(theirs) => exported.push((name, theirs.to_owned())),
                 None => {}
             }
@@ -149,6 +156,9 @@ mod tests {
             of("  honor_labels: true\n", &target, &line),
             some(r#"{__name__="m", instance="i", job="theirs", x="y"}"#)
         );
+        let without_instance = [("__name__", "m"), ("instance", "")];
+        assert_eq!(of("  honor_labels: true\n", &target, &without_instance), some(r#"{__name__="m", job="j"}"#));
+        assert_eq!(of("", &target, &without_instance), some(r#"{__name__="m", instance="i", job="j"}"#));
         // From Prometheus's TestResolveConflictingExposedLabels and its neighbours.
         assert_eq!(
             of("", &[("foo", "1")], &[("__name__", "m"), ("foo", "2"), ("exported_foo", "3")]),
