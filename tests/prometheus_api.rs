@@ -364,6 +364,26 @@ fn federation_gives_the_latest_samples_as_text() {
 }
 
 #[test]
+fn federation_adds_the_external_labels_that_series_lack() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("prometheus.yml");
+    let federated = |external: &str| {
+        std::fs::write(&path, format!("global: {{external_labels: {external}}}\n")).unwrap();
+        let server = Server::with(&[("scrape_config", &path.display().to_string())]);
+        let at = server.app().clock.now_ms() - 1_000;
+        let own: &[(&str, &str)] = &[("__name__", "a"), ("region", "own"), ("instance", "i"), ("z", "1")];
+        store(&server, &[(&[("__name__", "a")], &[(at, 1.0)]), (own, &[(at, 2.0)])]);
+        let body = server.get("/federate?match[]=a").body;
+        body.replace(&format!(" {at}\n"), "\n").replace("# TYPE a untyped\n", "")
+    };
+    assert_eq!(
+        federated("{region: eu, cluster: c}"),
+        "a{cluster=\"c\",instance=\"\",region=\"eu\"} 1\na{instance=\"i\",region=\"own\",z=\"1\",cluster=\"c\"} 2\n"
+    );
+    assert_eq!(federated("{instance: x}"), "a{instance=\"x\"} 1\na{instance=\"i\",region=\"own\",z=\"1\"} 2\n");
+}
+
+#[test]
 fn status_pages() {
     let server = example();
     let status = |page: &str| data(&server.get(&format!("/api/v1/status/{page}")));

@@ -21,6 +21,7 @@ use crate::exposition::{Family, Negotiated, encode, negotiate, write_line};
 type Latest = BTreeMap<(String, Labels), Sample>;
 
 /// `GET /federate`. Errors are text here. As in Prometheus no types are told: selected parts of a histogram are none.
+/// Series get the `external_labels` of the scrape configuration that they lack.
 pub(super) async fn federate(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -33,7 +34,8 @@ pub(super) async fn federate(
     };
     match latest {
         Ok(latest) => {
-            let lines = Lines { latest: latest.into_iter(), before: String::new(), wanted };
+            let external = external_labels(&app.scrape.config().external_labels);
+            let lines = Lines { latest: latest.into_iter(), before: String::new(), external, wanted };
             stream::respond(lines, &wanted.content_type())
         }
         Err(error) => error.as_text(),
@@ -85,10 +87,20 @@ fn read_latest(
     Ok(found)
 }
 
+/// The labels that series get which lack them, sorted by name. There is always an `instance`: without it the reader would
+/// put its own, this server's, on a series that has none.
+fn external_labels(configured: &Labels) -> Vec<(String, String)> {
+    let instance = configured.get("instance").is_none().then_some(("instance", ""));
+    let mut all: Vec<_> = configured.iter().chain(instance).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    all.sort();
+    all
+}
+
 /// The lines, a head before each name.
 struct Lines {
     latest: std::collections::btree_map::IntoIter<(String, Labels), Sample>,
     before: String,
+    external: Vec<(String, String)>,
     wanted: Negotiated,
 }
 
@@ -101,9 +113,8 @@ impl Pieces for Lines {
             text = encode(&[head], self.wanted);
             self.before = name;
         }
-        // Without it the reader would put its own `instance`, this server's, on a series that has none.
-        let instance = labels.get("instance").is_none().then_some(("instance", ""));
-        let pairs = labels.iter().chain(instance);
+        let external = self.external.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = labels.iter().chain(external.filter(|(name, _)| labels.get(name).is_none()));
         write_line(&mut text, pairs, sample.value, Some(sample.timestamp_ms), self.wanted);
         out.extend_from_slice(text.as_bytes());
         true
