@@ -14,7 +14,7 @@ mod scan;
 mod write;
 
 pub use escape::Escaping;
-pub use family::{Family, FamilySample};
+pub use family::{Family, FamilySample, family_name};
 pub use group::{family_of, group};
 pub use labels::{LabelPairs, parse_labels};
 pub use negotiate::{Negotiated, format_of_content_type, negotiate};

@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Labels, METRIC_NAME, Metadata, MetricType};
 
+use super::family::part_suffixes;
 use super::{Family, FamilySample};
 
-/// Suffixes of the lines of histograms and summaries.
-const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
 const LE: &str = "le";
 const QUANTILE: &str = "quantile";
 
@@ -68,18 +67,16 @@ fn is_composite(metric_type: MetricType) -> bool {
     matches!(metric_type, MetricType::Histogram | MetricType::Summary)
 }
 
-/// A name without the suffix of a part, and the suffix.
+/// A name without the suffix of a part of a histogram or summary, and the suffix.
 fn without_suffix(name: &str) -> Option<(&str, &'static str)> {
-    SUFFIXES.iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, *suffix)))
+    // A summary's are among them.
+    let suffixes = part_suffixes(MetricType::Histogram);
+    suffixes.iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, *suffix)))
 }
 
 /// True if families of this type have lines with this suffix.
 fn is_part(metric_type: MetricType, suffix: &str) -> bool {
-    match metric_type {
-        MetricType::Histogram => SUFFIXES.contains(&suffix),
-        MetricType::Summary => matches!(suffix, "_sum" | "_count"),
-        _ => false,
-    }
+    is_composite(metric_type) && part_suffixes(metric_type).contains(&suffix)
 }
 
 /// The label with the bound of a part.
