@@ -264,6 +264,8 @@ fn db_options(config: &Config) -> DbOptions {
             of_job: config.ingest_max_series_of_job.0.clone(),
         },
         series_idle_max: config.head_series_idle.std(),
+        metadata_max: config.ingest_max_metadata,
+        exemplars_max: config.ingest_max_exemplars,
         pending_bytes_max: config.ingest_max_pending_bytes.0,
         open_partitions_max: config.storage_max_open_partitions,
         codec: config.storage_codec.preference(),

@@ -122,11 +122,13 @@ options! {
     "ingest.max_value_bytes" ingest_max_value_bytes: usize = "4096", "Longest label value, in bytes.";
     "ingest.max_histogram_buckets" ingest_max_histogram_buckets: usize = "512", "Most buckets of a native histogram sample. One with more is merged into coarser buckets until it fits, or refused if it cannot be: custom bounds, or the coarsest schema. The format itself holds 4096.";
     "ingest.max_help_bytes" ingest_max_help_bytes: usize = "4096", "Longest help text, in bytes; longer ones are cut.";
+    "ingest.max_unit_bytes" ingest_max_unit_bytes: usize = "50", "Longest unit of a metric, in bytes. A longer one refuses the metric in a report, and what scrapes and remote write say of the family.";
+    "ingest.max_metadata" ingest_max_metadata: usize = "200000", "Metric families whose type, help and unit are kept; those of more are left out and counted.";
+    "ingest.max_exemplars" ingest_max_exemplars: usize = "100000", "Exemplars that are kept in memory, the newest.";
     "ingest.max_concurrent" ingest_max_concurrent: usize = "64", "Most requests that write at the same time; more wait.";
     "report.registration" report_registration: Registration = "auto", "Whether an unknown component that reports metrics is registered by itself (`auto`) or refused (`required`).";
     "report.naive_timezone" report_naive_timezone: Zone = "UTC", "Time zone of timestamps without one in reports: UTC, or an offset such as `+02:00`.";
     "report.max_type_bytes" report_max_type_bytes: usize = "50", "Longest component type in reports and registrations, in bytes.";
-    "report.max_unit_bytes" report_max_unit_bytes: usize = "50", "Longest unit in reports, in bytes.";
     "report.max_components" report_max_components: usize = "100000", "Most components in the registry; new ones above are refused.";
     "report.max_registry_bytes" report_max_registry_bytes: ByteSize = "256MiB", "Most memory that components and what they say of themselves may take; new ones above are refused.";
     "report.max_listed_rejections" report_max_listed_rejections: usize = "1000", "Most refused metrics that one answer lists.";

@@ -8,9 +8,9 @@ mod raw_hash;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Histogram, SCHEMA_MAX};
+use model::{Histogram, Labels, Metadata, MetricType, SCHEMA_MAX};
 use parking_lot::Mutex;
-use storage::{Batch, Db, Refusal};
+use storage::{Batch, Db, Exemplar, Refusal};
 
 use crate::config::Config;
 use crate::telemetry::Telemetry;
@@ -81,6 +81,22 @@ pub enum Rejection {
         /// `ingest.max_value_bytes`
         limit: usize,
     },
+    /// A unit is too long.
+    #[error("the unit has {bytes} bytes: limit ingest.max_unit_bytes = {limit} reached")]
+    UnitTooLong {
+        /// Its length.
+        bytes: usize,
+        /// `ingest.max_unit_bytes`
+        limit: usize,
+    },
+    /// The labels of an exemplar are too long.
+    #[error(
+        "names and values have {characters} characters: OpenMetrics allows {EXEMPLAR_CHARACTERS_MAX} in an exemplar"
+    )]
+    ExemplarTooLong {
+        /// Of all names and values.
+        characters: usize,
+    },
     /// Anything else that makes a sample unusable; the text says what.
     #[error("{0}")]
     Invalid(String),
@@ -103,9 +119,57 @@ impl Rejection {
             Rejection::TooManyBuckets { .. } | Rejection::Storage(Refusal::TooManyBuckets { .. }) => "too_many_buckets",
             Rejection::NameTooLong { .. } => "name_too_long",
             Rejection::ValueTooLong { .. } => "value_too_long",
+            Rejection::UnitTooLong { .. } => "unit_too_long",
+            Rejection::ExemplarTooLong { .. } => "exemplar_too_long",
             Rejection::Invalid(_) => "invalid",
         }
     }
+}
+
+/// What was refused, and how much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// So many samples: one, or all that a request has of a series.
+    Samples(u64),
+    /// An exemplar; its sample is stored.
+    Exemplar,
+    /// What a metric family is; its samples are stored.
+    Metadata,
+}
+
+impl Refused {
+    /// The word for what it is.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refused::Samples(_) => "samples",
+            Refused::Exemplar => "exemplars",
+            Refused::Metadata => "metadata",
+        }
+    }
+
+    /// How much.
+    pub fn count(self) -> u64 {
+        match self {
+            Refused::Samples(count) => count,
+            Refused::Exemplar | Refused::Metadata => 1,
+        }
+    }
+}
+
+/// Most characters of an exemplar's labels, names and values together (OpenMetrics 1.0, and Prometheus).
+pub const EXEMPLAR_CHARACTERS_MAX: usize = 128;
+
+/// What is said of a metric family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description<'a> {
+    /// Its name, without suffixes such as `_bucket`.
+    pub family: &'a str,
+    /// Its type.
+    pub metric_type: MetricType,
+    /// For people; may be empty.
+    pub help: &'a str,
+    /// Base unit; may be empty.
+    pub unit: &'a str,
 }
 
 /// Schemas up to here are known to Prometheus, and made coarser when they are received.
@@ -155,12 +219,31 @@ impl LabelLimits {
 }
 
 /// How often something was refused, and the newest example.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectionCount {
-    /// Samples refused so far.
+    /// From where it came.
+    pub origin: Origin,
+    /// What it was: [`Refused::as_str`].
+    pub of: &'static str,
+    /// Why: [`Rejection::reason`].
+    pub reason: &'static str,
+    /// How much was refused since the start.
     pub count: u64,
-    /// The newest, as a text: what was refused and why.
+    /// The newest, as [`example`] has it.
     pub example: String,
+}
+
+/// Most bytes of the name of what was refused in an example: whoever sends a line of a megabyte need not read it again.
+const EXAMPLE_BYTES_MAX: usize = 256;
+
+/// What was refused and why, for people.
+pub fn example(what: &str, rejection: &Rejection) -> String {
+    format!("{}: {rejection}", cut(what, EXAMPLE_BYTES_MAX))
+}
+
+/// The longest beginning of whole characters that keeps the limit.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// The way in.
@@ -169,7 +252,12 @@ pub struct Ingest {
     telemetry: Arc<Telemetry>,
     limits: LabelLimits,
     histogram_buckets_max: usize,
-    rejections: Mutex<BTreeMap<(Origin, &'static str), RejectionCount>>,
+    /// `ingest.max_help_bytes`
+    help_bytes_max: usize,
+    /// `ingest.max_unit_bytes`
+    unit_bytes_max: usize,
+    /// Count and example by origin, kind and reason.
+    rejections: Mutex<BTreeMap<(Origin, &'static str, &'static str), (u64, String)>>,
 }
 
 impl Ingest {
@@ -179,8 +267,15 @@ impl Ingest {
             name_bytes_max: config.ingest_max_name_bytes,
             value_bytes_max: config.ingest_max_value_bytes,
         };
-        let histogram_buckets_max = config.ingest_max_histogram_buckets;
-        Ingest { db, telemetry, limits, histogram_buckets_max, rejections: Mutex::default() }
+        Ingest {
+            db,
+            telemetry,
+            limits,
+            histogram_buckets_max: config.ingest_max_histogram_buckets,
+            help_bytes_max: config.ingest_max_help_bytes,
+            unit_bytes_max: config.ingest_max_unit_bytes,
+            rejections: Mutex::default(),
+        }
     }
 
     /// Limits on labels.
@@ -203,6 +298,45 @@ impl Ingest {
         if is_fit { Ok(()) } else { Err(Rejection::TooManyBuckets { count, limit }) }
     }
 
+    /// An exemplar with these labels.
+    ///
+    /// # Errors
+    /// [`Rejection`] above [`EXEMPLAR_CHARACTERS_MAX`] or a limit on labels, and for labels that are none.
+    pub fn exemplar<'a>(
+        &self,
+        labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        value: f64,
+        timestamp_ms: i64,
+    ) -> Result<Exemplar, Rejection> {
+        let characters: usize = labels.clone().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+        if characters > EXEMPLAR_CHARACTERS_MAX {
+            return Err(Rejection::ExemplarTooLong { characters });
+        }
+        self.limits.check(labels.clone())?;
+        let labels = Labels::from_pairs(labels).map_err(|error| Rejection::Invalid(error.to_string()))?;
+        Ok(Exemplar { labels, value, timestamp_ms })
+    }
+
+    /// Says in a batch what a metric family is. A help above `ingest.max_help_bytes` is cut; if the name or the unit is
+    /// above its limit, nothing is said, and that is counted.
+    pub fn describe(&self, origin: Origin, batch: &mut Batch<'_>, said: Description<'_>) {
+        match self.metadata(said) {
+            Ok(metadata) => batch.set_metadata(said.family, metadata),
+            Err(rejection) => self.reject(origin, Refused::Metadata, &rejection, said.family),
+        }
+    }
+
+    fn metadata(&self, said: Description<'_>) -> Result<Metadata, Rejection> {
+        let Description { family, metric_type, help, unit } = said;
+        if family.len() > self.limits.name_bytes_max {
+            return Err(self.limits.name_too_long(family));
+        }
+        if unit.len() > self.unit_bytes_max {
+            return Err(Rejection::UnitTooLong { bytes: unit.len(), limit: self.unit_bytes_max });
+        }
+        Ok(Metadata { metric_type, help: cut(help, self.help_bytes_max).to_owned(), unit: unit.to_owned() })
+    }
+
     /// Starts a batch.
     pub fn batch(&self) -> Batch<'_> {
         self.db.batch()
@@ -221,18 +355,28 @@ impl Ingest {
         committed
     }
 
-    /// Counts a refusal; `what` names the sample or series for the example.
-    pub fn reject(&self, origin: Origin, rejection: &Rejection, what: &str) {
-        self.telemetry.samples_rejected.add(&[origin.as_str(), rejection.reason()], 1);
+    /// Counts a refusal; `what` names the sample, series or family for the example.
+    pub fn reject(&self, origin: Origin, refused: Refused, rejection: &Rejection, what: &str) {
+        let counter = match refused {
+            Refused::Samples(_) => &self.telemetry.samples_rejected,
+            Refused::Exemplar => &self.telemetry.exemplars_rejected,
+            Refused::Metadata => &self.telemetry.metadata_rejected,
+        };
+        counter.add(&[origin.as_str(), rejection.reason()], refused.count());
         let mut all = self.rejections.lock();
-        let entry = all.entry((origin, rejection.reason())).or_default();
-        entry.count += 1;
-        entry.example = format!("{what}: {rejection}");
+        let entry = all.entry((origin, refused.as_str(), rejection.reason())).or_default();
+        *entry = (entry.0 + refused.count(), example(what, rejection));
     }
 
-    /// All refusals by origin and reason, with an example of each.
-    pub fn rejections(&self) -> Vec<(Origin, &'static str, RejectionCount)> {
-        self.rejections.lock().iter().map(|((origin, reason), count)| (*origin, *reason, count.clone())).collect()
+    /// All refusals since the start by origin, kind and reason, with the newest example of each.
+    pub fn rejections(&self) -> Vec<RejectionCount> {
+        let all = self.rejections.lock();
+        all.iter()
+            .map(|(&(origin, of, reason), (count, example))| {
+                let (count, example) = (*count, example.clone());
+                RejectionCount { origin, of, reason, count, example }
+            })
+            .collect()
     }
 }
 
@@ -249,5 +393,66 @@ mod tests {
         assert_eq!(check(&[("123456789", "1")]), Err("name_too_long"));
         assert_eq!(check(&[("__name__", "123456789")]), Err("name_too_long"));
         assert_eq!(check(&[("a", "12345678901")]), Err("value_too_long"));
+    }
+
+    fn ingest(dir: &tempfile::TempDir) -> (Ingest, Arc<Db>, Arc<Telemetry>) {
+        let db = Arc::new(Db::open(storage::DbOptions::new(dir.path()), Arc::new(storage::SystemClock)).unwrap());
+        let config = Config {
+            ingest_max_name_bytes: 8,
+            ingest_max_help_bytes: 5,
+            ingest_max_unit_bytes: 3,
+            ..Config::defaults().unwrap()
+        };
+        let telemetry = Arc::new(Telemetry::default());
+        (Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)), db, telemetry)
+    }
+
+    #[test]
+    fn what_is_said_of_families_keeps_its_limits_at_n_and_n_plus_1() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ingest, db, telemetry) = ingest(&dir);
+        let describe = |family, help, unit| {
+            let mut batch = ingest.batch();
+            let said = Description { family, metric_type: MetricType::Gauge, help, unit };
+            ingest.describe(Origin::Scrape, &mut batch, said);
+            ingest.commit(Origin::Scrape, batch).unwrap();
+            db.metadata_of(family).map(|known| (known.help, known.unit))
+        };
+        let said = |help: &str, unit: &str| Some((help.to_owned(), unit.to_owned()));
+        assert_eq!(describe("12345678", "12345", "123"), said("12345", "123"));
+        assert_eq!(describe("cut", "123456", ""), said("12345", ""));
+        assert_eq!(describe("cut", "1234é", ""), said("1234", ""), "between characters");
+        assert_eq!(describe("123456789", "", ""), None);
+        assert_eq!(describe("unit", "", "1234"), None);
+        let refused = |reason| telemetry.metadata_rejected.get(&["scrape", reason]);
+        assert_eq!((refused("name_too_long"), refused("unit_too_long")), (1, 1));
+        let example = &ingest.rejections()[1].example;
+        assert_eq!(example, "unit: the unit has 4 bytes: limit ingest.max_unit_bytes = 3 reached");
+    }
+
+    #[test]
+    fn exemplars_have_128_characters_and_not_one_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ingest, ..) = ingest(&dir);
+        let check = |labels: &[(&str, &str)]| ingest.exemplar(labels.iter().copied(), 1.0, 2).map_err(|r| r.reason());
+        let umlauts = "ü".repeat(120);
+        assert!(check(&[("12345678", &umlauts)]).is_ok(), "characters, not bytes");
+        assert_eq!(check(&[("12345678", &umlauts), ("x", "")]), Err("exemplar_too_long"));
+        assert_eq!(check(&[("123456789", "")]), Err("name_too_long"), "limits on labels hold too");
+        assert_eq!(check(&[("a", "1"), ("a", "2")]), Err("invalid"));
+    }
+
+    #[test]
+    fn examples_are_short_and_counts_are_of_samples() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ingest, _, telemetry) = ingest(&dir);
+        for count in [2, 3] {
+            let rejection = Rejection::Invalid(format!("{count} are wrong"));
+            ingest.reject(Origin::Report, Refused::Samples(count), &rejection, &"é".repeat(129));
+        }
+        let all = ingest.rejections();
+        assert_eq!((all.len(), all[0].of, all[0].count), (1, "samples", 5));
+        assert_eq!(all[0].example, format!("{}: 3 are wrong", "é".repeat(128)));
+        assert_eq!(telemetry.samples_rejected.get(&["report", "invalid"]), 5);
     }
 }

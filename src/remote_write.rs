@@ -13,6 +13,8 @@ mod v2;
 pub use intake::{Intake, Outcome, Seen};
 pub use proto::WireError;
 
+use crate::ingest::Rejection;
+
 /// Which message a request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
@@ -39,6 +41,27 @@ pub enum RequestError {
         /// `ingest.max_batch_samples`
         limit: usize,
     },
+}
+
+/// Why a part of a message is not taken.
+#[derive(Debug)]
+enum ReadError {
+    /// The message is broken here: all of it is refused.
+    Wire(WireError),
+    /// What it says is wrong: this part is refused alone.
+    Content(Rejection),
+}
+
+impl From<WireError> for ReadError {
+    fn from(error: WireError) -> Self {
+        ReadError::Wire(error)
+    }
+}
+
+impl From<Rejection> for ReadError {
+    fn from(rejection: Rejection) -> Self {
+        ReadError::Content(rejection)
+    }
 }
 
 /// Walks a message and puts its samples into the intake.

@@ -14,7 +14,6 @@ pub mod timestamp;
 
 pub use decode::{DecodeError, Item, Metric, Report, decode};
 pub use labels::{COMPONENT, COMPONENT_TYPE, Component, series_labels};
-pub use metadata::family_name;
 pub use problem::{Problem, Step};
 pub use raw::{Kind, Raw};
 pub use sample::{ReportSample, SampleRules, check};

@@ -108,6 +108,8 @@ macro_rules! counters {
 counters! {
     samples_accepted: count "streamgauge_ingest_samples_total" &["origin"], "Samples that were made durable and acknowledged.";
     samples_rejected: count "streamgauge_ingest_rejected_samples_total" &["origin", "reason"], "Samples that were refused.";
+    exemplars_rejected: count "streamgauge_ingest_rejected_exemplars_total" &["origin", "reason"], "Exemplars that were refused; their samples are stored.";
+    metadata_rejected: count "streamgauge_ingest_rejected_metadata_total" &["origin", "reason"], "Times that what is said of a metric family was refused.";
     commits_failed: count "streamgauge_ingest_failed_batches_total" &["origin"], "Batches that could not be made durable.";
     http_requests: count "streamgauge_http_requests_total" &["handler", "code"], "HTTP requests answered.";
     http_micros: micros "streamgauge_http_request_seconds_total" &["handler"], "Time spent on HTTP requests.";

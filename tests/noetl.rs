@@ -231,7 +231,7 @@ fn bad_reports_are_refused_by_name() {
             400,
             "limit ingest.max_labels = 64",
         ),
-        (one(&metric("m", "1", &format!(r#","unit":"{}""#, &long[..51]))), 400, "limit report.max_unit_bytes = 50"),
+        (one(&metric("m", "1", &format!(r#","unit":"{}""#, &long[..51]))), 400, "limit ingest.max_unit_bytes = 50"),
         (one(&metric("m", "1", r#","unit":5"#)), 400, "unit must be a string, not a number"),
         (one(&metric("m", "1", r#","help_text":["x"]"#)), 400, "help_text must be a string, not a list"),
         // Too much.

@@ -1,6 +1,7 @@
 //! Remote write over HTTP: both versions, what is refused and how, what is stored all the same.
 
 use model::{Budget, Matcher, Sample, SampleColumns, Scope, SeriesSource, TimeRange};
+use serde_json::json;
 
 use crate::support::{Answer, Server};
 
@@ -222,25 +223,104 @@ fn a_bad_series_does_not_cost_its_request() {
     let server = Server::with(&[("ingest.max_labels", "3"), ("ingest.max_future", "1h")]);
     let good = series(&[("__name__", "good")], &[(1, 1.0)]);
     let future = 1_000_000_000_000_000;
-    for (bad, reason) in [
-        (series(&[("job", "nameless")], &[(1, 1.0)]), "there is no metric name"),
-        (series(&[("__name__", "x"), ("a", "1"), ("a", "2")], &[(1, 1.0)]), r#"label name "a" is there twice"#),
-        (series(&[("__name__", "x"), ("", "1")], &[(1, 1.0)]), "empty name"),
-        (series(&[("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3")], &[]), "limit ingest.max_labels = 3 reached"),
-        (series(&[("__name__", "x")], &[(future, 1.0)]), "ingest.max_future"),
-        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(1, 1)), "histogram has 1 observations"),
-        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(4, 19)), "unknown schema -10"),
+    let (two, many) = ([(1, 1.0), (2, 1.0)], [("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3")]);
+    for (bad, refused, reason) in [
+        (series(&[("job", "nameless")], &two), 2, "there is no metric name"),
+        (series(&[("__name__", "x"), ("a", "1"), ("a", "2")], &[(1, 1.0)]), 1, r#"label name "a" is there twice"#),
+        (series(&[("__name__", "x"), ("", "1")], &[(1, 1.0)]), 1, "empty name"),
+        (series(&many, &two).message(4, histogram(3, 1, 0)), 3, "limit ingest.max_labels = 3 reached"),
+        (series(&many, &[]), 0, "limit ingest.max_labels = 3 reached"),
+        (series(&[("__name__", "x")], &[(future, 1.0)]), 1, "ingest.max_future"),
+        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(1, 1)), 1, "histogram has 1 observations"),
+        (series(&[("__name__", "x")], &[]).message(4, Proto::default().int(4, 19)), 1, "unknown schema -10"),
+        (series(&[("__name__", "x")], &two).message(1, label("a", "").bytes(2, b"\xFF")), 2, "not UTF-8"),
     ] {
         let answer = write(&server, &request(&[bad, good.clone()]));
         assert_eq!(answer.status, 400);
-        assert!(answer.body.contains(reason) && answer.body.starts_with("1 stored, 1 refused"), "{}", answer.body);
+        let begins = format!("1 stored, {refused} refused: ");
+        assert!(answer.body.contains(reason) && answer.body.starts_with(&begins), "{}", answer.body);
         assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
     }
     let good_is_there = stored(&server).iter().any(|(name, samples)| name.contains("good") && samples.len() == 1);
     assert!(good_is_there);
-    let reasons: Vec<_> =
-        server.app().ingest.rejections().into_iter().map(|(_, reason, n)| (reason, n.count)).collect();
-    assert_eq!(reasons, [("invalid", 5), ("too_many_labels", 1), ("too_new", 1)]);
+    let page = server.get("/api/streamgauge/v1/storage").json();
+    let counts: Vec<_> =
+        page["rejections"].as_array().unwrap().iter().map(|one| (&one["reason"], &one["count"])).collect();
+    let expected = [(json!("invalid"), json!(8)), (json!("too_many_labels"), json!(3)), (json!("too_new"), json!(1))];
+    assert_eq!(counts, expected.iter().map(|(reason, count)| (reason, count)).collect::<Vec<_>>());
+    let newest = &page["rejections"][0];
+    assert_eq!((&newest["origin"], &newest["of"]), (&json!("remote_write"), &json!("samples")));
+    assert!(newest["example"].as_str().unwrap().starts_with("series 0 \"x\": a text that is not UTF-8"), "{newest}");
+}
+
+/// In 2.0 labels are references: those of one series can be wrong in more ways.
+#[test]
+fn a_bad_reference_costs_its_series_alone() {
+    let server = Server::start();
+    let table = |more: Proto| {
+        let symbols = Proto::default().bytes(4, "").bytes(4, "__name__").bytes(4, "good").bytes(4, b"\xFF");
+        Proto([symbols.0, more.0].concat())
+    };
+    let of = |references: &[u64]| Proto::default().packed(1, references).message(2, sample(1, 1.0));
+    let good = of(&[1, 2]);
+    for (bad, reason) in [
+        (of(&[1]), "odd number of label references"),
+        (of(&[1, 9]), "symbol 9, which is not there"),
+        (of(&[1, 3]), "symbol 3 is not UTF-8"),
+        (of(&[1, 2, 3, 2]), "symbol 3 is not UTF-8"),
+    ] {
+        let answer = post(&server, V2, &table(Proto::default().message(5, bad).message(5, good.clone())));
+        assert_eq!(answer.status, 400, "{reason}");
+        assert!(answer.body.starts_with("1 stored, 1 refused") && answer.body.contains(reason), "{}", answer.body);
+        assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
+    }
+    // What stands beside the samples of a series does not cost these.
+    let exemplar = Proto::default().packed(1, &[3, 2]).double(2, 0.25).int(3, 9);
+    for beside in [of(&[1, 2]).message(4, exemplar), of(&[1, 2]).message(5, Proto::default().int(1, 1).int(3, 3))] {
+        let answer = post(&server, V2, &table(Proto::default().message(5, beside)));
+        assert_eq!((answer.status, answer.header("x-prometheus-remote-write-samples-written")), (400, Some("1")));
+        assert!(answer.body.starts_with("1 stored, 1 refused") && answer.body.contains("not UTF-8"), "{}", answer.body);
+    }
+    assert_eq!(post(&server, V2, &table(Proto::default().message(5, good))).status, 204, "nobody refers to it");
+    assert_eq!(stored(&server), [(r#"{__name__="good"}"#.to_owned(), one(1, 1.0))]);
+}
+
+#[test]
+fn exemplars_and_metadata_have_limits_and_cost_no_sample() {
+    let server = Server::with(&[("ingest.max_unit_bytes", "3"), ("ingest.max_help_bytes", "4")]);
+    let with = |characters: usize| {
+        let trace = label("t", &"x".repeat(characters - 1));
+        let exemplar = Proto::default().message(1, trace).double(2, 0.5).int(3, 7);
+        series(&[("__name__", "a")], &[(1, 1.0)]).message(3, exemplar)
+    };
+    assert_eq!(write(&server, &request(&[with(128)])).status, 204);
+    let answer = write(&server, &request(&[with(129)]));
+    assert_eq!((answer.status, answer.header("x-prometheus-remote-write-samples-written")), (400, Some("1")));
+    assert!(answer.body.starts_with("1 stored, 1 refused: an exemplar of \"a\": names and"), "{}", answer.body);
+    let said = |family: &str, help: &str, unit: &str| {
+        let metadata = Proto::default().int(1, 2).bytes(2, family).bytes(4, help).bytes(5, unit);
+        assert_eq!(write(&server, &Proto::default().message(3, metadata)).status, 204);
+        server.app().db.metadata_of(family).map(|known| (known.help, known.unit))
+    };
+    assert_eq!(said("a", "12345", "123"), Some(("1234".to_owned(), "123".to_owned())));
+    assert_eq!(said("b", "", "1234"), None);
+    assert_eq!(server.app().telemetry.metadata_rejected.get(&["remote_write", "unit_too_long"]), 1);
+    let broken = Proto::default().message(3, Proto::default().bytes(2, b"\xFF")).message(1, with(128));
+    let answer = write(&server, &broken);
+    assert_eq!((answer.status, answer.header("x-prometheus-remote-write-samples-written")), (400, Some("1")));
+}
+
+#[test]
+fn metadata_and_exemplars_are_bounded_by_number() {
+    let server = Server::with(&[("ingest.max_metadata", "2"), ("ingest.max_exemplars", "3")]);
+    let metadata = |i: usize| Proto::default().int(1, 2).bytes(2, format!("m{i}"));
+    let all = (0..5).fold(Proto::default(), |p, i| p.message(3, metadata(i)));
+    assert_eq!(write(&server, &all).status, 204);
+    let exemplar = |t: u64| Proto::default().message(1, label("t", "x")).double(2, 0.5).int(3, t);
+    let with = (1..=4).fold(series(&[("__name__", "a")], &[(1, 1.0)]), |p, t| p.message(3, exemplar(t)));
+    assert_eq!(write(&server, &request(&[with])).status, 204);
+    let stats = server.app().db.stats();
+    assert_eq!((stats.metadata_families, stats.metadata_dropped, stats.exemplars), (2, 3, 3));
 }
 
 #[test]
@@ -269,13 +349,6 @@ fn requests_that_cannot_be_read_are_refused_whole() {
         (
             v1,
             "snappy",
-            wrap(request(&[Proto::default().message(1, Proto::default().bytes(1, b"\xFF"))])),
-            400,
-            "not UTF-8",
-        ),
-        (
-            v1,
-            "snappy",
             wrap(request(&[series(&[("__name__", "x")], &[]).message(2, Proto::default().int(1, 1))])),
             400,
             "should be a double",
@@ -288,8 +361,6 @@ fn requests_that_cannot_be_read_are_refused_whole() {
             "should be an integer",
         ),
         (V2, "snappy", wrap(table(&["x"])), 400, "first symbol"),
-        (V2, "snappy", wrap(table(&["", "a"]).message(5, Proto::default().packed(1, &[1]))), 400, "odd number"),
-        (V2, "snappy", wrap(table(&["", "a"]).message(5, Proto::default().packed(1, &[1, 2]))), 400, "not there"),
         (
             V2,
             "snappy",
@@ -297,7 +368,6 @@ fn requests_that_cannot_be_read_are_refused_whole() {
             400,
             "more than 32 bits",
         ),
-        (V2, "snappy", wrap(Proto::default().bytes(4, "").bytes(4, b"\xFF")), 400, "symbol that is not UTF-8"),
         (v1, "br", good.clone(), 415, "content encoding"),
         (v1, "gzip", b"no gzip".to_vec(), 400, "not valid gzip"),
         ("application/json", "snappy", good.clone(), 415, "content type"),

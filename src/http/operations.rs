@@ -83,16 +83,26 @@ async fn compaction(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// `GET /api/streamgauge/v1/storage`: whether the store takes writes, what was found wrong on the disk, and what failed
-/// last.
+/// `GET /api/streamgauge/v1/storage`: whether the store takes writes, what was refused, what was found wrong on the disk,
+/// and what failed last.
 async fn storage_state(State(app): State<Arc<App>>) -> Response {
-    let db = Arc::clone(&app.db);
+    let work = Arc::clone(&app);
     let body = move || {
-        let stats = db.stats();
+        let stats = work.db.stats();
+        let rejections = work.ingest.rejections().into_iter().map(|one| {
+            json!({
+                "origin": one.origin.as_str(),
+                "of": one.of,
+                "reason": one.reason,
+                "count": one.count,
+                "example": one.example,
+            })
+        });
         json!({
             "readOnly": stats.read_only,
-            "findings": db.findings(),
-            "failures": db.failures().iter().map(failure_body).collect::<Vec<_>>(),
+            "rejections": rejections.collect::<Vec<_>>(),
+            "findings": work.db.findings(),
+            "failures": work.db.failures().iter().map(failure_body).collect::<Vec<_>>(),
             "quarantineFiles": stats.quarantine_files,
             "freeBytes": stats.free_bytes,
             "walBytes": stats.wal_bytes,

@@ -95,7 +95,7 @@ fn decompress(headers: &HeaderMap, sent: Bytes, limits: &BodyLimits) -> Result<B
 }
 
 fn answer(outcome: &Outcome) -> Response {
-    let mut response = if outcome.refused == 0 {
+    let mut response = if outcome.examples.is_empty() {
         StatusCode::NO_CONTENT.into_response()
     } else {
         let message = format!(

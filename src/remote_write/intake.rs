@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use model::{Labels, METRIC_NAME, Metadata, MetricType};
+use model::{Labels, METRIC_NAME, MetricType};
 use parking_lot::Mutex;
-use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
+use storage::{Batch, RawKey, Resolved, SeriesRef};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::RequestError;
 use super::histogram::HistogramSample;
-use crate::ingest::{Ingest, LabelLimits, Origin, Rejection, raw_hash, secret_seed};
+use super::{ReadError, RequestError, WireError};
+use crate::ingest::{Description, Ingest, LabelLimits, Origin, Refused, Rejection, example, raw_hash, secret_seed};
 
 /// Messages about refused series and samples that an answer carries at most.
 const EXAMPLES_MAX: usize = 5;
@@ -32,9 +32,9 @@ pub struct Outcome {
     pub histograms: u64,
     /// Exemplars in the batch.
     pub exemplars: u64,
-    /// Samples and series that were refused.
+    /// Samples, exemplars and metadata that were refused. A series that was refused may have none.
     pub refused: u64,
-    /// The first refusals, for the sender.
+    /// The first refusals, for the sender; empty if nothing was refused.
     pub examples: Vec<String>,
 }
 
@@ -98,19 +98,28 @@ impl<'a> Intake<'a> {
         self.batch.resolve_all(keys, out);
     }
 
-    /// Finds or makes the series with these labels, the `index`th of its request; none if it was refused, which is
-    /// counted.
-    pub(super) fn series(&mut self, key: RawKey, labels: &[(&str, &str)], index: usize) -> Option<SeriesRef> {
-        match self.define(key, labels) {
-            Ok(series) => Some(series),
-            Err(rejection) => {
-                self.refuse(&rejection, &format!("series {index} {}", name_of(labels)));
-                None
+    /// What was read; none if it was refused, which is counted under what `name` says.
+    ///
+    /// # Errors
+    /// The message is broken.
+    pub(super) fn accept<T>(
+        &mut self,
+        read: Result<T, ReadError>,
+        refused: Refused,
+        name: impl FnOnce() -> String,
+    ) -> Result<Option<T>, WireError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(ReadError::Wire(error)) => Err(error),
+            Err(ReadError::Content(rejection)) => {
+                self.refuse(&rejection, refused, &name());
+                Ok(None)
             }
         }
     }
 
-    fn define(&mut self, key: RawKey, labels: &[(&str, &str)]) -> Result<SeriesRef, Rejection> {
+    /// Finds or makes the series with these labels.
+    pub(super) fn define(&mut self, key: RawKey, labels: &[(&str, &str)]) -> Result<SeriesRef, Rejection> {
         self.limits.check(labels.iter().copied())?;
         let labels = Labels::from_pairs(labels.iter().copied()).map_err(|e| Rejection::Invalid(e.to_string()))?;
         if labels.metric_name().is_empty() {
@@ -128,29 +137,21 @@ impl<'a> Intake<'a> {
 
     /// Counts a sample of the series with these labels as refused.
     pub(super) fn refuse_sample(&mut self, rejection: &Rejection, labels: &[(&str, &str)]) {
-        self.refuse(rejection, &format!("a sample of {}", name_of(labels)));
+        self.refuse(rejection, Refused::Samples(1), &format!("a sample of {}", name_of(labels)));
     }
 
-    /// Adds an exemplar; one with labels that are not valid is refused.
+    /// Adds an exemplar.
     pub(super) fn push_exemplar(
         &mut self,
         series: SeriesRef,
         labels: &[(&str, &str)],
         timestamp_ms: i64,
         value: f64,
-        of: &[(&str, &str)],
-    ) {
-        match self
-            .limits
-            .check(labels.iter().copied())
-            .and_then(|()| Labels::from_pairs(labels.iter().copied()).map_err(|e| Rejection::Invalid(e.to_string())))
-        {
-            Ok(labels) => {
-                self.batch.push_exemplar(series, Exemplar { labels, value, timestamp_ms });
-                self.outcome.exemplars += 1;
-            }
-            Err(rejection) => self.refuse(&rejection, &format!("an exemplar of {}", name_of(of))),
-        }
+    ) -> Result<(), Rejection> {
+        let exemplar = self.ingest.exemplar(labels.iter().copied(), value, timestamp_ms)?;
+        self.batch.push_exemplar(series, exemplar);
+        self.outcome.exemplars += 1;
+        Ok(())
     }
 
     /// Adds a native histogram sample of the series with these labels; one that is not valid is refused.
@@ -175,8 +176,10 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Notes what a metric family is, if that is news.
-    pub(super) fn metadata(&mut self, family: &str, metric_type: MetricType, help: &str, unit: &str) {
+    /// Notes what a metric family is, if that is news. What is above a limit is no refusal that the sender hears of: its
+    /// samples are stored, and it would say the same with each request.
+    pub(super) fn metadata(&mut self, said: Description<'_>) {
+        let Description { family, metric_type, help, unit } = said;
         let hash = |text: &str, seed: u64| xxh3_64_with_seed(text.as_bytes(), seed);
         let key = hash(family, secret_seed());
         let content = hash(unit, hash(help, secret_seed() ^ metric_type as u64));
@@ -184,17 +187,18 @@ impl<'a> Intake<'a> {
             return;
         }
         if self.noted.last() != Some(&(key, content)) {
-            self.noted.push((key, content));
-            let metadata = Metadata { metric_type, help: help.to_owned(), unit: unit.to_owned() };
-            self.batch.set_metadata(family, metadata);
+            if self.noted.len() < SEEN_MAX {
+                self.noted.push((key, content));
+            }
+            self.ingest.describe(Origin::RemoteWrite, &mut self.batch, said);
         }
     }
 
-    fn refuse(&mut self, rejection: &Rejection, what: &str) {
-        self.ingest.reject(Origin::RemoteWrite, rejection, what);
-        self.outcome.refused += 1;
+    fn refuse(&mut self, rejection: &Rejection, refused: Refused, what: &str) {
+        self.ingest.reject(Origin::RemoteWrite, refused, rejection, what);
+        self.outcome.refused += refused.count();
         if self.outcome.examples.len() < EXAMPLES_MAX {
-            self.outcome.examples.push(format!("{what}: {rejection}"));
+            self.outcome.examples.push(example(what, rejection));
         }
     }
 }
@@ -214,7 +218,7 @@ pub(super) fn metric_type(number: u64) -> MetricType {
 }
 
 /// The metric's name for messages, cut to a readable length.
-fn name_of(labels: &[(&str, &str)]) -> String {
+pub(super) fn name_of(labels: &[(&str, &str)]) -> String {
     let name = labels.iter().find(|(name, _)| *name == METRIC_NAME).map_or("{}", |(_, value)| *value);
     format!("{:?}", name.chars().take(64).collect::<String>())
 }

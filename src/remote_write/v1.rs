@@ -2,9 +2,10 @@
 
 use storage::{RawKey, Resolved, SeriesRef};
 
-use super::intake::{Intake, metric_type};
+use super::intake::{Intake, metric_type, name_of};
 use super::proto::{Fields, Value, WireError, sample};
-use super::{RequestError, WireError as Wire, histogram};
+use super::{ReadError, RequestError, WireError as Wire, histogram};
+use crate::ingest::{Description, Refused, Rejection};
 
 /// Keys of this version never mean those of the other.
 const CONTEXT: u64 = 1;
@@ -51,7 +52,11 @@ pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Request
             }
             METADATA => {
                 let (bytes, offset) = value.bytes(&fields).map_err(wire)?;
-                metadata(bytes, offset, intake).map_err(wire)?;
+                let name = || format!("metadata at byte {offset}");
+                let read = intake.accept(metadata(bytes, offset), Refused::Metadata, name).map_err(wire)?;
+                if let Some(said) = read {
+                    intake.metadata(said);
+                }
             }
             _ => {}
         }
@@ -111,27 +116,40 @@ impl<'a> Walk<'a> {
         scratch: &mut Pairs<'a>,
         intake: &mut Intake<'_>,
     ) -> Result<(), RequestError> {
-        let (bytes, offset) = (self.bytes, self.offset);
         let series = match known {
-            Some(Resolved::Series(series)) => series,
+            Some(Resolved::Series(series)) => Some(series),
             // Remote write is not relabelled: nothing defines a drop here.
-            Some(Resolved::Dropped) | None => {
-                labels(bytes, offset, scratch).map_err(wire)?;
-                let Some(series) = intake.series(key, scratch, self.index) else { return Ok(()) };
-                series
-            }
+            Some(Resolved::Dropped) | None => self.define(key, scratch, intake)?,
         };
+        let Some(series) = series else { return Ok(()) };
         for (timestamp_ms, value) in samples {
             if let Err(rejection) = intake.push(series, *timestamp_ms, *value) {
-                labels(bytes, offset, scratch).map_err(wire)?;
-                intake.refuse_sample(&rejection, scratch);
+                intake.refuse_sample(&rejection, self.named(scratch));
             }
         }
         if self.histograms + self.exemplars > 0 {
-            labels(bytes, offset, scratch).map_err(wire)?;
-            rest(bytes, offset, series, scratch, intake)?;
+            rest(self.bytes, self.offset, series, self.named(scratch), intake)?;
         }
         Ok(())
+    }
+
+    /// Reads the labels of a series that is not known; none if it was refused.
+    fn define(
+        &self,
+        key: RawKey,
+        scratch: &mut Pairs<'a>,
+        intake: &mut Intake<'_>,
+    ) -> Result<Option<SeriesRef>, RequestError> {
+        let read = labels(self.bytes, self.offset, scratch);
+        let defined = read.and_then(|()| Ok(intake.define(key, scratch)?));
+        let refused = Refused::Samples((self.samples + self.histograms) as u64);
+        intake.accept(defined, refused, || format!("series {} {}", self.index, name_of(scratch))).map_err(wire)
+    }
+
+    /// The labels of a series that is known, for messages: they made it, so they can be read.
+    fn named<'s>(&self, scratch: &'s mut Pairs<'a>) -> &'s Pairs<'a> {
+        let _ = labels(self.bytes, self.offset, scratch);
+        scratch
     }
 }
 
@@ -172,7 +190,7 @@ fn walk<'a>(
 }
 
 /// The labels of a `TimeSeries`, in its order.
-fn labels<'a>(bytes: &'a [u8], offset: usize, out: &mut Pairs<'a>) -> Result<(), WireError> {
+fn labels<'a>(bytes: &'a [u8], offset: usize, out: &mut Pairs<'a>) -> Result<(), ReadError> {
     out.clear();
     let mut fields = Fields::new(bytes, offset);
     while let Some((number, value)) = fields.next()? {
@@ -197,8 +215,10 @@ fn rest(
         match number {
             EXEMPLARS => {
                 let (bytes, at) = value.bytes(&fields).map_err(wire)?;
-                let (of, timestamp_ms, value) = exemplar(bytes, at).map_err(wire)?;
-                intake.push_exemplar(series, &of, timestamp_ms, value, labels);
+                let read = exemplar(bytes, at);
+                let pushed = read.and_then(|(of, ms, value)| Ok(intake.push_exemplar(series, &of, ms, value)?));
+                let name = || format!("an exemplar of {}", name_of(labels));
+                intake.accept(pushed, Refused::Exemplar, name).map_err(wire)?;
             }
             HISTOGRAMS => {
                 let (bytes, at) = value.bytes(&fields).map_err(wire)?;
@@ -211,7 +231,7 @@ fn rest(
 }
 
 /// A `Label`: name is field 1, value field 2.
-fn pair(bytes: &[u8], offset: usize) -> Result<(&str, &str), WireError> {
+fn pair(bytes: &[u8], offset: usize) -> Result<(&str, &str), ReadError> {
     let mut fields = Fields::new(bytes, offset);
     let (mut name, mut text) = ("", "");
     while let Some((number, value)) = fields.next()? {
@@ -224,15 +244,16 @@ fn pair(bytes: &[u8], offset: usize) -> Result<(&str, &str), WireError> {
     Ok((name, text))
 }
 
-fn utf8<'a>(value: Value<'a>, fields: &Fields<'_>) -> Result<&'a str, WireError> {
+fn utf8<'a>(value: Value<'a>, fields: &Fields<'_>) -> Result<&'a str, ReadError> {
     let (bytes, offset) = value.bytes(fields)?;
-    std::str::from_utf8(bytes).map_err(|_| WireError { what: "a text that is not UTF-8", offset })
+    let invalid = |_| Rejection::Invalid(format!("a text that is not UTF-8 at byte {offset}"));
+    Ok(std::str::from_utf8(bytes).map_err(invalid)?)
 }
 
 type Pairs<'a> = Vec<(&'a str, &'a str)>;
 
 /// An `Exemplar`: labels are field 1, value 2, time 3.
-fn exemplar(bytes: &[u8], offset: usize) -> Result<(Pairs<'_>, i64, f64), WireError> {
+fn exemplar(bytes: &[u8], offset: usize) -> Result<(Pairs<'_>, i64, f64), ReadError> {
     let mut fields = Fields::new(bytes, offset);
     let (mut labels, mut timestamp_ms, mut number_value) = (Vec::new(), 0, 0.0);
     while let Some((number, value)) = fields.next()? {
@@ -250,7 +271,7 @@ fn exemplar(bytes: &[u8], offset: usize) -> Result<(Pairs<'_>, i64, f64), WireEr
 }
 
 /// A `MetricMetadata`: type is field 1, family 2, help 4, unit 5.
-fn metadata(bytes: &[u8], offset: usize, intake: &mut Intake<'_>) -> Result<(), WireError> {
+fn metadata(bytes: &[u8], offset: usize) -> Result<Description<'_>, ReadError> {
     let mut fields = Fields::new(bytes, offset);
     let (mut kind, mut family, mut help, mut unit) = (0, "", "", "");
     while let Some((number, value)) = fields.next()? {
@@ -262,6 +283,5 @@ fn metadata(bytes: &[u8], offset: usize, intake: &mut Intake<'_>) -> Result<(), 
             _ => {}
         }
     }
-    intake.metadata(family, metric_type(kind), help, unit);
-    Ok(())
+    Ok(Description { family, metric_type: metric_type(kind), help, unit })
 }

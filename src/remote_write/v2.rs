@@ -3,12 +3,14 @@
 //! Labels are references into one table of symbols. Each symbol is hashed once per request; the key of a series is the
 //! hash of its symbols' hashes.
 
-use model::{METRIC_NAME, MetricType};
+use model::METRIC_NAME;
+use storage::SeriesRef;
 
-use super::intake::{Intake, metric_type};
+use super::intake::{Intake, metric_type, name_of};
 use super::proto::{Fields, WireError, each_u32, sample};
-use super::{RequestError, WireError as Wire, histogram};
-use crate::ingest::raw_hash;
+use super::{ReadError, RequestError, WireError as Wire, histogram};
+use crate::exposition::family_name;
+use crate::ingest::{Description, Refused, Rejection, raw_hash};
 
 /// Keys of this version never mean those of the other.
 const CONTEXT: u64 = 2;
@@ -29,25 +31,30 @@ fn wire(source: Wire) -> RequestError {
 /// The table of symbols of one request.
 #[derive(Default)]
 struct Symbols<'a> {
-    texts: Vec<&'a str>,
+    /// None where one is not UTF-8: who refers to it is refused.
+    texts: Vec<Option<&'a str>>,
     hashes: Vec<u128>,
 }
 
 impl<'a> Symbols<'a> {
-    fn get(&self, reference: u32, offset: usize) -> Result<&'a str, WireError> {
-        let missing = WireError { what: "a reference to a symbol that is not there", offset };
-        self.texts.get(reference as usize).copied().ok_or(missing)
+    fn get(&self, reference: u64) -> Result<&'a str, Rejection> {
+        let found = usize::try_from(reference).ok().and_then(|place| self.texts.get(place));
+        match found {
+            Some(Some(text)) => Ok(text),
+            Some(None) => Err(Rejection::Invalid(format!("symbol {reference} is not UTF-8"))),
+            None => Err(Rejection::Invalid(format!("a reference to symbol {reference}, which is not there"))),
+        }
     }
 
     /// The label pairs behind references to names and values in turn.
-    fn pairs(&self, references: &[u32], offset: usize, out: &mut Vec<(&'a str, &'a str)>) -> Result<(), WireError> {
+    fn pairs(&self, references: &[u32], out: &mut Vec<(&'a str, &'a str)>) -> Result<(), Rejection> {
         out.clear();
         if !references.len().is_multiple_of(2) {
-            return Err(WireError { what: "an odd number of label references", offset });
+            return Err(Rejection::Invalid("an odd number of label references".to_owned()));
         }
         for pair in references.chunks_exact(2) {
             if let [name, value] = pair {
-                out.push((self.get(*name, offset)?, self.get(*value, offset)?));
+                out.push((self.get(u64::from(*name))?, self.get(u64::from(*value))?));
             }
         }
         Ok(())
@@ -69,13 +76,12 @@ pub(super) fn decode(body: &[u8], intake: &mut Intake<'_>) -> Result<(), Request
     let mut fields = Fields::new(body, 0);
     while let Some((number, value)) = fields.next().map_err(wire)? {
         if number == SYMBOLS {
-            let (bytes, offset) = value.bytes(&fields).map_err(wire)?;
-            let not_utf8 = || wire(WireError { what: "a symbol that is not UTF-8", offset });
-            symbols.texts.push(std::str::from_utf8(bytes).map_err(|_| not_utf8())?);
+            let (bytes, _) = value.bytes(&fields).map_err(wire)?;
+            symbols.texts.push(std::str::from_utf8(bytes).ok());
             symbols.hashes.push(raw_hash(bytes));
         }
     }
-    if symbols.texts.first().is_some_and(|first| !first.is_empty()) {
+    if symbols.texts.first().is_some_and(|first| *first != Some("")) {
         return Err(wire(WireError { what: "a first symbol that is not the empty text", offset: 0 }));
     }
     let mut scratch = Scratch::default();
@@ -114,16 +120,16 @@ fn series<'a>(
         }
     }
     intake.count(samples)?;
-    symbols.pairs(&scratch.references, offset, &mut scratch.labels).map_err(wire)?;
-    scratch.key_bytes.clear();
-    for reference in &scratch.references {
-        let hash = symbols.hashes.get(*reference as usize).copied().unwrap_or_default();
-        scratch.key_bytes.extend_from_slice(&hash.to_le_bytes());
+    let found = find(symbols, scratch, intake).map_err(ReadError::from);
+    let name = || format!("series {index} {}", name_of(&scratch.labels));
+    let found = intake.accept(found, Refused::Samples(samples as u64), name).map_err(wire)?;
+    let Some(series) = found else { return Ok(()) };
+    let said = description(what, symbols, &scratch.labels).map_err(ReadError::from);
+    let name = || format!("metadata of {}", name_of(&scratch.labels));
+    let said = intake.accept(said, Refused::Metadata, name).map_err(wire)?;
+    if let Some(said) = said.flatten() {
+        intake.metadata(said);
     }
-    let key = intake.key(CONTEXT, &scratch.key_bytes);
-    let known = intake.known(key).or_else(|| intake.series(key, &scratch.labels, index));
-    let Some(series) = known else { return Ok(()) };
-    note(what, offset, symbols, &scratch.labels, intake).map_err(wire)?;
     let mut fields = Fields::new(bytes, offset);
     while let Some((number, value)) = fields.next().map_err(wire)? {
         match number {
@@ -140,13 +146,28 @@ fn series<'a>(
             }
             EXEMPLARS => {
                 let (bytes, at) = value.bytes(&fields).map_err(wire)?;
-                let (timestamp_ms, value) = exemplar(bytes, at, symbols, &mut scratch.exemplar_labels).map_err(wire)?;
-                intake.push_exemplar(series, &scratch.exemplar_labels, timestamp_ms, value, &scratch.labels);
+                let of = &mut scratch.exemplar_labels;
+                let read = exemplar(bytes, at, symbols, of);
+                let pushed = read.and_then(|(ms, value)| Ok(intake.push_exemplar(series, of, ms, value)?));
+                let name = || format!("an exemplar of {}", name_of(&scratch.labels));
+                intake.accept(pushed, Refused::Exemplar, name).map_err(wire)?;
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The series of the references that were read; its labels are read too, for messages.
+fn find<'a>(symbols: &Symbols<'a>, scratch: &mut Scratch<'a>, intake: &mut Intake<'_>) -> Result<SeriesRef, Rejection> {
+    symbols.pairs(&scratch.references, &mut scratch.labels)?;
+    scratch.key_bytes.clear();
+    for reference in &scratch.references {
+        let hash = symbols.hashes.get(*reference as usize).copied().unwrap_or_default();
+        scratch.key_bytes.extend_from_slice(&hash.to_le_bytes());
+    }
+    let key = intake.key(CONTEXT, &scratch.key_bytes);
+    intake.known(key).map_or_else(|| intake.define(key, &scratch.labels), Ok)
 }
 
 /// A `Metadata`: type is field 1, the symbols of help and unit are 3 and 4.
@@ -164,32 +185,19 @@ fn metadata(bytes: &[u8], offset: usize) -> Result<(u64, u64, u64), WireError> {
     Ok(what)
 }
 
-/// Notes what the series' family is, if the series says so.
-fn note(
+/// What the series says of its family, if it does.
+fn description<'a>(
     (kind, help, unit): (u64, u64, u64),
-    offset: usize,
-    symbols: &Symbols<'_>,
-    labels: &[(&str, &str)],
-    intake: &mut Intake<'_>,
-) -> Result<(), WireError> {
+    symbols: &Symbols<'a>,
+    labels: &[(&'a str, &'a str)],
+) -> Result<Option<Description<'a>>, Rejection> {
     if (kind, help, unit) == (0, 0, 0) {
-        return Ok(());
+        return Ok(None);
     }
-    let text = |reference: u64| symbols.get(u32::try_from(reference).unwrap_or(u32::MAX), offset);
     let name = labels.iter().find(|(name, _)| *name == METRIC_NAME).map_or("", |(_, value)| *value);
     let metric_type = metric_type(kind);
-    intake.metadata(family_of(name, metric_type), metric_type, text(help)?, text(unit)?);
-    Ok(())
-}
-
-/// The family of a series: histograms and summaries have several series with suffixes.
-fn family_of(name: &str, metric_type: MetricType) -> &str {
-    let suffixes: &[&str] = match metric_type {
-        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum", "_gcount", "_gsum"],
-        MetricType::Summary => &["_count", "_sum"],
-        _ => &[],
-    };
-    suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    let family = family_name(name, metric_type);
+    Ok(Some(Description { family, metric_type, help: symbols.get(help)?, unit: symbols.get(unit)? }))
 }
 
 /// An `Exemplar`: label references are field 1, value 2, time 3.
@@ -198,7 +206,7 @@ fn exemplar<'a>(
     offset: usize,
     symbols: &Symbols<'a>,
     labels: &mut Vec<(&'a str, &'a str)>,
-) -> Result<(i64, f64), WireError> {
+) -> Result<(i64, f64), ReadError> {
     let mut fields = Fields::new(bytes, offset);
     let (mut references, mut timestamp_ms, mut number_value) = (Vec::new(), 0, 0.0);
     while let Some((number, value)) = fields.next()? {
@@ -209,6 +217,6 @@ fn exemplar<'a>(
             _ => {}
         }
     }
-    symbols.pairs(&references, offset, labels)?;
+    symbols.pairs(&references, labels)?;
     Ok((timestamp_ms, number_value))
 }

@@ -1,13 +1,14 @@
-//! What reports say about metric families: to which family a metric belongs, and whether a report says something new.
+//! What reports say about metric families, and whether a report says something new.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use model::{Metadata, MetricType};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::sample::ReportSample;
+use crate::exposition::family_name;
+use crate::ingest::Description;
 
 /// Most families that are remembered; above, all are forgotten and written once more.
 const FAMILIES_MAX: usize = 1_000_000;
@@ -15,20 +16,6 @@ const FAMILIES_MAX: usize = 1_000_000;
 /// How long it is remembered what was said. Scrapes and remote write describe families too; a report that goes on saying
 /// otherwise is heard again after this time.
 const REMEMBERED_MS: i64 = 60_000;
-
-/// The family of a metric: a histogram's and a summary's parts belong to the name without the suffix.
-pub fn family_name(metric_name: &str, metric_type: MetricType) -> &str {
-    let suffixes: &[&str] = match metric_type {
-        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_sum", "_count"],
-        MetricType::Summary => &["_sum", "_count"],
-        _ => &[],
-    };
-    suffixes
-        .iter()
-        .find_map(|suffix| metric_name.strip_suffix(suffix))
-        .filter(|family| !family.is_empty())
-        .unwrap_or(metric_name)
-}
 
 /// What was said last about each family, as hashes.
 #[derive(Debug, Default)]
@@ -44,15 +31,19 @@ struct State {
 
 /// Families of one batch that are described in a new way.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct News<'s> {
     hashes: Vec<(u64, u64)>,
-    /// The families with their metadata, in the order of the batch.
-    pub(super) families: Vec<(String, Metadata)>,
+    /// The families, in the order of the batch.
+    pub(super) families: Vec<Description<'s>>,
 }
 
 impl Said {
     /// What the samples say that was not said before. In a batch the last sample of a family counts.
-    pub(super) fn news<'s, 'a: 's>(&self, samples: impl Iterator<Item = &'s ReportSample<'a>>, now_ms: i64) -> News {
+    pub(super) fn news<'s, 'a: 's>(
+        &self,
+        samples: impl Iterator<Item = &'s ReportSample<'a>>,
+        now_ms: i64,
+    ) -> News<'s> {
         let mut state = self.state.lock();
         if now_ms.saturating_sub(state.since_ms) >= REMEMBERED_MS || state.families.len() > FAMILIES_MAX {
             state.families.clear();
@@ -76,19 +67,15 @@ impl Said {
             let (family_hash, said) = (xxh3_64(family.as_bytes()), hash(sample));
             if state.families.insert(family_hash, said) != Some(said) {
                 news.hashes.push((family_hash, said));
-                let metadata = Metadata {
-                    metric_type: sample.metric_type,
-                    help: sample.help.as_ref().to_owned(),
-                    unit: sample.unit.as_ref().to_owned(),
-                };
-                news.families.push((family.to_owned(), metadata));
+                let metric_type = sample.metric_type;
+                news.families.push(Description { family, metric_type, help: &sample.help, unit: &sample.unit });
             }
         }
         news
     }
 
     /// Forgets news whose batch was not committed, so that the next report says them again.
-    pub(super) fn forget(&self, news: &News) {
+    pub(super) fn forget(&self, news: &News<'_>) {
         let mut state = self.state.lock();
         for (family, _) in &news.hashes {
             state.families.remove(family);
@@ -123,6 +110,8 @@ impl Hasher for AlreadyHashed {
 
 #[cfg(test)]
 mod tests {
+    use model::MetricType;
+
     use super::*;
     use crate::report::Raw;
 
@@ -138,17 +127,8 @@ mod tests {
         }
     }
 
-    fn names(news: &News) -> Vec<&str> {
-        news.families.iter().map(|(name, _)| name.as_str()).collect()
-    }
-
-    #[test]
-    fn families() {
-        assert_eq!(family_name("a_bucket", MetricType::Histogram), "a");
-        assert_eq!(family_name("a_count", MetricType::Summary), "a");
-        assert_eq!(family_name("a_bucket", MetricType::Summary), "a_bucket");
-        assert_eq!(family_name("a_count", MetricType::Gauge), "a_count");
-        assert_eq!(family_name("_sum", MetricType::Summary), "_sum");
+    fn names<'s>(news: &News<'s>) -> Vec<&'s str> {
+        news.families.iter().map(|said| said.family).collect()
     }
 
     #[test]
@@ -164,7 +144,7 @@ mod tests {
         assert_eq!(names(&said.news(first.iter(), 1)), [""; 0]);
         let second = [sample("g", MetricType::Gauge, "other"), sample("g", MetricType::Counter, "other")];
         let news = said.news(second.iter(), 2);
-        assert_eq!(news.families[1].1.metric_type, MetricType::Counter, "the last one counts");
+        assert_eq!(news.families[1].metric_type, MetricType::Counter, "the last one counts");
         said.forget(&news);
         assert_eq!(names(&said.news(second[1..].iter(), 3)), ["g"], "what was not committed is said again");
         assert_eq!(names(&said.news(second[1..].iter(), REMEMBERED_MS)), ["g"], "and after a while");

@@ -27,9 +27,7 @@ pub struct SampleRules {
     pub naive_offset_s: i32,
     /// `ingest.max_name_bytes`
     pub name_bytes_max: usize,
-    /// `ingest.max_help_bytes`; longer texts are cut.
-    pub help_bytes_max: usize,
-    /// `report.max_unit_bytes`
+    /// `ingest.max_unit_bytes`
     pub unit_bytes_max: usize,
 }
 
@@ -40,8 +38,7 @@ impl SampleRules {
             now_ms,
             naive_offset_s: config.report_naive_timezone.offset_s,
             name_bytes_max: config.ingest_max_name_bytes,
-            help_bytes_max: config.ingest_max_help_bytes,
-            unit_bytes_max: config.report_max_unit_bytes,
+            unit_bytes_max: config.ingest_max_unit_bytes,
         }
     }
 }
@@ -59,7 +56,7 @@ pub struct ReportSample<'a> {
     pub timestamp_ms: i64,
     /// The labels as they stand in the body: an object, `null`, or nothing. Read only for a series not seen before.
     pub labels: Raw<'a>,
-    /// Help text, cut to its limit; empty if there is none.
+    /// Help text; empty if there is none.
     pub help: Cow<'a, str>,
     /// Unit; empty if there is none.
     pub unit: Cow<'a, str>,
@@ -86,7 +83,7 @@ fn check_metric<'a>(metric: &Metric<'a>, rules: &SampleRules) -> Result<ReportSa
         value: metric.value.number().map_err(|message| wrong("metric_value", &message))?,
         timestamp_ms: time(metric.timestamp, rules)?,
         labels: labels_of(metric.labels)?,
-        help: cut(optional(metric.help, "help_text")?, rules.help_bytes_max),
+        help: optional(metric.help, "help_text")?,
         unit: unit(metric.unit, rules.unit_bytes_max)?,
         name,
     })
@@ -144,25 +141,9 @@ fn labels_of(raw: Raw<'_>) -> Result<Raw<'_>, Rejection> {
 fn unit(raw: Raw<'_>, bytes_max: usize) -> Result<Cow<'_, str>, Rejection> {
     let unit = optional(raw, "unit")?;
     if unit.len() > bytes_max {
-        let message = format!("has {} bytes: limit report.max_unit_bytes = {bytes_max} reached", unit.len());
-        return Err(wrong("unit", &message));
+        return Err(Rejection::UnitTooLong { bytes: unit.len(), limit: bytes_max });
     }
     Ok(unit)
-}
-
-/// The longest beginning of whole characters that keeps the limit.
-fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
-    if text.len() <= bytes_max {
-        return text;
-    }
-    let end = text.floor_char_boundary(bytes_max);
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-        Cow::Owned(mut text) => {
-            text.truncate(end);
-            Cow::Owned(text)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -170,8 +151,7 @@ mod tests {
     use super::*;
     use crate::report::decode;
 
-    const RULES: SampleRules =
-        SampleRules { now_ms: 42, naive_offset_s: 0, name_bytes_max: 6, help_bytes_max: 5, unit_bytes_max: 3 };
+    const RULES: SampleRules = SampleRules { now_ms: 42, naive_offset_s: 0, name_bytes_max: 6, unit_bytes_max: 3 };
 
     fn checked(metric: &str) -> Result<String, String> {
         let body = format!("{{\"metrics\":[{metric}]}}");
@@ -197,15 +177,12 @@ mod tests {
 
     #[test]
     fn limits_hold_at_n_and_n_plus_1() {
-        let with = |name: &str, unit: &str, help: &str| {
-            checked(&format!(
-                r#"{{"metric_name":"{name}","metric_type":"gauge","metric_value":1,"unit":"{unit}","help_text":"{help}"}}"#
-            ))
+        let with = |name: &str, unit: &str| {
+            checked(&format!(r#"{{"metric_name":"{name}","metric_type":"gauge","metric_value":1,"unit":"{unit}"}}"#))
         };
-        assert!(with("123456", "123", "12345").is_ok());
-        assert!(with("1234567", "1", "").unwrap_err().contains("ingest.max_name_bytes = 6"));
-        assert!(with("1", "1234", "").unwrap_err().contains("report.max_unit_bytes = 3"));
-        assert!(with("1", "1", "1234é").unwrap().contains("help: \"1234\""), "cut between characters");
+        assert!(with("123456", "123").is_ok());
+        assert!(with("1234567", "1").unwrap_err().contains("ingest.max_name_bytes = 6"));
+        assert!(with("1", "1234").unwrap_err().contains("ingest.max_unit_bytes = 3"));
     }
 
     #[test]

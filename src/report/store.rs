@@ -10,7 +10,7 @@ use storage::{CommitError, RawKey, Resolved, SeriesRef};
 use super::labels::{Component, series_labels};
 use super::metadata::Said;
 use super::sample::ReportSample;
-use crate::ingest::{Ingest, Origin, Rejection, raw_hash};
+use crate::ingest::{Ingest, Origin, Refused, Rejection, raw_hash};
 
 /// Turns reports into batches.
 #[derive(Debug, Default)]
@@ -52,7 +52,8 @@ impl Reporter {
                 Ok(sample) => taken.push(sample),
                 Err(rejection) => {
                     let name = sample.as_ref().map_or("a metric", |s| &*s.name);
-                    ingest.reject(Origin::Report, &rejection, &format!("{name} of {}", component.name));
+                    let what = format!("{name} of {}", component.name);
+                    ingest.reject(Origin::Report, Refused::Samples(1), &rejection, &what);
                     rejected.push((index, rejection));
                 }
             }
@@ -63,8 +64,8 @@ impl Reporter {
             return Ok(Stored { inserted, rejected });
         }
         let news = self.said.news(taken.into_iter(), now_ms);
-        for (family, metadata) in &news.families {
-            batch.set_metadata(family, metadata.clone());
+        for said in &news.families {
+            ingest.describe(Origin::Report, &mut batch, *said);
         }
         if let Err(error) = ingest.commit(Origin::Report, batch) {
             self.said.forget(&news);
@@ -187,6 +188,9 @@ mod tests {
         );
         let metadata = store.db.metadata_of("m").unwrap();
         assert_eq!((metadata.metric_type, metadata.help.as_str()), (MetricType::Gauge, "H"));
+        let long = format!("{}é", "H".repeat(4095));
+        store.report("a", &metric("m", "4", "{}").replace("\"H\"", &format!("\"{long}\"")));
+        assert_eq!(store.db.metadata_of("m").unwrap().help, "H".repeat(4095), "cut to ingest.max_help_bytes");
     }
 
     #[test]
@@ -202,9 +206,9 @@ mod tests {
         assert_eq!(stored.inserted, 2);
         assert_eq!(stored.rejected.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(store.latest(), [r#"{__name__="m", component="a", component_type="worker_pool"} 2 1700000000000"#]);
-        let (origin, reason, count) = store.ingest.rejections().remove(0);
-        assert_eq!((origin, reason, count.count), (Origin::Report, "invalid", 2));
-        assert!(count.example.starts_with("m of a: label \"l\""), "{}", count.example);
+        let all = store.ingest.rejections();
+        assert_eq!((all.len(), all[0].origin, all[0].reason, all[0].count), (1, Origin::Report, "invalid", 2));
+        assert!(all[0].example.starts_with("m of a: label \"l\""), "{}", all[0].example);
     }
 
     #[test]

@@ -3,17 +3,18 @@
 //! A line whose bytes were seen before is not parsed: its hash leads to its series, from the scrape before or by
 //! [`Batch::resolve`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use model::{Histogram, Metadata, MetricType};
-use storage::{Batch, Exemplar, RawKey, Resolved, SeriesRef};
+use model::{Histogram, MetricType};
+use storage::{Batch, RawKey, Resolved, SeriesRef};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::body::Body;
 use super::config::Job;
 use super::staleness::{REPORTS, Sighting, Tracker};
 use crate::exposition::{Entry, ExemplarLine, Parser, SeriesLine, parse_labels};
-use crate::ingest::{Ingest, Origin, Rejection, secret_seed};
+use crate::ingest::{Description, Ingest, Origin, Refused, Rejection, example, secret_seed};
 
 /// What a scrape came to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,9 +35,9 @@ pub(super) struct Counts {
 
 impl Counts {
     fn refuse(&mut self, ingest: &Ingest, rejection: &Rejection, what: &str) {
-        ingest.reject(Origin::Scrape, rejection, what);
+        ingest.reject(Origin::Scrape, Refused::Samples(1), rejection, what);
         self.refused += 1;
-        self.first_refused.get_or_insert_with(|| format!("{what}: {rejection}"));
+        self.first_refused.get_or_insert_with(|| example(what, rejection));
     }
 }
 
@@ -47,8 +48,6 @@ pub(super) struct Intake<'a> {
     pub(super) job: &'a Job,
     /// `ingest.max_batch_samples`
     pub(super) samples_max: usize,
-    /// `ingest.max_help_bytes`
-    pub(super) help_bytes_max: usize,
 }
 
 /// Takes in the answer of a target, or the failure to get one. The result says whether the target is up, and if not
@@ -123,7 +122,7 @@ fn take_body(
     }
     let has_new_metadata = metadata_digest != tracker.metadata_digest;
     if has_new_metadata {
-        set_metadata(&mut batch, Parser::new(&text, body.format()), intake.help_bytes_max);
+        describe(intake.ingest, &mut batch, Parser::new(&text, body.format()));
     }
     let about = values(true, duration_s, &counts);
     pushed.extend(report(intake.ingest, &mut batch, tracker, timestamp_ms, about, &mut counts));
@@ -234,10 +233,12 @@ impl Lines<'_, '_> {
         };
         match pushed {
             Ok(()) => self.pushed.push(series),
-            Err(rejection) => self.intake.ingest.reject(Origin::Scrape, &rejection, line.raw),
+            Err(rejection) => self.reject(Refused::Samples(1), &rejection, line.raw),
         }
-        if let Some(exemplar) = &line.exemplar {
-            self.push_exemplar(series, exemplar, timestamp_ms);
+        if let Some(exemplar) = &line.exemplar
+            && let Err(rejection) = self.push_exemplar(series, exemplar, timestamp_ms)
+        {
+            self.reject(Refused::Exemplar, &rejection, line.raw);
         }
         Ok(())
     }
@@ -290,13 +291,20 @@ impl Lines<'_, '_> {
         Ok(defined.map_err(|rejection| self.counts.refuse(self.intake.ingest, &rejection, line.raw)).ok())
     }
 
-    fn push_exemplar(&mut self, series: SeriesRef, exemplar: &ExemplarLine<'_>, timestamp_ms: i64) {
-        let pairs = exemplar.labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref()));
-        // An exemplar is a hint beside the sample: one that cannot be kept is left out.
-        if let Ok(labels) = model::Labels::from_pairs(pairs) {
-            let timestamp_ms = exemplar.timestamp_ms.unwrap_or(timestamp_ms);
-            self.batch.push_exemplar(series, Exemplar { labels, value: exemplar.value, timestamp_ms });
-        }
+    fn push_exemplar(
+        &mut self,
+        series: SeriesRef,
+        exemplar: &ExemplarLine<'_>,
+        timestamp_ms: i64,
+    ) -> Result<(), Rejection> {
+        let labels = exemplar.labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref()));
+        let timestamp_ms = exemplar.timestamp_ms.unwrap_or(timestamp_ms);
+        self.batch.push_exemplar(series, self.intake.ingest.exemplar(labels, exemplar.value, timestamp_ms)?);
+        Ok(())
+    }
+
+    fn reject(&self, refused: Refused, rejection: &Rejection, what: &str) {
+        self.intake.ingest.reject(Origin::Scrape, refused, rejection, what);
     }
 }
 
@@ -315,33 +323,35 @@ const REPORT_HELP: [&str; REPORTS.len()] = [
     "Series that the scrape before did not have.",
 ];
 
+/// What a scrape says of one family, in lines that need not stand together.
+#[derive(Default)]
+struct Said<'a> {
+    metric_type: MetricType,
+    help: Cow<'a, str>,
+    unit: &'a str,
+}
+
 /// Says what the families of a scrape are, those about the scrape included.
-fn set_metadata(batch: &mut Batch<'_>, parser: Parser<'_>, help_bytes_max: usize) {
-    let mut families: BTreeMap<String, Metadata> = BTreeMap::new();
+fn describe(ingest: &Ingest, batch: &mut Batch<'_>, parser: Parser<'_>) {
+    let mut families: BTreeMap<Cow<'_, str>, Said<'_>> = BTreeMap::new();
     for (name, help) in REPORTS.into_iter().zip(REPORT_HELP) {
-        let metadata = Metadata { metric_type: MetricType::Gauge, help: help.to_owned(), unit: String::new() };
-        families.insert(name.to_owned(), metadata);
+        families.insert(name.into(), Said { metric_type: MetricType::Gauge, help: help.into(), unit: "" });
     }
     for entry in parser.flatten() {
         match entry {
-            Entry::Help { family, help } => {
-                let end = (0..=help_bytes_max.min(help.len())).rev().find(|i| help.is_char_boundary(*i)).unwrap_or(0);
-                families.entry(family.into_owned()).or_default().help = help.get(..end).unwrap_or_default().to_owned();
-            }
+            Entry::Help { family, help } => families.entry(family).or_default().help = help,
             Entry::Type { family, metric_type } => {
-                let entry = families.entry(family.into_owned()).or_default();
+                let said = families.entry(family).or_default();
                 if metric_type != MetricType::Unknown {
-                    entry.metric_type = metric_type;
+                    said.metric_type = metric_type;
                 }
             }
-            Entry::Unit { family, unit } => {
-                families.entry(family.into_owned()).or_default().unit = unit.to_owned();
-            }
+            Entry::Unit { family, unit } => families.entry(family).or_default().unit = unit,
             Entry::Series(_) => {}
         }
     }
-    for (family, metadata) in families {
-        batch.set_metadata(&family, metadata);
+    for (family, Said { metric_type, help, unit }) in &families {
+        ingest.describe(Origin::Scrape, batch, Description { family, metric_type: *metric_type, help, unit });
     }
 }
 

@@ -63,6 +63,8 @@ pub(super) struct Tracker {
     round: u32,
     /// How many of `seen` this round had.
     seen_now: usize,
+    /// How many of `seen` were there before this round; those that it added stand behind them.
+    seen_before: usize,
     has_reports: bool,
     body: Option<Body>,
     /// Trackers of targets that this one goes on for: their series end unless they are here too.
@@ -85,6 +87,7 @@ impl Tracker {
             next: 0,
             round: 0,
             seen_now: 0,
+            seen_before: 0,
             has_reports: false,
             body: None,
             predecessors: Vec::new(),
@@ -114,6 +117,7 @@ impl Tracker {
     pub(super) fn begin(&mut self) {
         self.round = self.round.wrapping_add(1);
         self.seen_now = 0;
+        self.seen_before = self.seen.len();
         self.next = 0;
     }
 
@@ -158,13 +162,22 @@ impl Tracker {
         places.insert_unique(hash_at(&place), place, hash_at);
     }
 
-    /// Undoes what this scrape noted: it failed.
+    /// Undoes what this scrape noted: it failed. Lines that it added are forgotten, so that a target that never succeeds
+    /// and has other lines each time does not fill the memory.
     pub(super) fn undo(&mut self) {
-        let round = self.round;
+        let (round, before) = (self.round, self.seen_before);
+        self.seen.truncate(before);
+        self.places.retain(|place| (*place as usize) < before);
         for seen in self.seen.iter_mut().filter(|seen| seen.round == round) {
             *seen = Seen { round: round.wrapping_sub(1), is_live: seen.was_live, was_live: false, ..*seen };
         }
         self.seen_now = 0;
+    }
+
+    /// How many lines are remembered, and how many of them are found by their hash.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (usize, usize) {
+        (self.seen.len(), self.places.len())
     }
 
     /// Puts markers for the series that this scrape did not have, `pushed` being those that it had. After a failed

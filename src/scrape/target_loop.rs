@@ -131,12 +131,7 @@ async fn take_in(
 ) -> Result<Counts, String> {
     let (app, job, tracker) = (Arc::clone(&this.app), Arc::clone(&this.job), Arc::clone(&this.tracker));
     let work = move || {
-        let intake = Intake {
-            ingest: &app.ingest,
-            job: &job,
-            samples_max: app.config.ingest_max_batch_samples,
-            help_bytes_max: app.config.ingest_max_help_bytes,
-        };
+        let intake = Intake { ingest: &app.ingest, job: &job, samples_max: app.config.ingest_max_batch_samples };
         append::take_in(intake, &mut tracker.lock(), fetched, timestamp_ms, duration_s)
     };
     this.app.workers.write(work).await.unwrap_or_else(|e| Err(e.to_string()))

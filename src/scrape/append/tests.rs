@@ -37,7 +37,8 @@ impl Store {
         let dir = tempfile::tempdir().unwrap();
         let db = Arc::new(Db::open(DbOptions::new(dir.path()), Arc::new(Fixed)).unwrap());
         let telemetry = Arc::new(Telemetry::default());
-        let ingest = Ingest::new(&Config::defaults().unwrap(), Arc::clone(&db), Arc::clone(&telemetry));
+        let config = Config { ingest_max_help_bytes: 10, ..Config::defaults().unwrap() };
+        let ingest = Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry));
         Store { ingest, db, telemetry, _dir: dir }
     }
 
@@ -100,7 +101,7 @@ impl Target {
 
     fn take(&mut self, store: &Store, fetched: Result<Body, String>, second: i64) -> Result<Counts, String> {
         let job = Arc::clone(&self.job);
-        let intake = Intake { ingest: &store.ingest, job: &job, samples_max: 1000, help_bytes_max: 10 };
+        let intake = Intake { ingest: &store.ingest, job: &job, samples_max: 1000 };
         take_in(intake, &mut self.tracker, fetched, NOW_MS + second * 1000, 0.25)
     }
 
@@ -257,6 +258,35 @@ fn metadata_and_exemplars_are_kept() {
     let range = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
     let exemplars = store.db.exemplars(&Scope::default(), &[], range);
     assert_eq!((exemplars[0].1[0].value, exemplars[0].1[0].timestamp_ms), (3.0, NOW_MS));
+}
+
+#[test]
+fn what_is_said_beside_samples_has_limits_and_costs_no_sample() {
+    let (store, mut target) = (Store::new(), Target::new(""));
+    let (unit, characters) = ("u".repeat(51), "x".repeat(128));
+    let text = format!("# TYPE a counter\n# UNIT a {unit}\na_total 5 # {{t=\"{characters}\"}} 3 1700000000\n# EOF\n");
+    let body = target.body(&text, true);
+    assert_eq!(target.take(&store, Ok(body), 0).unwrap().refused, 0);
+    assert_eq!(store.lines(), lines(&[(r#"{__name__="a_total"}"#, "0=5")]));
+    assert!(store.db.exemplars(&Scope::default(), &[], TimeRange::ALL).is_empty());
+    assert_eq!(store.db.metadata_of("a"), None);
+    assert_eq!(store.telemetry.exemplars_rejected.get(&["scrape", "exemplar_too_long"]), 1);
+    assert_eq!(store.telemetry.metadata_rejected.get(&["scrape", "unit_too_long"]), 1);
+}
+
+#[test]
+fn scrapes_that_fail_leave_nothing_behind() {
+    let (store, mut target) = (Store::new(), Target::new(""));
+    target.scrape(&store, 0, "a 1\nb 2\n").unwrap();
+    for second in 1..6 {
+        assert!(target.scrape(&store, second, &format!("new{second} 1\na 1\nwrong\n")).is_err());
+        assert_eq!(target.tracker.remembered(), (2, 2));
+    }
+    let counts = target.scrape(&store, 6, "new1 1\na 1\nb 1\n").unwrap();
+    assert_eq!((counts.kept, counts.added), (3, 1), "what is known from before goes on");
+    assert_eq!(target.tracker.remembered(), (3, 3));
+    target.scrape(&store, 7, "a 1\n").unwrap();
+    assert_eq!(store.lines()[r#"{__name__="new1"}"#], "6=1 7=stale");
 }
 
 #[test]
