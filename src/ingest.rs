@@ -256,8 +256,8 @@ pub struct Ingest {
     help_bytes_max: usize,
     /// `ingest.max_unit_bytes`
     unit_bytes_max: usize,
-    /// Count and example by origin, kind and reason.
-    rejections: Mutex<BTreeMap<(Origin, &'static str, &'static str), (u64, String)>>,
+    /// By origin, kind and reason.
+    rejections: Mutex<BTreeMap<(Origin, &'static str, &'static str), RejectionCount>>,
 }
 
 impl Ingest {
@@ -363,20 +363,16 @@ impl Ingest {
             Refused::Metadata => &self.telemetry.metadata_rejected,
         };
         counter.add(&[origin.as_str(), rejection.reason()], refused.count());
+        let (of, reason, example) = (refused.as_str(), rejection.reason(), example(what, rejection));
         let mut all = self.rejections.lock();
-        let entry = all.entry((origin, refused.as_str(), rejection.reason())).or_default();
-        *entry = (entry.0 + refused.count(), example(what, rejection));
+        let before = all.get(&(origin, of, reason)).map_or(0, |known| known.count);
+        let count = before + refused.count();
+        all.insert((origin, of, reason), RejectionCount { origin, of, reason, count, example });
     }
 
     /// All refusals since the start by origin, kind and reason, with the newest example of each.
     pub fn rejections(&self) -> Vec<RejectionCount> {
-        let all = self.rejections.lock();
-        all.iter()
-            .map(|(&(origin, of, reason), (count, example))| {
-                let (count, example) = (*count, example.clone());
-                RejectionCount { origin, of, reason, count, example }
-            })
-            .collect()
+        self.rejections.lock().values().cloned().collect()
     }
 }
 
