@@ -44,7 +44,7 @@ pub fn data_files(data_dir: &Path) -> Result<Vec<DataFile>, StorageError> {
         let path = layout.manifest(version);
         manifest = Some(Manifest::decode(&disk.open(&path)?.read_all()?, &path)?);
     }
-    for entry in manifest.iter().flat_map(|manifest| &manifest.segments) {
+    for entry in manifest.iter().flat_map(|manifest| manifest.segments.iter().chain(manifest.rollups.files())) {
         // The index of a Parquet day holds the checksums of its files.
         let sealed = entry.sealed_files().into_iter();
         files.extend(sealed.map(|path| DataFile { path, sealed_by: Some(root.segment(entry.id)) }));
@@ -94,4 +94,33 @@ pub fn have_same_seal(a: &Path, b: &Path) -> Result<bool, StorageError> {
 
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "seg")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::db::tests::{NOW_MS, TestClock, write};
+    use crate::rollup::{RollupRule, RollupRules};
+    use crate::{Db, DbOptions};
+
+    #[test]
+    fn a_copy_has_the_files_of_roll_ups_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let rule = RollupRule { resolution_ms: 300_000, keep_ms: None, matchers: Vec::new() };
+        let rollups = RollupRules::new(vec![rule]).unwrap();
+        let options = DbOptions { free_bytes_min: 0, maintenance: false, rollups, ..DbOptions::new(dir.path()) };
+        let db = Db::open(options, TestClock::new()).unwrap();
+        let yesterday: Vec<_> = (0..200).map(|i| (0, NOW_MS - 86_400_000 - i * 60_000, i as f64)).collect();
+        write(&db, &yesterday).unwrap();
+        db.flush().unwrap();
+        let before = data_files(dir.path()).unwrap().len();
+        db.compact().unwrap();
+        db.close().unwrap();
+        let copied: BTreeSet<PathBuf> = data_files(dir.path()).unwrap().into_iter().map(|file| file.path).collect();
+        let names = RealDisk::pread().list(&dir.path().join("segments")).unwrap();
+        assert!(names.iter().all(|name| copied.contains(&Path::new("segments").join(name))), "{names:?}, {copied:?}");
+        assert!(copied.len() > before, "{names:?}");
+    }
 }
