@@ -63,6 +63,11 @@ impl Delete {
         self.selectors.iter().any(|selector| selector.iter().all(passes))
     }
 
+    /// True if a sample or an exemplar of these labels and this time is hidden.
+    pub(crate) fn hides(&self, labels: &Labels, timestamp_ms: i64) -> bool {
+        self.range.contains(timestamp_ms) && self.selects(labels)
+    }
+
     /// Appends the bytes.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(self.id);

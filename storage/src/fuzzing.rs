@@ -14,7 +14,7 @@ use crate::segment::forge::reseal;
 use crate::segment::{PiecesRequest, Segment};
 use crate::wal::file::{ChainFile, FileHeader};
 use crate::wal::record::{HEADER_BYTES, RecordHeader, decode_body};
-use crate::wal::replay::read_file;
+use crate::wal::replay::{Suspects, read_file};
 
 fn disk_with(path: &Path, bytes: &[u8]) -> Option<FakeDisk> {
     let disk = FakeDisk::default();
@@ -31,7 +31,7 @@ pub fn wal(bytes: &[u8]) {
     if let Some(disk) = disk_with(&path, bytes) {
         let mut records = 0_u64;
         let file = ChainFile { number: 1, seal: None };
-        let _ = read_file(&disk, &layout, file, &mut |_, _| records += 1);
+        let _ = read_file(&disk, &layout, file, &Suspects::new(), &mut |_, _| records += 1);
     }
     if let Some((flags, body)) = bytes.split_first() {
         let header = forged_header(*flags, body);

@@ -124,6 +124,9 @@ pub struct DbOptions {
     pub data_dir: PathBuf,
     /// Samples older than this are refused and dropped, in milliseconds; none keeps for ever (`retention`).
     pub retention_ms: Option<i64>,
+    /// True: nothing is dropped or hidden for its age until [`crate::Db::set_retention_rules`] is called for the first
+    /// time. For who knows of rules only after the database is open, or does not know whether they are all.
+    pub retention_held: bool,
     /// The oldest days go when the directory is larger (`retention_size`); none for no bound.
     pub retention_bytes: Option<u64>,
     /// How far in the future a sample may lie, in milliseconds (`ingest.max_future`).
@@ -191,6 +194,7 @@ impl DbOptions {
         DbOptions {
             data_dir: data_dir.into(),
             retention_ms: None,
+            retention_held: false,
             retention_bytes: None,
             future_max_ms: 86_400_000,
             wal_sync: WalSync::Always,

@@ -45,7 +45,11 @@ impl Engine {
         let undo_ms = i64::try_from(self.options.delete_undo.as_millis()).unwrap_or(i64::MAX);
         let mut delete = {
             let manifest = self.manifest.lock();
-            let (id, sequence) = (manifest.current().next_delete.max(1), manifest.current().flushed_sequence);
+            let id = manifest.current().next_delete.max(1);
+            // Batches without samples are covered too: a replay must not bring back what they say of others.
+            let view = self.view.read();
+            let is_empty = view.frozen.is_none() && view.active.sample_count() == 0;
+            let sequence = if is_empty { view.sequence } else { manifest.current().flushed_sequence };
             let purge_from_ms = made_ms.saturating_add(undo_ms);
             Delete { id, selectors, range, made_ms, purge_from_ms, sequence, families: Vec::new() }
         };
@@ -53,6 +57,8 @@ impl Engine {
         delete.families = families_gone(&left, self.metadata.all().into_iter().map(|(family, _)| family), &names)?;
         let add = |manifest: &mut Manifest| {
             manifest.next_delete = delete.id + 1;
+            // No later batch gets a number that the delete covers.
+            manifest.flushed_sequence = manifest.flushed_sequence.max(delete.sequence);
             manifest.deletes.push(delete.clone());
             manifest.rollups.hide(&delete);
         };

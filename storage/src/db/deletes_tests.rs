@@ -161,6 +161,41 @@ fn metadata_goes_with_the_last_series_of_its_family() {
     assert_eq!(db.metadata_of("took"), Some(help("2")));
 }
 
+/// A batch that has only exemplars leaves the head empty, and so stays in the WAL when its series are deleted.
+#[test]
+fn exemplars_and_metadata_that_are_deleted_do_not_come_back() {
+    let disk = FakeDisk::default();
+    let db = open_with(&disk, quiet());
+    write(&db, &[(0, NOW_MS, 1.0), (1, NOW_MS, 1.0)]).unwrap();
+    db.flush().unwrap();
+    let say_more = |db: &Db| {
+        let mut batch = db.batch();
+        for i in 0..2 {
+            let series = batch.define(None, &labels(i)).unwrap();
+            let one = crate::Exemplar { labels: Labels::empty(), value: 0.5, timestamp_ms: NOW_MS };
+            batch.push_exemplar(series, one);
+        }
+        batch.commit().unwrap();
+    };
+    let told = |db: &Db| {
+        let list = db.exemplars(&Scope::default(), &[], TimeRange::ALL);
+        list.into_iter().map(|(labels, _)| labels).collect::<Vec<_>>()
+    };
+    say_more(&db);
+    assert_eq!(told(&db).len(), 2);
+    db.delete(odd(), TimeRange::ALL).unwrap().unwrap();
+    assert_eq!(told(&db), [labels(0)]);
+    drop(db);
+    let db = open_with(&disk, quiet());
+    assert_eq!(told(&db), [labels(0)]);
+    // What comes later counts, with samples and without.
+    say_more(&db);
+    write(&db, &[(1, NOW_MS + 1, 2.0)]).unwrap();
+    drop(db);
+    let db = open_with(&disk, quiet());
+    assert_eq!((told(&db), read_all(&db.snapshot()).len()), (vec![labels(0), labels(1)], 2));
+}
+
 #[test]
 fn there_are_so_many_deletes_and_no_more() {
     let db = open_with(&FakeDisk::default(), DbOptions { deletes_max: 2, ..quiet() });

@@ -220,7 +220,7 @@ impl Engine {
         view.active.sample_count() + frozen
     }
 
-    /// A path for a new segment while it is written, and its id.
+    /// The id of a new segment.
     pub(crate) fn new_segment(&self) -> u64 {
         self.next_segment.fetch_add(1, Ordering::Relaxed)
     }

@@ -93,7 +93,7 @@ impl ExemplarRing {
         let mut kept = self.kept.lock();
         let before = std::mem::take(&mut *kept);
         for (labels, one) in before.list {
-            if !delete.range.contains(one.timestamp_ms) || !delete.selects(&labels) {
+            if !delete.hides(&labels, one.timestamp_ms) {
                 kept.push(labels, one);
             }
         }

@@ -9,13 +9,15 @@ use std::time::Instant;
 
 use model::Metadata;
 
-use self::files::{highest_segment, open_rollups, open_segments, remove_strangers, suspects};
+use self::files::{
+    highest_segment, keep_files, open_rollups, open_segments, remove_strangers, set_manifests_aside, suspects,
+};
 use super::commit::CommitQueue;
 use super::engine::{Engine, Signal, View};
 use super::exemplars::ExemplarRing;
 use super::metadata::MetadataMap;
 use super::recent::Recent;
-use super::store_file;
+use super::store_file::{self, StoreFile};
 use crate::batch::{Exemplar, HistogramSample, SeriesRef};
 use crate::compaction::progress::Progress;
 use crate::deletes::{Delete, leave_families};
@@ -32,7 +34,7 @@ use crate::stats::Counters;
 use crate::wal::file::{ChainFile, chain};
 use crate::wal::log::{LastFile, Log, WalFiles};
 use crate::wal::record::{Definitions, RecordBody, RecordHeader};
-use crate::wal::replay::{Damage, FileContent, find_files, last_file, read_file};
+use crate::wal::replay::{Damage, FileContent, Suspects, find_files, last_file, read_file};
 
 /// Records that are decoded ahead of the one that is applied.
 const REPLAY_AHEAD: usize = 64;
@@ -57,16 +59,21 @@ pub(crate) fn open(
     for name in disk.list(&layout.tmp_dir())? {
         disk.remove(&layout.tmp_dir().join(name))?;
     }
-    let store = store_file::open(&*disk, &layout, clock.now_ms())?;
+    let known = store_file::read(&*disk, &layout)?;
+    let store = known.unwrap_or_else(|| StoreFile::new(clock.now_ms()));
     let (mut manifests, bad) = ManifestStore::open(disk.clone(), layout.clone(), store.id, options.probe.clone())?;
-    for name in &bad {
-        counters.findings.add(format!("{name} is corrupt and was put aside; the version before it counts"));
-        disk.rename(&layout.root().join(name), &layout.quarantine_dir().join(name))?;
-        counters.quarantined.add(1);
+    // All files are of the store that the manifest says.
+    let store = StoreFile { id: manifests.current().store, ..store };
+    if known.is_none() {
+        store_file::write(&*disk, &layout, &store)?;
+        if manifests.current().version > 0 {
+            counters.findings.add("STORE was missing and was made again, with the id that the manifest has".to_owned());
+        }
     }
     // The process before may have been killed between naming the manifest and making its name durable.
     disk.sync_dir(layout.root())?;
     remove_strangers(&*disk, &layout, manifests.current(), !bad.is_empty())?;
+    set_manifests_aside(&*disk, &layout, &bad, &counters)?;
     let suspects = suspects(&*disk, &layout)?;
     let segments = open_segments(&*disk, &layout, &mut manifests, &suspects, &counters)?;
     let rollups = open_rollups(&*disk, &layout, &mut manifests, &suspects, &counters)?;
@@ -87,6 +94,7 @@ pub(crate) fn open(
         metadata: &metadata,
         deletes: &manifest.deletes,
         exemplars: &exemplars,
+        suspects: &suspects,
         counters: &counters,
         epoch: head.epochs.pin(),
         series: BTreeMap::new(),
@@ -115,7 +123,8 @@ pub(crate) fn open(
     }
     let next_segment = highest_segment(&*disk, &layout)?.map_or(1, |id| id + 1).max(manifest.next_segment);
     counters.open_us.set(micros(started));
-    let retention = RetentionRules::new(options.retention_ms, Vec::new());
+    let general_ms = options.retention_ms.filter(|_| !options.retention_held);
+    let retention = RetentionRules::new(general_ms, Vec::new());
     let engine = Engine {
         recent: Recent::new(&segments, clock.now_ms(), options.series_idle_ms()),
         retention: parking_lot::RwLock::new(Arc::new(retention)),
@@ -186,6 +195,7 @@ struct Replay<'a> {
     metadata: &'a MetadataMap,
     deletes: &'a [Delete],
     exemplars: &'a ExemplarRing,
+    suspects: &'a Suspects,
     counters: &'a Counters,
     epoch: crate::head::epoch::Pin,
     /// By WAL generation and WAL number.
@@ -203,7 +213,7 @@ impl Replay<'_> {
         for number in &numbers {
             sizes.insert(*number, disk.len(&layout.wal(*number))?.unwrap_or_default());
         }
-        let found = find_files(disk, layout, manifest.store, numbers.iter().copied())?;
+        let found = find_files(disk, layout, manifest.store, numbers.iter().copied(), self.suspects)?;
         let (files, damaged) = chain(&found, manifest.wal_floor);
         self.counters.wal_damaged.add(damaged.len() as u64);
         for number in &damaged {
@@ -228,10 +238,11 @@ impl Replay<'_> {
 
     fn replay_file(&mut self, disk: &dyn Disk, layout: &Layout, file: ChainFile) -> Result<FileContent, StorageError> {
         // One thread reads, checks and decompresses; this one applies.
+        let suspects = self.suspects;
         let (sender, receiver) = sync_channel::<(RecordHeader, RecordBody)>(REPLAY_AHEAD);
         let content = std::thread::scope(|scope| {
             let reader = scope.spawn(move || {
-                read_file(disk, layout, file, &mut |header, body| {
+                read_file(disk, layout, file, suspects, &mut |header, body| {
                     // The receiver takes everything; it is gone only if it panicked.
                     let _ = sender.send((header, body));
                 })
@@ -244,6 +255,8 @@ impl Replay<'_> {
                 Err(StorageError::Io { operation: "replay", path: layout.wal(file.number), source })
             })
         })?;
+        // The next start may map it, and end on it again.
+        self.must_flush |= content.has_gaps;
         self.counters.replayed_records.add(content.records);
         self.counters.wal_damaged.add(content.damage.len() as u64);
         for Damage { offset, detail, .. } in &content.damage {
@@ -258,10 +271,7 @@ impl Replay<'_> {
 
     /// Keeps a damaged file beyond the next flush, for someone to look at.
     fn keep_damaged(&self, disk: &dyn Disk, layout: &Layout, number: u64) -> Result<(), StorageError> {
-        let (path, kept) = (layout.wal(number), layout.quarantine_dir().join(crate::names::wal_name(number)));
-        if disk.len(&path)?.is_some() && disk.len(&kept)?.is_none() {
-            disk.hard_link(&path, &kept)?;
-        }
+        keep_files(disk, layout, [layout.wal(number)])?;
         self.counters.quarantined.add(1);
         Ok(())
     }
@@ -321,8 +331,12 @@ impl Replay<'_> {
         }
         leave_families(self.deletes, header.sequence, &mut body.metadata);
         self.counters.metadata_dropped.add(self.metadata.apply(body.metadata));
+        let covering = || self.deletes.iter().filter(|delete| delete.covers(header.sequence));
         let exemplars = body.exemplars.into_iter().filter_map(|one| {
             let labels = self.head.registry.labels(find(one.wal_number)?);
+            if covering().any(|delete| delete.hides(&labels, one.timestamp_ms)) {
+                return None;
+            }
             Some((labels, Exemplar { labels: one.labels, value: one.value, timestamp_ms: one.timestamp_ms }))
         });
         self.exemplars.extend(exemplars);

@@ -3,8 +3,9 @@
 //!
 //! Sealed files get a second name; what is small and not sealed is copied; the manifest is written last. Until then the
 //! directory holds the file `INCOMPLETE`, with which it is neither listed nor opened; what a crash left so is removed
-//! by the next save. There is no WAL in it: what was in the head is flushed before.
+//! by the next save. There is no WAL in it: what was in the head is flushed before, or left out.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::engine::Engine;
@@ -45,11 +46,24 @@ impl Engine {
         if self.disk.list_dirs(&self.layout.snapshots_dir())?.iter().any(|taken| taken == name) {
             return Err(refused(target.root(), std::io::ErrorKind::AlreadyExists, "there is a snapshot of this name"));
         }
+        let made = self.make_snapshot(&target, add);
+        if made.is_err() {
+            // Its links would keep space. What stays all the same does not count, and goes with the next save.
+            let _ = discard(&*self.disk, &target);
+        }
+        Ok(saved(name, &target, &made?))
+    }
+
+    fn make_snapshot(
+        &self,
+        target: &Layout,
+        add: &dyn Fn(&Path) -> Result<(), StorageError>,
+    ) -> Result<Manifest, StorageError> {
         let disk = &*self.disk;
         disk.create_dir(target.root())?;
         write_durably(disk, &target.incomplete(), b"")?;
         disk.sync_dir(target.root())?;
-        let manifest = self.link_live_set(&target)?;
+        let manifest = self.link_live_set(target)?;
         let store = disk.open(&self.layout.store())?.read_all()?.into_owned();
         write_durably(disk, &target.store(), &store)?;
         add(target.root())?;
@@ -57,7 +71,7 @@ impl Engine {
         disk.sync_dir(target.root())?;
         disk.remove(&target.incomplete())?;
         disk.sync_dir(target.root())?;
-        Ok(saved(name, &target, &manifest))
+        Ok(manifest)
     }
 
     /// Gives the files of the live set a second name. Under the manifest's lock: an install that gives a file up comes
@@ -65,20 +79,12 @@ impl Engine {
     fn link_live_set(&self, target: &Layout) -> Result<Manifest, StorageError> {
         let store = self.manifest.lock();
         let manifest = Manifest::clone(store.current());
-        let mut dirs = vec![target.segments_dir()];
-        for file in manifest.sealed_files() {
-            let to = target.root().join(&file);
-            dirs.extend(to.parent().map(Path::to_owned));
-            dirs.dedup();
-        }
-        dirs.sort_unstable();
-        dirs.dedup();
-        for dir in &dirs {
-            self.disk.create_dir(dir)?;
-        }
-        for file in manifest.sealed_files() {
-            self.disk.hard_link(&self.layout.root().join(&file), &target.root().join(&file))?;
-        }
+        let names = |file: PathBuf| (self.layout.root().join(&file), target.root().join(&file));
+        let links: Vec<(PathBuf, PathBuf)> = manifest.sealed_files().into_iter().map(names).collect();
+        let dirs = links.iter().filter_map(|(_, to)| to.parent().map(Path::to_owned));
+        let dirs: BTreeSet<PathBuf> = dirs.chain([target.segments_dir()]).collect();
+        dirs.iter().try_for_each(|dir| self.disk.create_dir(dir))?;
+        links.iter().try_for_each(|(from, to)| self.disk.hard_link(from, to))?;
         drop(store);
         dirs.iter().try_for_each(|dir| self.disk.sync_dir(dir))?;
         Ok(manifest)
@@ -117,10 +123,7 @@ impl Engine {
         if !self.saved_names()?.iter().any(|known| known == name) {
             return Ok(false);
         }
-        // Cut off in the middle, it must not look whole.
-        write_durably(&*self.disk, &layout.incomplete(), b"")?;
-        self.disk.sync_dir(layout.root())?;
-        remove_tree(&*self.disk, layout.root())?;
+        discard(&*self.disk, &layout)?;
         Ok(true)
     }
 
@@ -167,6 +170,15 @@ fn write_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Stora
     let mut file = disk.create(path)?;
     file.append(bytes)?;
     file.sync()
+}
+
+/// Removes a snapshot. Cut off in the middle, it must not look whole.
+fn discard(disk: &dyn Disk, layout: &Layout) -> Result<(), StorageError> {
+    if disk.len(&layout.incomplete())?.is_none() {
+        write_durably(disk, &layout.incomplete(), b"")?;
+        disk.sync_dir(layout.root())?;
+    }
+    remove_tree(disk, layout.root())
 }
 
 /// Removes a directory with what is in it; the file `INCOMPLETE` goes last.
@@ -291,6 +303,30 @@ mod tests {
             }
         }
         assert!(finished);
+    }
+
+    /// Its links would keep the space of files that compaction gives up.
+    #[test]
+    fn a_save_that_fails_leaves_no_files() {
+        let disk = FakeDisk::default();
+        let db = open_at(&disk, Path::new("/data")).unwrap();
+        write(&db, &[(0, NOW_MS, 1.0), (1, NOW_MS - DAY_MS, 2.0)]).unwrap();
+        db.flush().unwrap();
+        let mut failed = 0;
+        for n in 0.. {
+            disk.fail_at(n, Failure::Once);
+            if db.save_snapshot("one", true, &nothing).is_ok() {
+                break;
+            }
+            failed += 1;
+            assert!(disk.paths().iter().all(|path| !path.starts_with("/data/snapshots")), "{n}: {:?}", disk.paths());
+        }
+        disk.heal();
+        assert!(failed > 10, "{failed}");
+        assert_eq!(db.saved_snapshots().unwrap().len(), 1);
+        let refused = |_: &Path| Err(refused(Path::new("x"), std::io::ErrorKind::Other, "no room"));
+        db.save_snapshot("two", true, &refused).unwrap_err();
+        assert!(disk.paths().iter().all(|path| !path.starts_with("/data/snapshots/two")));
     }
 
     #[test]

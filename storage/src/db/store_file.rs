@@ -31,25 +31,39 @@ pub(crate) struct StoreFile {
     pub(crate) created_ms: i64,
 }
 
-/// Reads the file, or writes it into a new directory.
+impl StoreFile {
+    /// What the file of a new store says.
+    pub(crate) fn new(now_ms: i64) -> Self {
+        StoreFile { id: random_id(now_ms), created_ms: now_ms }
+    }
+}
+
+/// Reads the file, if it is there.
 ///
 /// # Errors
 /// [`StorageError::NewerFormat`], [`StorageError::Corrupt`], I/O errors.
-pub(crate) fn open(disk: &dyn Disk, layout: &Layout, now_ms: i64) -> Result<StoreFile, StorageError> {
+pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<StoreFile>, StorageError> {
     let path = layout.store();
-    if disk.len(&path)?.is_some() {
-        let bytes = disk.open(&path)?.read_all()?.into_owned();
-        return parse(&bytes, &path);
+    if disk.len(&path)?.is_none() {
+        return Ok(None);
     }
-    let store = StoreFile { id: random_id(now_ms), created_ms: now_ms };
+    let bytes = disk.open(&path)?.read_all()?.into_owned();
+    parse(&bytes, &path).map(Some)
+}
+
+/// Writes the file into a directory that has none.
+///
+/// # Errors
+/// I/O errors.
+pub(crate) fn write(disk: &dyn Disk, layout: &Layout, store: &StoreFile) -> Result<(), StorageError> {
+    let path = layout.store();
     let temporary = layout.tmp_dir().join("STORE");
     disk.remove(&temporary)?;
     let mut file = disk.create(&temporary)?;
-    file.append(render(&store).as_bytes())?;
+    file.append(render(store).as_bytes())?;
     file.sync()?;
     disk.rename(&temporary, &path)?;
-    disk.sync_dir(layout.root())?;
-    Ok(store)
+    disk.sync_dir(layout.root())
 }
 
 fn render(store: &StoreFile) -> String {
@@ -59,10 +73,10 @@ fn render(store: &StoreFile) -> String {
     format!("{text}{CHECKSUM}{sum:016x}\n")
 }
 
-/// As the file is read at a start, and fails also if it has no checksum at its end: then nobody can say that it is right.
+/// As [`read`] does it, and fails also if it has no checksum at its end: then nobody can say that it is right.
 ///
 /// # Errors
-/// As [`open`].
+/// As there.
 pub(crate) fn parse_strictly(bytes: &[u8], path: &Path) -> Result<StoreFile, StorageError> {
     let last = bytes.strip_suffix(b"\n").and_then(|bytes| bytes.rsplit(|byte| *byte == b'\n').next());
     if !last.is_some_and(|line| line.starts_with(CHECKSUM.as_bytes())) {
@@ -116,8 +130,10 @@ mod tests {
     fn is_written_once_and_read_back() {
         let (disk, layout) = (FakeDisk::default(), Layout::new("/d"));
         disk.create_dir(&layout.tmp_dir()).unwrap();
-        let store = open(&disk, &layout, 5).unwrap();
-        assert_eq!(open(&disk.crash(1), &layout, 6).unwrap(), store);
+        assert_eq!(read(&disk, &layout).unwrap(), None);
+        let store = StoreFile::new(5);
+        write(&disk, &layout, &store).unwrap();
+        assert_eq!(read(&disk.crash(1), &layout).unwrap(), Some(store));
         assert_ne!(random_id(1), random_id(1));
     }
 

@@ -12,11 +12,13 @@
 //! # What fails
 //! [`FakeDisk::fail_at`] breaks the n-th change from now, [`FakeDisk::fail_kind_at`] the n-th of one kind, and
 //! [`FakeDisk::fail_call_at`] the n-th call of any kind, reads too; [`Failure`] says for how long.
+//! [`FakeDisk::set_unreadable`] breaks sectors.
 //! [`FakeDisk::set_capacity`] makes the disk small: a write beyond it is done in part and fails with `StorageFull`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,6 +86,8 @@ struct State {
     failure: Option<Plan>,
     free_bytes: Option<u64>,
     capacity: Option<u64>,
+    /// Ranges of files that cannot be read.
+    unreadable: Vec<(PathBuf, Range<u64>)>,
 }
 
 /// A file: `durable` bytes at its front are safe, then come bytes in the cache.
@@ -271,6 +275,11 @@ impl FakeDisk {
         self.0.lock().failure.as_ref().and_then(|plan| plan.struck.as_ref()).map(|(kind, _)| *kind)
     }
 
+    /// Reads of these bytes of a file fail from now on, also after a crash.
+    pub(crate) fn set_unreadable(&self, path: &Path, bytes: Range<u64>) {
+        self.0.lock().unreadable.push((path.to_owned(), bytes));
+    }
+
     /// Everything works again.
     pub(crate) fn heal(&self) {
         self.0.lock().failure = None;
@@ -296,7 +305,9 @@ impl FakeDisk {
         let state = self.0.lock();
         let (files, names, dirs) = (state.files.clone(), state.names.clone(), state.dirs.clone());
         let (durable_names, pending) = (state.durable_names.clone(), state.pending.clone());
-        FakeDisk(Arc::new(Mutex::new(State { files, names, durable_names, dirs, pending, ..State::default() })))
+        let unreadable = state.unreadable.clone();
+        let state = State { files, names, durable_names, dirs, pending, unreadable, ..State::default() };
+        FakeDisk(Arc::new(Mutex::new(state)))
     }
 
     /// The disk after a power loss.
@@ -311,7 +322,9 @@ impl FakeDisk {
         }
         let files: Vec<FileState> = state.files.iter().map(|file| after_power_loss(file, &mut dice)).collect();
         let (durable_names, dirs) = (names.clone(), state.dirs.clone());
-        FakeDisk(Arc::new(Mutex::new(State { files, names, durable_names, dirs, ..State::default() })))
+        let unreadable = state.unreadable.clone();
+        let state = State { files, names, durable_names, dirs, unreadable, ..State::default() };
+        FakeDisk(Arc::new(Mutex::new(state)))
     }
 
     /// The bytes of a file, as a running process sees them.
@@ -552,7 +565,12 @@ impl Region for FakeRegion {
     }
 
     fn read(&self, offset: u64, len: usize) -> Result<Cow<'_, [u8]>, StorageError> {
-        self.disk.0.lock().look("read", &self.path)?;
+        let mut state = self.disk.0.lock();
+        state.look("read", &self.path)?;
+        let is_hit = |bytes: &Range<u64>| bytes.start < offset.saturating_add(len as u64) && offset < bytes.end;
+        if state.unreadable.iter().any(|(path, bytes)| *path == self.path && is_hit(bytes)) {
+            return Err(failed("read", &self.path));
+        }
         let range = checked_range(offset, len, self.len());
         let bytes = range.ok_or_else(|| outside(&self.path, offset, len, self.len()))?;
         Ok(Cow::Borrowed(&self.bytes[bytes]))

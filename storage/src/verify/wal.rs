@@ -18,10 +18,13 @@ use crate::names::wal_number;
 use crate::repair::{flip, flipped_bit};
 use crate::wal::file::{ChainFile, FILE_HEADER_BYTES, FileHeader, Seal, chain};
 use crate::wal::record::{HEADER_BYTES, RecordBody, RecordHeader, decode_body};
-use crate::wal::replay::{Damage, find_files, is_torn, read_file};
+use crate::wal::replay::{Damage, Suspects, find_files, is_torn, read_file};
 
 const NOTHING_LOST: &str = "nothing is lost: no acknowledged record stands only here";
 const RECORD_LOST: &str = "the record is skipped by a start: its samples are lost unless they were flushed before";
+
+/// What cannot be read is an error here.
+const NO_SUSPECTS: Suspects = Suspects::new();
 
 /// A series as records name it: WAL generation and WAL number.
 type Key = (u32, u32);
@@ -84,12 +87,12 @@ impl Work {
         let names = self.list(&layout.wal_dir())?;
         let numbers: Vec<u64> =
             names.iter().filter_map(|name| wal_number(name)).filter(|number| *number >= manifest.wal_floor).collect();
-        let found = find_files(disk, layout, store, numbers.iter().copied())?;
+        let found = find_files(disk, layout, store, numbers.iter().copied(), &NO_SUSPECTS)?;
         let (files, bad_headers) = chain(&found, manifest.wal_floor);
         let mut look = Look { files: numbers.clone(), ..Look::default() };
         let mut places: Vec<(ChainFile, Damage)> = Vec::new();
         for file in &files {
-            let content = read_file(disk, layout, also_repeated(*file), &mut |_, _| ())?;
+            let content = read_file(disk, layout, also_repeated(*file), &NO_SUSPECTS, &mut |_, _| ())?;
             look.records += content.records;
             places.extend(content.damage.into_iter().map(|damage| (*file, damage)));
             let length = disk.len(&layout.wal(file.number))?.unwrap_or_default();
@@ -103,7 +106,8 @@ impl Work {
             // Only now: the labels of all series take memory.
             let mut known = Known::default();
             for file in &files {
-                read_file(disk, layout, also_repeated(*file), &mut |header, body| known.add(header, &body))?;
+                let mut note = |header: RecordHeader, body: RecordBody| known.add(header, &body);
+                read_file(disk, layout, also_repeated(*file), &NO_SUSPECTS, &mut note)?;
             }
             self.add_record_damage(&mut look, known, places)?;
         }

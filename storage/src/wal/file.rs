@@ -115,10 +115,12 @@ pub(crate) struct Seal {
 pub(crate) type FoundFile = (u64, Option<FileHeader>);
 
 /// The files that count, in order: the one with the highest number and those that it was written after, down to
-/// `floor`. `found` has the files with a sound header, and those without one that hold synced records all the same.
+/// `floor`. `found` has, by rising numbers, the files with a sound header, and those without one that hold synced records
+/// all the same.
 ///
 /// The second list has the numbers of files that are damaged: without a sound header, or named and not there. The chain
-/// goes on below them with the next file there is.
+/// goes on below them with the next file there is. One without a header counts also if the next file names the one before
+/// it: a start that finds it last can begin its own file with the name of no other.
 pub(crate) fn chain(found: &[FoundFile], floor: u64) -> (Vec<ChainFile>, Vec<u64>) {
     let mut files = Vec::new();
     let mut damaged = Vec::new();
@@ -133,6 +135,11 @@ pub(crate) fn chain(found: &[FoundFile], floor: u64) -> (Vec<ChainFile>, Vec<u64
         match here.and_then(|(_, header)| header.as_ref()) {
             Some(header) => {
                 let previous = header.previous_number;
+                let is_passed = |n: u64| n >= floor && previous < n && n < number;
+                for (passed, _) in found.iter().rev().filter(|(n, header)| header.is_none() && is_passed(*n)) {
+                    files.push(ChainFile { number: *passed, seal: None });
+                    damaged.push(*passed);
+                }
                 next = Some(previous).filter(|n| *n >= floor.max(1) && *n < number);
                 seal = Some(Seal { bytes: header.previous_bytes, repeated_from: header.repeated_from });
             }
@@ -215,5 +222,21 @@ mod tests {
         found[1].1 = None;
         let around = vec![file(5, None), file(6, Some(50)), file(8, None)];
         assert_eq!(chain(&found, 5), (around, vec![6]), "the chain goes on below a damaged header");
+    }
+
+    #[test]
+    fn a_damaged_file_stays_in_the_chain_when_later_starts_went_on_without_it() {
+        let file = |number, bytes: Option<u64>| {
+            let seal = bytes.map(|bytes| Seal { bytes, repeated_from: bytes });
+            ChainFile { number, seal }
+        };
+        // 6 and 7 lost their headers while they were the last ones; 8 could only name 5, or nothing if that was not there.
+        let found = [(5, Some(header(5, 4, 10))), (6, None), (7, None), (8, Some(header(8, 5, 40)))];
+        let rest = vec![file(6, None), file(7, None), file(8, None)];
+        let all = [vec![file(5, Some(40))], rest.clone()].concat();
+        assert_eq!(chain(&found, 5), (all, vec![7, 6]));
+        assert_eq!(chain(&found, 7).0, rest[1..]);
+        let alone = [(6, None), (7, None), (8, Some(header(8, 0, 0)))];
+        assert_eq!(chain(&alone, 1), (rest, vec![7, 6]));
     }
 }

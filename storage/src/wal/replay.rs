@@ -5,7 +5,13 @@
 //! otherwise it is damage, which is reported and stepped over. The last record of all has no later one: it is reported
 //! if it is whole and wrong, which no power loss leaves that loses whole sectors. What is bad in a part that the next file repeats is no
 //! damage: it is there once more.
+//!
+//! Of a file on which the process before ended ([`crate::names::SUSPECTS`]) pages that the disk cannot read are damage;
+//! of any other that is an error, because the next try may read them.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::file::{ChainFile, FILE_HEADER_BYTES, FileHeader, FoundFile};
@@ -13,8 +19,14 @@ use super::log::LastFile;
 use super::record::{HEADER_BYTES, MAGIC, RecordBody, RecordHeader, decode_body};
 use crate::error::StorageError;
 use crate::format::{Cursor, FormatError, checksum};
-use crate::io::Disk;
+use crate::io::{Disk, Region};
 use crate::names::Layout;
+
+/// Names of the files on which the process before ended.
+pub(crate) type Suspects = BTreeSet<OsString>;
+
+/// Bytes that are read at once of a file that cannot be read as a whole.
+const PAGE_BYTES: usize = 4096;
 
 /// Bytes that a disk writes as a whole: what is missing of a write is missing in such pieces.
 const SECTOR_BYTES: usize = 512;
@@ -40,6 +52,8 @@ pub(crate) struct FileContent {
     pub(crate) unsure: Vec<u8>,
     /// A record says that something of this file was synced, so the file itself is on the disk.
     pub(crate) is_sure: bool,
+    /// A part that counts cannot be read.
+    pub(crate) has_gaps: bool,
 }
 
 /// Reads the records of a file of the chain and gives those that count to `sink`, in order.
@@ -50,11 +64,12 @@ pub(crate) fn read_file(
     disk: &dyn Disk,
     layout: &Layout,
     file: ChainFile,
+    suspects: &Suspects,
     sink: &mut dyn FnMut(RecordHeader, RecordBody),
 ) -> Result<FileContent, StorageError> {
     let path = layout.wal(file.number);
     let region = disk.open(&path)?;
-    let bytes = region.read_all()?;
+    let (bytes, gaps) = read_bytes(&*region, is_suspect(suspects, &path))?;
     let mut content = FileContent::default();
     let end = match file.seal.map(|seal| usize::try_from(seal.bytes).unwrap_or(usize::MAX)) {
         Some(sealed) if sealed > bytes.len() => {
@@ -65,6 +80,10 @@ pub(crate) fn read_file(
         Some(sealed) => sealed,
         None => bytes.len(),
     };
+    for (at, detail) in gaps.into_iter().filter(|(at, _)| *at < end) {
+        content.has_gaps = true;
+        content.note(file, at, detail);
+    }
     let counted = bytes.get(..end).unwrap_or_default();
     let synced_to = read_records(counted, file, &mut content, sink);
     content.is_sure = synced_to > 0;
@@ -72,6 +91,36 @@ pub(crate) fn read_file(
     let (from, to) = (usize::try_from(from).unwrap_or(usize::MAX), usize::try_from(content.sound_bytes));
     content.unsure = bytes.get(from..to.unwrap_or(usize::MAX)).unwrap_or_default().to_vec();
     Ok(content)
+}
+
+fn is_suspect(suspects: &Suspects, path: &Path) -> bool {
+    path.file_name().is_some_and(|name| suspects.contains(name))
+}
+
+/// The bytes of a file. Of a suspect, pages that cannot be read are zeros; the second list says where they begin and why.
+fn read_bytes(region: &dyn Region, is_suspect: bool) -> Result<(Cow<'_, [u8]>, Vec<(usize, String)>), StorageError> {
+    let whole = region.read_all();
+    if !is_suspect || !matches!(whole, Err(StorageError::Io { .. })) {
+        return Ok((whole?, Vec::new()));
+    }
+    let mut bytes = vec![0; usize::try_from(region.len()).unwrap_or_default()];
+    let (mut gaps, mut in_gap) = (Vec::new(), false);
+    for (i, page) in bytes.chunks_mut(PAGE_BYTES).enumerate() {
+        let at = i * PAGE_BYTES;
+        match region.read(at as u64, page.len()) {
+            Ok(read) => {
+                page.copy_from_slice(&read);
+                in_gap = false;
+            }
+            Err(StorageError::Io { source, .. }) => {
+                if !std::mem::replace(&mut in_gap, true) {
+                    gaps.push((at, format!("it cannot be read: {source}")));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((Cow::Owned(bytes), gaps))
 }
 
 /// What the next file must say of the one that was last, after a start. `before` is the same without that one.
@@ -207,7 +256,7 @@ fn read_header(disk: &dyn Disk, path: &Path) -> Result<Option<FileHeader>, Stora
     Ok(Some(header).filter(|_| checksum(&front) == header.front_checksum))
 }
 
-/// Looks at the WAL files with these numbers, and leaves out those that were never started.
+/// Looks at the WAL files with these numbers, which rise, and leaves out those that were never started.
 ///
 /// # Errors
 /// [`StorageError::NewerFormat`], [`StorageError::Io`].
@@ -216,15 +265,22 @@ pub(crate) fn find_files(
     layout: &Layout,
     store: u128,
     numbers: impl Iterator<Item = u64>,
+    suspects: &Suspects,
 ) -> Result<Vec<FoundFile>, StorageError> {
     let mut found = Vec::new();
     for number in numbers {
-        let header = read_header(disk, &layout.wal(number))?;
-        let header = header.filter(|header| header.number == number && header.store == store);
-        let file = ChainFile { number, seal: None };
-        if header.is_some() || read_file(disk, layout, file, &mut |_, _| ())?.is_sure {
-            found.push((number, header));
+        let path = layout.wal(number);
+        let header = match read_header(disk, &path) {
+            Err(StorageError::Io { .. }) if is_suspect(suspects, &path) => None,
+            header => header?.filter(|header| header.number == number && header.store == store),
+        };
+        if header.is_none() {
+            let content = read_file(disk, layout, ChainFile { number, seal: None }, suspects, &mut |_, _| ())?;
+            if !content.is_sure && !content.has_gaps {
+                continue;
+            }
         }
+        found.push((number, header));
     }
     Ok(found)
 }
@@ -239,6 +295,7 @@ mod tests {
     use crate::wal::record::{RecordEncoder, Stamp};
 
     const STORE: u128 = 5;
+    const NONE: Suspects = Suspects::new();
 
     fn layout() -> Layout {
         Layout::new("/d")
@@ -265,20 +322,25 @@ mod tests {
     fn replay_all(disk: &FakeDisk) -> (Vec<u64>, Vec<Damage>, LastFile) {
         let names = disk.list(&layout().wal_dir()).unwrap();
         let numbers = names.iter().map(|name| crate::names::wal_number(name).unwrap());
-        let found = find_files(disk, &layout(), STORE, numbers).unwrap();
+        let found = find_files(disk, &layout(), STORE, numbers, &NONE).unwrap();
         let (mut sequences, mut damage, mut last) = (Vec::new(), Vec::new(), LastFile::default());
         let (files, damaged) = crate::wal::file::chain(&found, 1);
         for number in damaged {
             damage.push(Damage { file: number, offset: 0, detail: "header".to_owned() });
         }
         for file in files {
-            let content = read_file(disk, &layout(), file, &mut |h, _| sequences.push(h.sequence)).unwrap();
+            // As the engine does, which knows by the sequence what it has.
+            let mut note = |header: RecordHeader, _: RecordBody| {
+                if sequences.last().is_none_or(|last| *last < header.sequence) {
+                    sequences.push(header.sequence);
+                }
+            };
+            let content = read_file(disk, &layout(), file, &NONE, &mut note).unwrap();
             damage.extend(content.damage.clone());
             if let Some(header) = found.iter().find(|(n, _)| *n == file.number).unwrap().1 {
                 last = last_file(&header, content, last);
             }
         }
-        sequences.dedup();
         (sequences, damage, last)
     }
 
@@ -415,6 +477,15 @@ mod tests {
             let (sequences, damage) = replay(&disk);
             assert_eq!(sequences, [1, 2, 3, 4, 5, 6]);
             assert_eq!(damage.iter().map(|d| d.file).collect::<Vec<_>>(), [number]);
+            // The starts after that one find it again, as long as nothing was flushed.
+            for next in 7..10 {
+                let mut log = start(&disk, next);
+                log.append(&mut record(next)).unwrap();
+                log.sync().unwrap();
+                let (sequences, damage) = replay(&disk);
+                assert_eq!(sequences, (1..=next).collect::<Vec<_>>(), "{number} {next}");
+                assert_eq!(damage.iter().map(|d| d.file).collect::<Vec<_>>(), [number]);
+            }
         }
     }
 

@@ -66,8 +66,17 @@ fn is_whole(found: &Content, states: &[Content]) -> bool {
     found == last
 }
 
+/// Opens the store twice: the second start has only what the first one left, which ended before it flushed anything.
 fn outcome(disk: &FakeDisk, states: &[Content]) -> Outcome {
     let Ok(db) = try_open(disk, &quiet()) else { return Outcome::Refused };
+    let outcome = first_outcome(&db, states);
+    let found = content(&db);
+    drop(db);
+    assert_eq!(content(&try_open(disk, &quiet()).unwrap()), found, "the next start has the same");
+    outcome
+}
+
+fn first_outcome(db: &Db, states: &[Content]) -> Outcome {
     match try_read(&db.snapshot()) {
         Ok(found) if is_whole(&found, states) => Outcome::Right,
         Ok(_) if db.findings().is_empty() => Outcome::Silent,
@@ -75,7 +84,7 @@ fn outcome(disk: &FakeDisk, states: &[Content]) -> Outcome {
         Err(_) => {
             db.engine.look_round();
             assert_eq!((db.findings().len(), db.stats().quarantine_files), (1, 1), "it is put aside");
-            assert!(!is_whole(&content(&db), states), "the rest is served");
+            assert!(!is_whole(&content(db), states), "the rest is served");
             Outcome::FailedQuery
         }
     }

@@ -2,7 +2,7 @@
 //! no manifest names goes.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,27 @@ use crate::manifest::{Manifest, ManifestStore, SegmentEntry};
 use crate::names::{Layout, manifest_version, segment_id, wal_number};
 use crate::segment::Segment;
 use crate::stats::Counters;
+use crate::wal::replay::Suspects;
+
+/// Puts manifests aside that are corrupt, after [`remove_strangers`] has put aside what only they may name: as long as one
+/// is there, a start that is cut off is begun again.
+pub(super) fn set_manifests_aside(
+    disk: &dyn Disk,
+    layout: &Layout,
+    bad: &[String],
+    counters: &Counters,
+) -> Result<(), StorageError> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    disk.sync_dir(&layout.quarantine_dir())?;
+    for name in bad {
+        counters.findings.add(format!("{name} is corrupt and was put aside; the version before it counts"));
+        disk.rename(&layout.root().join(name), &layout.quarantine_dir().join(name))?;
+        counters.quarantined.add(1);
+    }
+    disk.sync_dir(layout.root())
+}
 
 /// Removes what a crash left: segments, manifests and WAL files that do not count. If a newer manifest is lost, the
 /// segments may be what it named: they are put aside.
@@ -87,10 +108,10 @@ pub(super) fn highest_segment(disk: &dyn Disk, layout: &Layout) -> Result<Option
 ///
 /// # Errors
 /// [`StorageError::Io`].
-pub(super) fn suspects(disk: &dyn Disk, layout: &Layout) -> Result<BTreeSet<OsString>, StorageError> {
+pub(super) fn suspects(disk: &dyn Disk, layout: &Layout) -> Result<Suspects, StorageError> {
     let path = layout.suspects();
     if disk.len(&path)?.is_none() {
-        return Ok(BTreeSet::new());
+        return Ok(Suspects::new());
     }
     let region = disk.open(&path)?;
     let bytes = region.read_all()?;
@@ -103,7 +124,7 @@ fn open_suspect(
     disk: &dyn Disk,
     layout: &Layout,
     entry: &SegmentEntry,
-    suspects: &BTreeSet<OsString>,
+    suspects: &Suspects,
 ) -> Result<Segment, StorageError> {
     let files = entry.files.iter().map(|file| file.path(&layout.parquet_dir()));
     let mut paths = std::iter::once(layout.segment(entry.id)).chain(files);
@@ -128,7 +149,7 @@ pub(super) fn open_segments(
     disk: &dyn Disk,
     layout: &Layout,
     manifests: &mut ManifestStore,
-    suspects: &BTreeSet<OsString>,
+    suspects: &Suspects,
     counters: &Counters,
 ) -> Result<Vec<Arc<LiveSegment>>, StorageError> {
     let (mut live, mut bad) = (Vec::new(), Vec::new());
@@ -151,7 +172,7 @@ pub(super) fn open_rollups(
     disk: &dyn Disk,
     layout: &Layout,
     manifests: &mut ManifestStore,
-    suspects: &BTreeSet<OsString>,
+    suspects: &Suspects,
     counters: &Counters,
 ) -> Result<Vec<Rollup>, StorageError> {
     let (mut rollups, mut bad) = (Vec::new(), Vec::new());
@@ -201,11 +222,19 @@ fn set_aside(
     Ok(())
 }
 
-/// Gives the files of a corrupt segment second names that no start removes. The first go after the manifest is without
-/// it.
+/// Keeps the files of a corrupt segment as [`keep_files`] does. Their first names go after the manifest is without it.
 pub(crate) fn keep_in_quarantine(disk: &dyn Disk, layout: &Layout, entry: &SegmentEntry) -> Result<(), StorageError> {
     let parquet = entry.files.iter().map(|file| file.path(&layout.parquet_dir()));
-    for path in std::iter::once(layout.segment(entry.id)).chain(parquet) {
+    keep_files(disk, layout, std::iter::once(layout.segment(entry.id)).chain(parquet))
+}
+
+/// Gives files that are there second names in the quarantine, which no start removes.
+pub(super) fn keep_files(
+    disk: &dyn Disk,
+    layout: &Layout,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> Result<(), StorageError> {
+    for path in paths {
         let Some(name) = path.file_name() else { continue };
         let kept = layout.quarantine_dir().join(name);
         if disk.len(&path)?.is_some() && disk.len(&kept)?.is_none() {

@@ -43,6 +43,28 @@ fn what_was_written_before_the_start_is_let_go_by_the_watch() {
     assert_eq!(open(), 0);
 }
 
+/// A flush right after the start must not drop what rules keep that are set a moment later.
+#[test]
+fn held_retention_drops_nothing_until_rules_are_set() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let db = Db::open_on(Arc::new(disk.clone()), options(), clock.clone()).unwrap();
+    write(&db, &[(0, NOW_MS - 5 * DAY, 1.0), (1, NOW_MS - 5 * DAY, 1.0)]).unwrap();
+    db.flush().unwrap();
+    write(&db, &[(0, NOW_MS - 4 * DAY, 1.0), (1, NOW_MS - 4 * DAY, 1.0)]).unwrap();
+    drop(db);
+    let options = DbOptions { retention_ms: Some(DAY), retention_held: true, maintenance: false, ..options() };
+    let db = Db::open_on(Arc::new(disk.clone()), options, clock).unwrap();
+    db.flush().unwrap();
+    db.compact().unwrap();
+    assert_eq!(db.enforce_retention().unwrap(), RetentionReport::default());
+    assert_eq!(read_all(&db.snapshot()).len(), 4);
+    db.set_retention_rules(vec![RetentionRule::new(vec![Matcher::equal("odd", "yes")], 30 * DAY)]);
+    assert!(read_all(&db.snapshot()).keys().eq([&(labels(1), NOW_MS - 5 * DAY), &(labels(1), NOW_MS - 4 * DAY)]));
+    db.set_retention_rules(Vec::new());
+    db.enforce_retention().unwrap();
+    assert_eq!(db.stats().segments, 0);
+}
+
 #[test]
 fn retention_rules_hide_at_once_and_purge_when_segments_are_written() {
     let (disk, clock) = (FakeDisk::default(), TestClock::new());
