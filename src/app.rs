@@ -7,7 +7,7 @@ use storage::{Clock, Db, DbOptions, SeriesLimits, StorageError, SystemClock, Wal
 use tokio::sync::watch;
 
 use crate::auth::Token;
-use crate::catalog::{Catalog, CatalogError, CatalogOptions};
+use crate::catalog::{Catalog, CatalogError, CatalogOptions, rules_of};
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
 use crate::http::body::BodyMemory;
@@ -109,7 +109,8 @@ impl App {
         // Before the data directory is touched: a wrong file is the user's to mend first.
         let scrape = Scrapes::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
         let parquet_store = ParquetStore::open(&config).map_err(StartError::Config)?;
-        let mut options = db_options(&config);
+        // Rules may keep longer than the general retention, and are known only when the catalog is open.
+        let mut options = DbOptions { retention_held: true, ..db_options(&config) };
         adjust(&mut options);
         let db = Arc::new(open_db(parquet_store.as_ref(), options, Arc::clone(&clock))?);
         for finding in db.findings() {
@@ -117,7 +118,18 @@ impl App {
         }
         let telemetry = Arc::new(Telemetry::default());
         // After the database: only who holds its lock may open the catalog.
+        let stats = db.stats();
+        if stats.segments + stats.head_samples > 0 {
+            Catalog::hold_if_missing(&config.data)?;
+        }
         let catalog = Catalog::open(&config.data, catalog_options(&config), Arc::clone(&telemetry), clock.now_ms())?;
+        if let Some(reason) = catalog.retention_hold() {
+            tracing::error!(
+                reason,
+                "retention is held: nothing is dropped for its age until the rules are confirmed by \
+                 POST /api/v1/admin/storage/retention/confirm"
+            );
+        }
         apply_rules(&catalog, &db);
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
@@ -204,14 +216,23 @@ impl Running {
     }
 }
 
-/// Opens the database of a data directory that no server has open, as a server does, but without background work.
+/// Opens the database of a data directory that no server has open, as a server does, but without background work. The
+/// second says why retention is held, if it is.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn open_for_reading(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, StartError> {
+pub fn open_for_reading(config: &Config, clock: Arc<dyn Clock>) -> Result<(Db, Option<String>), StartError> {
     let parquet_store = ParquetStore::open(config).map_err(StartError::Config)?;
-    let options = DbOptions { maintenance: false, ..db_options(config) };
-    Ok(open_db(parquet_store.as_ref(), options, clock)?)
+    let options = DbOptions { maintenance: false, retention_held: true, ..db_options(config) };
+    let db = open_db(parquet_store.as_ref(), options, clock)?;
+    let held = match rules_of(&config.data) {
+        Ok(rules) => {
+            db.set_retention_rules(rules);
+            None
+        }
+        Err(reason) => Some(reason),
+    };
+    Ok((db, held))
 }
 
 fn open_db(store: Option<&ParquetStore>, options: DbOptions, clock: Arc<dyn Clock>) -> Result<Db, StorageError> {
@@ -222,9 +243,7 @@ fn open_db(store: Option<&ParquetStore>, options: DbOptions, clock: Arc<dyn Cloc
 }
 
 fn apply_rules(catalog: &Catalog, db: &Db) {
-    catalog.apply_rules(|rules| {
-        db.set_retention_rules(rules.to_vec());
-    });
+    catalog.apply_rules(|rules| db.set_retention_rules(rules.to_vec()));
 }
 
 /// What the catalog needs of the configuration.

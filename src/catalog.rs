@@ -6,6 +6,7 @@
 
 mod components;
 mod error;
+mod hold;
 mod mirror;
 mod rules;
 mod schema;
@@ -18,6 +19,8 @@ use parking_lot::RwLock;
 
 pub use components::{Component, NewComponent, OFFLINE, Registered, Source};
 pub use error::CatalogError;
+pub use hold::HOLD_FILE;
+pub use rules::rules_of;
 
 use crate::telemetry::Telemetry;
 use mirror::Mirror;
@@ -54,7 +57,7 @@ pub struct Catalog {
 
 impl Catalog {
     /// Opens or creates the catalog in a data directory. A file that is not a database goes to `quarantine/`, with an
-    /// error in the log, and a new one is begun.
+    /// error in the log, and a new one is begun; retention is held then, as beside a rule that cannot be read.
     ///
     /// # Errors
     /// [`CatalogError::NewerSchema`], I/O errors.
@@ -68,6 +71,8 @@ impl Catalog {
         let path = data_dir.join(FILE_NAME);
         let opened = match schema::open(&path) {
             Err(error) if error.is_corrupt() => {
+                let why = format!("{FILE_NAME} could not be read, and with it no retention rule: {error}");
+                hold::begin(data_dir, &why)?;
                 let kept = quarantine(data_dir, now_ms)?;
                 tracing::error!(%error, kept = %kept.display(), "the catalog cannot be read; a new one is begun");
                 schema::open(&path)
@@ -75,7 +80,12 @@ impl Catalog {
             opened => opened,
         };
         let connection = opened?;
-        let mirror = Arc::new(RwLock::new(Mirror::load(&connection)?));
+        let mut mirror = Mirror::load(&connection)?;
+        if let Some(text) = mirror.unreadable_rules.first() {
+            hold::begin(data_dir, &rules::unreadable_reason(text))?;
+        }
+        mirror.held = hold::reason(data_dir)?;
+        let mirror = Arc::new(RwLock::new(mirror));
         Ok(Catalog { path, options, writer: Writer::start(connection, telemetry)?, mirror })
     }
 
@@ -84,11 +94,14 @@ impl Catalog {
         self.options
     }
 
-    /// Writes a copy of what is committed now into another directory, whole and synced.
+    /// Writes a copy of what is committed now into another directory, whole and synced; retention is held there as here.
     ///
     /// # Errors
     /// I/O errors; also if there is such a file.
     pub fn copy_to(&self, dir: &Path) -> Result<(), CatalogError> {
+        if let Some(held) = self.retention_hold() {
+            hold::begin(dir, &held)?;
+        }
         let copy = dir.join(FILE_NAME);
         schema::copy(&self.path, &copy)?;
         let synced = |path: &Path| std::fs::File::open(path).and_then(|opened| opened.sync_all());

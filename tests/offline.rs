@@ -96,6 +96,45 @@ fn verify_and_inspect_work_beside_a_server() {
 }
 
 #[test]
+fn export_of_a_directory_heeds_its_retention_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("store");
+    let config = dir.path().join("streamgauge.toml");
+    std::fs::write(&config, "retention = \"5d\"\n").unwrap();
+    let options = [("data", data.to_str().unwrap()), ("retention", "5d"), ("parquet.enabled", "false")];
+    let server = Server::with(&options);
+    let post = |path: &str| assert_eq!(server.send("POST", path, &[], b"").status, 200, "{path}");
+    post("/api/metrics/ttl/set?metric_name=long&ttl_days=30");
+    let now_s = server.app().clock.now_ms() / 1000;
+    let metrics = [("long", 10), ("plain", 3), ("short", 3)].map(|(name, days)| {
+        let stamp = streamgauge::report::timestamp::format((now_s - days * 86_400) * 1000);
+        json!({"metric_name": name, "metric_type": "gauge", "metric_value": 1.5, "timestamp": stamp})
+    });
+    let body = json!({"component_name": "a", "component_type": "monitor", "metrics": metrics});
+    assert_eq!(server.post_json("/api/metrics/report", &body).status, 200);
+    post("/api/v1/admin/storage/flush");
+    post("/api/metrics/ttl/set?metric_name=short&ttl_days=1");
+    drop(server);
+    let exported = |name: &str| {
+        let to = dir.path().join(name);
+        let paths = [config.to_str().unwrap(), data.to_str().unwrap(), to.to_str().unwrap()];
+        let output = run(&["export", "--config", paths[0], "--data", paths[1], "--to", paths[2]]);
+        assert!(output.status.success(), "{output:?}");
+        let text = std::fs::read_to_string(&to).unwrap();
+        let names = ["long", "plain", "short"];
+        let found: Vec<&str> =
+            names.into_iter().filter(|name| text.contains(&format!("\"__name__\":\"{name}\""))).collect();
+        (found, String::from_utf8(output.stderr).unwrap())
+    };
+    let (found, said) = exported("1.jsonl");
+    assert_eq!((found, said.contains("warning")), (vec!["long", "plain"], false), "{said}");
+    std::fs::remove_file(data.join("catalog.db")).unwrap();
+    let (found, said) = exported("2.jsonl");
+    assert_eq!(found, ["long", "plain", "short"]);
+    assert!(said.contains("warning: nothing is left out for its age: "), "{said}");
+}
+
+#[test]
 fn inspect_shows_a_store_and_one_file() {
     let dir = tempfile::tempdir().unwrap();
     let data = store(dir.path());

@@ -53,9 +53,11 @@ pub fn save(
     }
     let earlier = earlier_backups(to)?;
     let mut files = storage::data_files(source)?;
-    if source.join(catalog::FILE_NAME).is_file() {
-        // Before the manifest, which comes last.
-        files.insert(files.len() - 1, DataFile::unsealed(catalog::FILE_NAME));
+    for name in [catalog::FILE_NAME, catalog::HOLD_FILE] {
+        if source.join(name).is_file() {
+            // Before the manifest, which comes last.
+            files.insert(files.len() - 1, DataFile::unsealed(name));
+        }
     }
     mark(&target, MARK)?;
     let mut saved = Saved { path: target.clone(), ..Saved::default() };

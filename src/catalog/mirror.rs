@@ -37,12 +37,17 @@ pub(super) struct Mirror {
     /// What the components take.
     bytes: u64,
     pub(super) rules: Vec<RetentionRule>,
+    /// The matchers of rules in the file that cannot be read.
+    pub(super) unreadable_rules: Vec<String>,
+    /// Why retention is held.
+    pub(super) held: Option<String>,
 }
 
 impl Mirror {
     /// Reads the file.
     pub(super) fn load(connection: &Connection) -> Result<Mirror, CatalogError> {
-        let mut mirror = Mirror { rules: rules::load(connection)?, ..Mirror::default() };
+        let loaded = rules::load(connection)?;
+        let mut mirror = Mirror { rules: loaded.rules, unreadable_rules: loaded.unreadable, ..Mirror::default() };
         for component in components::load(connection)? {
             mirror.put(component);
         }

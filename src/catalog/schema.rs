@@ -69,8 +69,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
     Ok(connection)
 }
 
-/// What SQLite finds wrong in a file.
-pub(super) fn check(path: &Path) -> Result<Vec<String>, CatalogError> {
+/// Opens a file of a known version that nobody else writes, and changes nothing.
+pub(super) fn read_only(path: &Path) -> Result<Connection, CatalogError> {
     // Without a log beside it nobody has the file open: then it is read without making one.
     let log = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().to_string_lossy()));
     let is_alone = std::fs::metadata(log).map_or(true, |metadata| metadata.len() == 0);
@@ -79,14 +79,20 @@ pub(super) fn check(path: &Path) -> Result<Vec<String>, CatalogError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let mut statement = connection.prepare("PRAGMA integrity_check")?;
-    let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
-    let mut problems: Vec<String> = rows.collect::<Result<_, _>>()?;
-    problems.retain(|problem| problem != "ok");
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found as usize > MIGRATIONS.len() {
         return Err(CatalogError::NewerSchema { path: path.to_owned(), found, known: MIGRATIONS.len() as u32 });
     }
+    Ok(connection)
+}
+
+/// What SQLite finds wrong in a file.
+pub(super) fn check(path: &Path) -> Result<Vec<String>, CatalogError> {
+    let connection = read_only(path)?;
+    let mut statement = connection.prepare("PRAGMA integrity_check")?;
+    let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
+    let mut problems: Vec<String> = rows.collect::<Result<_, _>>()?;
+    problems.retain(|problem| problem != "ok");
     Ok(problems)
 }
 

@@ -237,6 +237,65 @@ fn a_file_that_is_no_database_is_set_aside() {
     let catalog = open(&dir);
     assert!(catalog.components().is_empty());
     assert!(dir.path().join("quarantine/catalog.db.7").exists());
+    assert!(catalog.retention_hold().unwrap().starts_with("catalog.db could not be read"));
+}
+
+fn applied(catalog: &Catalog) -> Option<Vec<RetentionRule>> {
+    let mut applied = None;
+    catalog.apply_rules(|rules| applied = Some(rules.to_vec()));
+    applied
+}
+
+fn rule(value: &str) -> RetentionRule {
+    RetentionRule::new(vec![Matcher::equal("job", value)], 1000)
+}
+
+#[test]
+fn a_lost_catalog_holds_retention_over_restarts_until_the_rules_are_confirmed() {
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(open(&dir));
+    Catalog::hold_if_missing(dir.path()).unwrap();
+    assert_eq!(applied(&open(&dir)), Some(Vec::new()), "it is there");
+    std::fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+    Catalog::hold_if_missing(dir.path()).unwrap();
+    for _ in 0..2 {
+        let catalog = open(&dir);
+        assert_eq!(applied(&catalog), None);
+        let reason = catalog.retention_hold().unwrap();
+        assert_eq!(reason, "catalog.db was missing, and with it all retention rules");
+        drop(catalog);
+        assert_eq!(rules_of(dir.path()), Err(reason));
+    }
+    let catalog = open(&dir);
+    catalog.set_rule(rule("a"), 5).unwrap();
+    assert_eq!(applied(&catalog), None, "one rule may not be all");
+    catalog.copy_to(copies.path()).unwrap();
+    assert_eq!(open(&copies).retention_hold(), catalog.retention_hold());
+    catalog.confirm_rules().unwrap();
+    assert_eq!((applied(&catalog), catalog.retention_hold()), (Some(vec![rule("a")]), None));
+    drop(catalog);
+    assert_eq!(rules_of(dir.path()), Ok(vec![rule("a")]));
+    assert_eq!(applied(&open(&dir)), Some(vec![rule("a")]));
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_holds_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    catalog.set_rule(rule("a"), 5).unwrap();
+    drop(catalog);
+    let connection = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    let strange = r#"INSERT INTO retention_rule VALUES (7, '[["job","?","b"]]', 1, 1, 1, 0)"#;
+    connection.execute(strange, ()).unwrap();
+    drop(connection);
+    assert_eq!(rules_of(dir.path()), Err(r#"a retention rule cannot be read: [["job","?","b"]]"#.to_owned()));
+    for _ in 0..2 {
+        let catalog = open(&dir);
+        assert_eq!((applied(&catalog), catalog.rules()), (None, vec![rule("a")]));
+        assert!(catalog.retention_hold().unwrap().ends_with(r#"[["job","?","b"]]"#));
+    }
+    open(&dir).confirm_rules().unwrap();
+    assert_eq!(applied(&open(&dir)), Some(vec![rule("a")]));
 }
 
 /// The file was written by the first release; every later one reads it.
@@ -245,11 +304,12 @@ fn version_1_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v1/catalog.db");
     std::fs::copy(fixture, dir.path().join(FILE_NAME)).unwrap();
+    let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
+    assert_eq!(rules_of(dir.path()), Ok(vec![rule.clone()]), "as it is");
     let catalog = open(&dir);
     let component = catalog.find("worker-cpu-01", Some("worker_pool")).unwrap();
     assert_eq!((component.runtime_id, component.capacity, component.heartbeat_ms), (1, Some(4), 1_704_110_400_000));
     assert_eq!(component.labels.as_deref(), Some(r#"{"zone":"a"}"#));
-    let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
     assert_eq!(catalog.rules(), [rule]);
 }
 

@@ -125,7 +125,10 @@ fn from_directory(
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let budget = Budget::new(u64::MAX, config.query_max_bytes.0);
-    let db = open_for_reading(&config, clock).map_err(|e| e.to_string())?;
+    let (db, held) = open_for_reading(&config, clock).map_err(|e| e.to_string())?;
+    if let Some(reason) = held {
+        eprintln!("warning: nothing is left out for its age: {reason}");
+    }
     let (snapshot, mut families) = (db.snapshot(), Families::new(&db));
     let totals: Totals = chunks(&snapshot, &Scope::default(), &selections, range, &budget, |labels, samples| {
         let metric_type = families.type_of(labels.metric_name()).map(str::to_owned);

@@ -58,9 +58,15 @@ fn single(name: &str, metric_type: MetricType, help: &str, value: f64) -> Family
 fn server_families(app: &App) -> Vec<Family> {
     let mut build = family("streamgauge_build_info", MetricType::Gauge, "Version of the server; always 1.");
     build.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let held = f64::from(u8::from(app.catalog.retention_hold().is_some()));
     vec![
         build,
         gauge("streamgauge_start_time_seconds", "When the server started.", app.started_ms as f64 / 1000.0),
+        gauge(
+            "streamgauge_retention_held",
+            "1 while nothing is dropped for its age, because retention rules may be missing.",
+            held,
+        ),
         gauge("streamgauge_body_bytes", "Memory that request bodies take.", app.body_memory.taken() as f64),
     ]
 }

@@ -22,6 +22,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/-/reload", post(reload).put(reload))
         .route("/api/v1/admin/storage/flush", post(flush))
         .route("/api/v1/admin/storage/compact", post(compact))
+        .route("/api/v1/admin/storage/retention/confirm", post(confirm_retention))
         .route("/api/streamgauge/v1/compaction", get(compaction))
         .route("/api/streamgauge/v1/storage", get(storage_state))
 }
@@ -74,6 +75,28 @@ async fn compact(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, 
     .await
 }
 
+/// `POST /api/v1/admin/storage/retention/confirm`: the retention rules are all there, samples may be dropped again.
+async fn confirm_retention(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    let confirmed = async {
+        auth::may_administer(app.token.as_ref(), peer.0.ip(), &headers)?;
+        let state = Arc::clone(&app);
+        let confirm = move || state.catalog.confirm_rules().map(|()| state.apply_rules());
+        let done = app.workers.write(confirm).await?;
+        done.map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    };
+    match confirmed.await {
+        Ok(()) => {
+            let data = json!({"rules": app.catalog.rules().len()});
+            json_response(StatusCode::OK, &json!({"status": "success", "data": data}))
+        }
+        Err(fault) => fault.response(Dialect::Prometheus),
+    }
+}
+
 /// `GET /api/streamgauge/v1/compaction`: what compaction does now, what it left alone, and what waits.
 async fn compaction(State(app): State<Arc<App>>) -> Response {
     let db = Arc::clone(&app.db);
@@ -100,6 +123,7 @@ async fn storage_state(State(app): State<Arc<App>>) -> Response {
         });
         json!({
             "readOnly": stats.read_only,
+            "retentionHeld": work.catalog.retention_hold(),
             "rejections": rejections.collect::<Vec<_>>(),
             "findings": work.db.findings(),
             "failures": work.db.failures().iter().map(failure_body).collect::<Vec<_>>(),

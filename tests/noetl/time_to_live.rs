@@ -49,6 +49,46 @@ fn time_to_live_and_clean_up() {
     }
 }
 
+/// What a lost rule kept must not go before someone has looked.
+#[test]
+fn without_its_catalog_a_store_drops_nothing_until_the_rules_are_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().display().to_string();
+    let start = || Server::with(&[("data", &data), ("retention", "5d")]);
+    let post = |server: &Server, path: &str| {
+        let answer = server.send("POST", path, &[], b"");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    };
+    let held = |server: &Server| server.get("/api/streamgauge/v1/storage").json()["retentionHeld"].clone();
+    let is_there = |server: &Server| !rows(server, "component_name=c").is_empty();
+    let server = start();
+    post(&server, "/api/metrics/ttl/set?metric_name=long&ttl_days=30");
+    let ten_days_ago = (server.app().clock.now_ms() / 1000 - 10 * 86_400) * 1000;
+    let stamp = streamgauge::report::timestamp::format(ten_days_ago);
+    report(&server, &one(&metric("long", "1", &format!(r#","timestamp":"{stamp}""#))));
+    assert!(is_there(&server) && held(&server).is_null());
+    drop(server);
+    std::fs::remove_file(dir.path().join("catalog.db")).unwrap();
+    for _ in 0..2 {
+        let server = start();
+        assert!(held(&server).as_str().unwrap().starts_with("catalog.db was missing"));
+        assert!(server.get("/metrics").body.contains("\nstreamgauge_retention_held 1"));
+        let cleaned = post(&server, "/api/metrics/cleanup");
+        assert_eq!((&cleaned["dropped_count"], is_there(&server)), (&json!(0), true));
+        assert!(cleaned["message"].as_str().unwrap().starts_with("Retention by age is held"), "{cleaned}");
+    }
+    let server = start();
+    let foreign = [("origin", "http://elsewhere.example")];
+    let confirm = "/api/v1/admin/storage/retention/confirm";
+    assert_eq!(server.send("POST", confirm, &foreign, b"").status, 403);
+    post(&server, "/api/metrics/ttl/set?metric_name=long&ttl_days=30");
+    assert_eq!(post(&server, confirm)["data"]["rules"], 1);
+    assert!(is_there(&server) && held(&server).is_null());
+    drop(server);
+    assert!(is_there(&start()));
+}
+
 #[test]
 fn to_extend_never_shortens() {
     let server = Server::start();

@@ -43,13 +43,17 @@ pub(super) async fn clean_up(
         .await?
         .map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let count = report.dropped_days.len();
+    let message = match app.catalog.retention_hold() {
+        Some(reason) => format!("Retention by age is held: {reason}"),
+        None => format!("Retention applied: {count} days dropped, {} bytes freed", report.freed_bytes),
+    };
     Ok(json_response(
         StatusCode::OK,
         &json!({
             "status": "ok",
             "dropped_partitions": report.dropped_days,
             "dropped_count": count,
-            "message": format!("Retention applied: {count} days dropped, {} bytes freed", report.freed_bytes),
+            "message": message,
         }),
     ))
 }
