@@ -97,8 +97,11 @@ fn is_suspect(suspects: &Suspects, path: &Path) -> bool {
     path.file_name().is_some_and(|name| suspects.contains(name))
 }
 
-/// The bytes of a file. Of a suspect, pages that cannot be read are zeros; the second list says where they begin and why.
-fn read_bytes(region: &dyn Region, is_suspect: bool) -> Result<(Cow<'_, [u8]>, Vec<(usize, String)>), StorageError> {
+/// Where a part of a file begins that cannot be read, and why it cannot.
+type Gap = (usize, String);
+
+/// The bytes of a file. Of a suspect, pages that cannot be read are zeros.
+fn read_bytes(region: &dyn Region, is_suspect: bool) -> Result<(Cow<'_, [u8]>, Vec<Gap>), StorageError> {
     let whole = region.read_all();
     if !is_suspect || !matches!(whole, Err(StorageError::Io { .. })) {
         return Ok((whole?, Vec::new()));
