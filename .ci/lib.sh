@@ -20,6 +20,27 @@ step() {
   steps+=("$name: $((SECONDS - from)) s")
 }
 
+# Starts a step that mostly waits, beside those that follow; `join` shows what it said and ends the run if it failed.
+beside() {
+  beside_name=$1 beside_from=$SECONDS beside_log=$tools/beside.log
+  shift
+  "$@" > "$beside_log" 2>&1 &
+  beside_pid=$!
+  trap 'kill "$beside_pid" 2> /dev/null || true' EXIT
+}
+
+join() {
+  local status=0
+  wait "$beside_pid" || status=$?
+  trap - EXIT
+  step "$beside_name" cat "$beside_log"
+  steps[-1]="$beside_name: $((SECONDS - beside_from)) s beside others"
+  if ((status != 0)); then
+    echo "=== FAILED: $beside_name"
+    exit 1
+  fi
+}
+
 need_shared() {
   if [[ ! -d $shared/conformance || ! -x $shared/peers/get_peers.sh && ! -r $shared/peers/get_peers.sh ]]; then
     echo "=== FAILED: $shared is not there: the interop and conformance tests did not run"
