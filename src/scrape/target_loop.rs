@@ -25,8 +25,9 @@ const TOLERANCE_MS: i64 = 2;
 /// Scrapes in a row outside the tolerance after which the grid is given up.
 const MISSED_MAX: u32 = 3;
 
-/// Between the moments at which scrapes are written: as many shared syncs as possible, and too short to be seen.
-const GATHER_MS: u64 = 50;
+/// Between the moments at which scrapes are written, or a quarter of the interval if that is less: few syncs that many
+/// share, and too short to be seen.
+const GATHER_MS: i64 = 250;
 
 /// Formats are weighted `q=0.9`, `q=0.8`, … in their order.
 const QUALITY_STEPS: usize = 9;
@@ -78,7 +79,10 @@ async fn run(this: &Loop, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let duration_s = began.elapsed().as_secs_f64();
-        gather().await;
+        tokio::select! {
+            () = gather(interval_ms) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
         let result = take_in(this, fetched, timestamp_ms, duration_s).await;
         note(this, result, now_ms, duration_s);
     }
@@ -88,10 +92,11 @@ async fn run(this: &Loop, mut stop: watch::Receiver<bool>) {
 ///
 /// Nobody waits for a scrape to be acknowledged, and each sync of the WAL costs as much as parsing hundreds of lines: so
 /// the scrapes of many targets are written at the same moments, and share syncs.
-async fn gather() {
+async fn gather(interval_ms: i64) {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let since = u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or_default();
-    tokio::time::sleep(Duration::from_millis(GATHER_MS - since % GATHER_MS)).await;
+    let step = Duration::from_millis(GATHER_MS.min(interval_ms / 4).max(1).unsigned_abs());
+    let since = u64::try_from(BEGAN.elapsed().as_nanos() % step.as_nanos()).unwrap_or_default();
+    tokio::time::sleep(step - Duration::from_nanos(since)).await;
 }
 
 /// The times at which scrapes should begin.
