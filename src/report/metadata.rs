@@ -44,30 +44,30 @@ impl Said {
         samples: impl Iterator<Item = &'s ReportSample<'a>>,
         now_ms: i64,
     ) -> News<'s> {
+        // Hashed before the lock is taken, which all reports share.
+        let mut told: Vec<(u64, u64, &ReportSample<'_>)> = Vec::new();
+        for sample in samples {
+            // Buckets of one histogram follow each other and say the same.
+            let same = told.last().is_some_and(|(_, _, last)| {
+                last.metric_type == sample.metric_type
+                    && last.help == sample.help
+                    && last.unit == sample.unit
+                    && family(last) == family(sample)
+            });
+            if !same {
+                told.push((xxh3_64(family(sample).as_bytes()), hash(sample), sample));
+            }
+        }
         let mut state = self.state.lock();
         if now_ms.saturating_sub(state.since_ms) >= REMEMBERED_MS || state.families.len() > FAMILIES_MAX {
             state.families.clear();
             state.since_ms = now_ms;
         }
         let mut news = News::default();
-        let mut last: Option<&ReportSample<'_>> = None;
-        for sample in samples {
-            // Buckets of one histogram follow each other and say the same.
-            let same = last.is_some_and(|l| {
-                l.metric_type == sample.metric_type
-                    && l.help == sample.help
-                    && l.unit == sample.unit
-                    && family_name(&l.name, l.metric_type) == family_name(&sample.name, sample.metric_type)
-            });
-            last = Some(sample);
-            if same {
-                continue;
-            }
-            let family = family_name(&sample.name, sample.metric_type);
-            let (family_hash, said) = (xxh3_64(family.as_bytes()), hash(sample));
+        for (family_hash, said, sample) in told {
             if state.families.insert(family_hash, said) != Some(said) {
                 news.hashes.push((family_hash, said));
-                let metric_type = sample.metric_type;
+                let (family, metric_type) = (family(sample), sample.metric_type);
                 news.families.push(Description { family, metric_type, help: &sample.help, unit: &sample.unit });
             }
         }
@@ -81,6 +81,11 @@ impl Said {
             state.families.remove(family);
         }
     }
+}
+
+/// The family of a sample.
+fn family<'s>(sample: &'s ReportSample<'_>) -> &'s str {
+    family_name(&sample.name, sample.metric_type)
 }
 
 /// A hash of type, help and unit.

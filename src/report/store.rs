@@ -46,10 +46,15 @@ impl Reporter {
             batch: ingest.batch(),
             scratch: Vec::with_capacity(512),
         };
+        let mut known = writer.resolve(samples).into_iter();
         let (mut taken, mut rejected) = (Vec::with_capacity(samples.len()), Vec::new());
         for (index, sample) in samples.iter().enumerate() {
-            match sample.as_ref().map_err(Rejection::clone).and_then(|s| writer.push(s).map(|()| s)) {
-                Ok(sample) => taken.push(sample),
+            let pushed = match sample {
+                Ok(_) => known.next().map(|known| writer.push(&known).map(|()| known.sample)).transpose(),
+                Err(rejection) => Err(rejection.clone()),
+            };
+            match pushed {
+                Ok(sample) => taken.extend(sample),
                 Err(rejection) => {
                     let name = sample.as_ref().map_or("a metric", |s| &*s.name);
                     let what = format!("{name} of {}", component.name);
@@ -98,13 +103,36 @@ struct Writer<'w> {
     scratch: Vec<u8>,
 }
 
+/// A sample that is right by itself, its key, and the series that is known by the key.
+struct Known<'s, 'a> {
+    sample: &'s ReportSample<'a>,
+    key: RawKey,
+    series: Option<SeriesRef>,
+}
+
 impl Writer<'_> {
-    fn push(&mut self, sample: &ReportSample<'_>) -> Result<(), Rejection> {
-        let key = self.key(sample);
-        let series = match self.batch.resolve(key) {
-            Some(Resolved::Series(series)) => series,
-            // Reports are not relabelled: nothing defines a drop here.
-            Some(Resolved::Dropped) | None => self.define(key, sample)?,
+    /// The samples that are right by themselves, in order. All are looked up at once, since a look-up waits for memory.
+    fn resolve<'s, 'a>(&mut self, samples: &'s [Result<ReportSample<'a>, Rejection>]) -> Vec<Known<'s, 'a>> {
+        let samples = samples.iter().flatten();
+        let keys: Vec<RawKey> = samples.clone().map(|sample| self.key(sample)).collect();
+        let mut found = Vec::with_capacity(keys.len());
+        self.batch.resolve_all(&keys, &mut found);
+        let known = samples.zip(keys).zip(found).map(|((sample, key), found)| {
+            let series = match found {
+                Some(Resolved::Series(series)) => Some(series),
+                // Reports are not relabelled: nothing defines a drop here.
+                Some(Resolved::Dropped) | None => None,
+            };
+            Known { sample, key, series }
+        });
+        known.collect()
+    }
+
+    fn push(&mut self, known: &Known<'_, '_>) -> Result<(), Rejection> {
+        let Known { sample, key, series } = *known;
+        let series = match series {
+            Some(series) => series,
+            None => self.define(key, sample)?,
         };
         Ok(self.batch.push(series, sample.timestamp_ms, sample.value)?)
     }
