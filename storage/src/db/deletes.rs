@@ -60,7 +60,7 @@ impl Engine {
             // No later batch gets a number that the delete covers.
             manifest.flushed_sequence = manifest.flushed_sequence.max(delete.sequence);
             manifest.deletes.push(delete.clone());
-            manifest.rollups.hide(&delete);
+            manifest.rollups.touch(delete.range, delete.sequence);
         };
         self.install(&[], &[], add, |_| ())?;
         self.exemplars.remove(&delete);
@@ -81,7 +81,7 @@ impl Engine {
         }
         let remove = |manifest: &mut Manifest| {
             manifest.deletes.retain(|delete| delete.id != id);
-            manifest.rollups.show(&delete);
+            manifest.rollups.touch(delete.range, u64::MAX);
         };
         self.install(&[], &[], remove, |_| ())?;
         let (segments, deletes) = {

@@ -8,7 +8,6 @@
 
 use model::TimeRange;
 
-use super::bucket::times_of;
 use super::ranges::Ranges;
 use super::{rolled_day_of, times_of_day};
 use crate::db::prepared::DAY_MS;
@@ -159,27 +158,6 @@ impl Rollups {
         self.runs.iter_mut().filter(|run| run.segment.sequence_max <= sequence).for_each(|run| run.touch(&days));
     }
 
-    /// Notes that a delete hides samples. It hides the buckets of these as well; those that it hides in part can be made
-    /// of what is left, so their days are touched.
-    pub(crate) fn hide(&mut self, delete: &Delete) {
-        let TimeRange { start_ms, end_ms } = delete.range;
-        for run in self.runs.iter_mut().filter(|run| delete.covers(run.segment.sequence_max)) {
-            let (first, last) = (times_of(start_ms, run.resolution_ms), times_of(end_ms, run.resolution_ms));
-            if first.start_ms < start_ms {
-                run.touch(&days_of(TimeRange { start_ms, end_ms: start_ms }));
-            }
-            if last.end_ms > end_ms {
-                run.touch(&days_of(TimeRange { start_ms: end_ms, end_ms }));
-            }
-        }
-    }
-
-    /// Notes that samples are shown again which a delete hid, and which runs that were built meanwhile do not know of.
-    pub(crate) fn show(&mut self, delete: &Delete) {
-        let days = days_of(delete.range);
-        self.runs.iter_mut().filter(|run| run.deletes_from > delete.id).for_each(|run| run.touch(&days));
-    }
-
     /// Notes that samples up to this time went, if any did. The retention of today does not tell: it may be longer than the
     /// one by which they went. Without roll-ups there is nothing to note.
     pub(crate) fn raise_floor(&mut self, gone_ms: Option<i64>) {
@@ -264,38 +242,6 @@ mod tests {
         assert_eq!(touched(&rollups), Ranges::of(times_of_day(1)), "midnight belongs to the day before it");
         rollups.touch(TimeRange { start_ms: midnight + 1, end_ms: i64::MAX }, 6);
         assert_eq!(touched(&rollups), (1..4).map(times_of_day).collect());
-    }
-
-    #[test]
-    fn a_delete_touches_the_days_of_buckets_that_it_parts() {
-        let hour_ms = 3_600_000;
-        let midnight = times_of_day(1).start_ms - 1;
-        let delete = |start_ms, end_ms| Delete {
-            id: 7,
-            selectors: Vec::new(),
-            range: TimeRange { start_ms, end_ms },
-            made_ms: 0,
-            purge_from_ms: 0,
-            sequence: 5,
-            families: Vec::new(),
-        };
-        let touched = |delete: &Delete, deletes_from| {
-            let (mut hidden, mut shown) =
-                (Rollups { runs: vec![run(1, 1..5)], ..Rollups::default() }, Rollups::default());
-            shown.runs = vec![RollupEntry { deletes_from, ..run(1, 1..5) }];
-            hidden.hide(delete);
-            shown.show(delete);
-            (hidden.runs.remove(0).touched, shown.runs.remove(0).touched)
-        };
-        let days = |days: &[i64]| days.iter().copied().map(times_of_day).collect::<Ranges>();
-        let all = delete(i64::MIN, i64::MAX);
-        assert_eq!(touched(&all, 7), (days(&[]), days(&[])), "a run that does not heed it shows all again by itself");
-        assert_eq!(touched(&all, 8), (days(&[]), days(&[1, 2, 3, 4])));
-        assert_eq!(touched(&delete(midnight + 1, midnight + DAY_MS + hour_ms), 8), (days(&[]), days(&[1, 2])));
-        assert_eq!(touched(&delete(midnight + 2, midnight + 3 * DAY_MS), 0).0, days(&[1]));
-        assert_eq!(touched(&delete(midnight + 1, midnight + 2 * DAY_MS + hour_ms + 1), 0).0, days(&[3]));
-        let newer = Delete { sequence: 4, ..delete(midnight + 2, midnight + 5) };
-        assert_eq!(touched(&newer, 0).0, days(&[]), "the run has what it does not hide");
     }
 
     #[test]
