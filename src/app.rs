@@ -12,6 +12,7 @@ use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
 use crate::http::body::BodyMemory;
 use crate::ingest::Ingest;
+use crate::jobs::{JobOptions, Jobs};
 use crate::parquet_store::ParquetStore;
 use crate::report::Reporter;
 use crate::scrape::Scrapes;
@@ -50,6 +51,8 @@ pub struct App {
     pub db: Arc<Db>,
     /// Components, their heartbeats, and retention rules.
     pub catalog: Catalog,
+    /// Jobs and clusters, at any time.
+    pub jobs: Jobs,
     /// Turns metric reports into batches.
     pub reporter: Reporter,
     /// The one way into the database for whatever takes samples in.
@@ -131,9 +134,11 @@ impl App {
             );
         }
         apply_rules(&catalog, &db);
+        let jobs = Jobs::new(&catalog, job_options(&config));
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
             catalog,
+            jobs,
             reporter: Reporter::default(),
             workers: Workers::new(&config),
             body_memory: BodyMemory::new(&config),
@@ -188,6 +193,7 @@ impl Running {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&app), listener));
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
+        tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
         app.scrape.start(&app, address).await;
         Ok(Running { app, address, tasks })
     }
@@ -254,6 +260,18 @@ fn catalog_options(config: &Config) -> CatalogOptions {
         rules_max: config.storage_max_retention_rules,
         heartbeat_interval_ms: config.noetl_worker_heartbeat_interval.ms(),
         report_interval_ms: config.noetl_worker_metrics_interval.ms(),
+    }
+}
+
+/// What the store of jobs needs of the configuration.
+fn job_options(config: &Config) -> JobOptions {
+    JobOptions {
+        jobs_max: config.jobs_max_jobs,
+        documents_max: config.jobs_max_documents,
+        document_bytes_max: usize::try_from(config.jobs_max_document_bytes.0).unwrap_or(usize::MAX),
+        pending_bytes_max: config.jobs_max_pending_bytes.0,
+        checkpoints_max: config.jobs_max_checkpoints,
+        retention_ms: (config.jobs_retention.0 > 0).then(|| config.jobs_retention.ms()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The catalog: components with their heartbeats, and retention rules, in `catalog.db` (SQLite).
+//! The catalog: components with their heartbeats, and retention rules, in `catalog.db` (SQLite); [`crate::jobs`] keeps
+//! its tables in the same file and writes through the same thread.
 //!
 //! One thread writes ([`writer`]); a change is acknowledged after its commit is synced, and only then shown. Reads are
 //! answered from memory: there are few components, and each report asks for its own. The file is in WAL mode and can be
@@ -24,7 +25,7 @@ pub use rules::rules_of;
 
 use crate::telemetry::Telemetry;
 use mirror::Mirror;
-use writer::Writer;
+pub(crate) use writer::Writer;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "catalog.db";
@@ -51,7 +52,7 @@ pub struct CatalogOptions {
 pub struct Catalog {
     path: PathBuf,
     options: CatalogOptions,
-    writer: Writer,
+    writer: Arc<Writer>,
     mirror: Arc<RwLock<Mirror>>,
 }
 
@@ -86,12 +87,27 @@ impl Catalog {
         }
         mirror.held = hold::reason(data_dir)?;
         let mirror = Arc::new(RwLock::new(mirror));
-        Ok(Catalog { path, options, writer: Writer::start(connection, telemetry)?, mirror })
+        Ok(Catalog { path, options, writer: Arc::new(Writer::start(connection, telemetry)?), mirror })
     }
 
     /// The options.
     pub fn options(&self) -> CatalogOptions {
         self.options
+    }
+
+    /// The one way to write to the file, for who has tables of his own in it.
+    pub(crate) fn writer(&self) -> Arc<Writer> {
+        Arc::clone(&self.writer)
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn reader(path: &Path) -> Result<rusqlite::Connection, CatalogError> {
+        schema::open_for_reading(path)
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a copy of what is committed now into another directory, whole and synced; retention is held there as here.

@@ -142,6 +142,12 @@ options! {
     "noetl.worker_heartbeat_interval" noetl_worker_heartbeat_interval: Duration = "15s", "How often registered components are expected to send a heartbeat; they are offline when four are missing. Also set by `NOETL_WORKER_HEARTBEAT_INTERVAL`, in seconds.";
     "export.window" export_window: Duration = "5m", "The export of latest values has the series that received a sample within this time.";
     "export.max_concurrent" export_max_concurrent: usize = "2", "Most exports of samples (`/api/streamgauge/v1/export`) at the same time; more are refused.";
+    "jobs.retention" jobs_retention: Duration = "90d", "How long jobs that have ended are kept, and older states of what still runs; 0 keeps them for ever.";
+    "jobs.max_jobs" jobs_max_jobs: usize = "100000", "Most jobs; above, the one that ended first is forgotten, and a new one is refused if none has ended.";
+    "jobs.max_checkpoints" jobs_max_checkpoints: usize = "1000", "Most checkpoints that are kept of one job, the newest.";
+    "jobs.max_documents" jobs_max_documents: usize = "10000", "Most documents (vertices, subtasks of a vertex, checkpoints, …) that one observation of a job may have.";
+    "jobs.max_document_bytes" jobs_max_document_bytes: ByteSize = "4MiB", "Largest document of a job.";
+    "jobs.max_pending_bytes" jobs_max_pending_bytes: ByteSize = "64MiB", "Bytes of documents that may wait to be written; above, who brings them is told to come back later.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
     "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";

@@ -16,6 +16,7 @@ pub mod exposition;
 pub mod families;
 pub mod http;
 pub mod ingest;
+pub mod jobs;
 mod json;
 pub mod parquet_store;
 pub mod remote_write;

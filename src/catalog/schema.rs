@@ -47,8 +47,59 @@ CREATE TABLE retention_rule (
 const VERSION_2: &str =
     "ALTER TABLE retention_rule ADD COLUMN at_least INTEGER NOT NULL DEFAULT 0 CHECK (at_least IN (0, 1));";
 
+/// Version 3: jobs ([`crate::jobs`]).
+///
+/// `subject` is a job (one run) or a cluster; `hex_id` is its id in the form that Flink's have; `cluster` is the id of the cluster that a job came from, `started_ms` and
+/// `ended_ms` are those of its newest document `run`. Jobs of one name and organization are runs of one `pipeline`, whose
+/// `pipeline_id` is the public one. `version` says which document of a kind and key holds from when on; one without
+/// `content_ref` says that from then on there is none. `content` has each document once, as JSON, and its XXH3 hash by
+/// which it is found.
+const VERSION_3: &str = "
+CREATE TABLE pipeline (
+    pipeline_ref INTEGER PRIMARY KEY,
+    org TEXT NOT NULL,
+    pipeline_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    UNIQUE (org, name),
+    UNIQUE (org, pipeline_id)
+) STRICT;
+CREATE TABLE subject (
+    subject_ref INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN ('cluster', 'job')),
+    org TEXT NOT NULL,
+    id TEXT NOT NULL,
+    hex_id TEXT NOT NULL,
+    origin TEXT NOT NULL CHECK (origin IN ('flink', 'push', 'metrics')),
+    cluster TEXT,
+    pipeline_ref INTEGER REFERENCES pipeline,
+    first_ms INTEGER NOT NULL,
+    started_ms INTEGER,
+    ended_ms INTEGER,
+    UNIQUE (kind, id, org)
+) STRICT;
+CREATE INDEX subject_by_hex_id ON subject (kind, hex_id);
+CREATE INDEX subject_of_pipeline ON subject (pipeline_ref, started_ms);
+CREATE INDEX subject_by_end ON subject (kind, ended_ms);
+CREATE TABLE content (
+    content_ref INTEGER PRIMARY KEY,
+    hash INTEGER NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX content_by_hash ON content (hash);
+CREATE TABLE version (
+    subject_ref INTEGER NOT NULL REFERENCES subject,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    from_ms INTEGER NOT NULL,
+    content_ref INTEGER REFERENCES content,
+    PRIMARY KEY (subject_ref, kind, key, from_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX version_of_content ON version (content_ref);
+";
+
 /// One step per version.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 /// How long to wait for a tool that reads the file with a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +117,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
         let synced = std::fs::File::open(parent).and_then(|folder| folder.sync_all());
         synced.map_err(|e| CatalogError::io(parent, e))?;
     }
+    Ok(connection)
+}
+
+/// A connection to a file that the writer has open; it sees what is committed.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, CatalogError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
@@ -120,4 +178,34 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError>
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a file of version 1 holds is there after the step to the newest, and the tables of jobs are.
+    #[test]
+    fn a_file_of_version_1_is_brought_to_the_newest_and_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(VERSION_1).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.execute_batch(
+            "INSERT INTO component (name, kind, status, source, created_ms, updated_ms, heartbeat_ms)
+             VALUES ('a', 'broker', 'ready', 'call', 1, 2, 3);
+             INSERT INTO retention_rule (matchers, keep_ms, created_ms, updated_ms) VALUES ('[]', 5, 1, 1)",
+        )
+        .unwrap();
+        drop(old);
+        let opened = open(&path).unwrap();
+        let version: u32 = opened.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version as usize, MIGRATIONS.len());
+        let count = |table: &str| -> i64 {
+            opened.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap()
+        };
+        assert_eq!(["component", "retention_rule", "subject", "version", "content"].map(count), [1, 1, 0, 0, 0]);
+        assert!(check(&path).unwrap().is_empty());
+    }
 }

@@ -224,9 +224,9 @@ fn a_newer_file_is_refused_by_name_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(&dir));
     let path = dir.path().join(FILE_NAME);
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 4).unwrap();
     let error = Catalog::open(dir.path(), OPTIONS, Arc::default(), 7).err().unwrap().to_string();
-    assert!(error.ends_with("catalog.db has schema version 3, this version reads up to 2"), "{error}");
+    assert!(error.ends_with("catalog.db has schema version 4, this version reads up to 3"), "{error}");
     assert!(path.exists());
 }
 

@@ -25,7 +25,7 @@ type Change = Box<dyn FnOnce(&Connection) -> Acknowledge + Send>;
 type Acknowledge = Box<dyn FnOnce(Result<(), CatalogError>) + Send>;
 
 /// The way to the thread.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     changes: RwLock<Option<SyncSender<Change>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     telemetry: Arc<Telemetry>,
@@ -46,20 +46,24 @@ impl Writer {
     ///
     /// # Errors
     /// What `change` gave, or why the commit failed; nothing of the change is kept then. [`CatalogError::Panicked`].
-    pub(super) fn write<T: Send + 'static>(
+    pub(crate) fn write<T, E>(
         &self,
-        change: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send + 'static,
+        change: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         show: impl FnOnce(&T) + Send + 'static,
-    ) -> Result<T, CatalogError> {
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<CatalogError> + Send + 'static,
+    {
         let (answer, answered) = sync_channel(1);
         let telemetry = Arc::clone(&self.telemetry);
         let change: Change = Box::new(move |connection| {
             let caught = |c: &Connection| attempt(TASK, &telemetry, || change(c)).map_err(CatalogError::Panicked)?;
             let made = in_savepoint(connection, caught);
             Box::new(move |committed| {
-                let outcome = committed.and(made).and_then(|value| {
+                let outcome = committed.map_err(E::from).and(made).and_then(|value| {
                     let shown = attempt(TASK, &telemetry, || show(&value));
-                    shown.map(|()| value).map_err(CatalogError::Panicked)
+                    shown.map(|()| value).map_err(|panic| CatalogError::Panicked(panic).into())
                 });
                 // Nobody waits any more if the caller is gone; the change is made all the same.
                 let _ = answer.send(outcome);
@@ -67,7 +71,7 @@ impl Writer {
         });
         let changes = self.changes.read().clone().ok_or(CatalogError::Closed)?;
         changes.send(change).map_err(|_| CatalogError::Closed)?;
-        answered.recv().map_err(|_| CatalogError::Closed)?
+        answered.recv().map_err(|_| E::from(CatalogError::Closed))?
     }
 
     /// Lets the thread end after the changes that wait, and waits for it.
@@ -116,14 +120,14 @@ fn run(connection: Connection, queue: &Receiver<Change>) {
     }
 }
 
-fn in_savepoint<T>(
+fn in_savepoint<T, E: From<CatalogError>>(
     connection: &Connection,
-    change: impl FnOnce(&Connection) -> Result<T, CatalogError>,
-) -> Result<T, CatalogError> {
-    connection.execute_batch("SAVEPOINT change")?;
+    change: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    connection.execute_batch("SAVEPOINT change").map_err(CatalogError::from)?;
     let made = change(connection);
     let end = if made.is_ok() { "RELEASE change" } else { "ROLLBACK TO change; RELEASE change" };
-    connection.execute_batch(end)?;
+    connection.execute_batch(end).map_err(CatalogError::from)?;
     made
 }
 
@@ -170,7 +174,9 @@ mod tests {
             assert!(matches!(bad.join().unwrap(), Err(CatalogError::Sqlite(_))));
             assert!(matches!(broken.join().unwrap(), Err(CatalogError::Panicked(text)) if text == "half-way"));
         });
-        let sum = |c: &Connection| Ok(c.query_row("SELECT sum(number) FROM numbers", (), |row| row.get::<_, i64>(0))?);
+        let sum = |c: &Connection| -> Result<i64, CatalogError> {
+            Ok(c.query_row("SELECT sum(number) FROM numbers", (), |row| row.get(0))?)
+        };
         assert_eq!(writer.write(sum, |_| ()).unwrap(), 4);
         shown.lock().sort_unstable();
         assert_eq!(*shown.lock(), [1, 3]);

@@ -1,0 +1,143 @@
+//! Where documents are kept: tables of `catalog.db` (`catalog/schema.rs`).
+//!
+//! [`record`] writes, on the catalog's one writer; [`read`] reads, each view inside one transaction, so that what it puts
+//! together belongs together; [`retention`] forgets.
+
+mod observation;
+mod read;
+mod record;
+mod retention;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+pub use observation::{Observation, Origin, Recorded, Subject, SubjectKind};
+pub use read::{Known, Reader, Version};
+pub use retention::Forgotten;
+
+use super::error::JobsError;
+use crate::catalog::{Catalog, Writer};
+
+/// Connections that wait for the next read; more are closed when their read ends.
+const IDLE_READERS_MAX: usize = 8;
+
+/// Limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobOptions {
+    /// `jobs.max_jobs`
+    pub jobs_max: usize,
+    /// `jobs.max_documents`
+    pub documents_max: usize,
+    /// `jobs.max_document_bytes`
+    pub document_bytes_max: usize,
+    /// `jobs.max_pending_bytes`
+    pub pending_bytes_max: u64,
+    /// `jobs.max_checkpoints`, of one job
+    pub checkpoints_max: usize,
+    /// `jobs.retention` in milliseconds; none keeps for ever.
+    pub retention_ms: Option<i64>,
+}
+
+/// All jobs and clusters. Share it behind an `Arc`.
+pub struct Jobs {
+    path: PathBuf,
+    options: JobOptions,
+    writer: Arc<Writer>,
+    readers: Mutex<Vec<Connection>>,
+    pending_bytes: Arc<AtomicU64>,
+}
+
+impl Jobs {
+    /// The jobs in a catalog.
+    pub fn new(catalog: &Catalog, options: JobOptions) -> Jobs {
+        Jobs {
+            path: catalog.path().to_owned(),
+            options,
+            writer: catalog.writer(),
+            readers: Mutex::default(),
+            pending_bytes: Arc::default(),
+        }
+    }
+
+    /// Records what was observed and returns when it is durable: all of the observation or nothing.
+    ///
+    /// # Errors
+    /// [`JobsError`].
+    pub fn record(&self, observation: Observation) -> Result<Recorded, JobsError> {
+        observation.check(&self.options)?;
+        let pending = Pending::admit(&self.pending_bytes, observation.bytes(), self.options.pending_bytes_max)?;
+        let options = self.options;
+        self.writer.write(
+            move |connection| {
+                // Given back when the change is made, not when it is acknowledged: it waits no more.
+                let _pending = pending;
+                record::record(connection, &observation, &options)
+            },
+            |_| (),
+        )
+    }
+
+    /// Reads as of one moment of the file: what is committed meanwhile is not seen.
+    ///
+    /// # Errors
+    /// What `view` gave, or [`JobsError::Catalog`].
+    pub fn read<T>(&self, view: impl FnOnce(&Reader<'_>) -> Result<T, JobsError>) -> Result<T, JobsError> {
+        // Two statements: the lock must not be held while a file is opened.
+        let idle = self.readers.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => Catalog::reader(&self.path)?,
+        };
+        let seen = {
+            let transaction = connection.unchecked_transaction()?;
+            view(&Reader::new(&transaction))
+        };
+        let mut readers = self.readers.lock();
+        if readers.len() < IDLE_READERS_MAX {
+            readers.push(connection);
+        }
+        seen
+    }
+
+    /// Forgets what is older than the retention and above the limits.
+    ///
+    /// # Errors
+    /// [`JobsError::Catalog`]; the rest goes the next time.
+    pub fn retain(&self, now_ms: i64) -> Result<Forgotten, JobsError> {
+        retention::retain(self, now_ms)
+    }
+
+    /// Bytes that wait to be written.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A share of the bytes that may wait; given back when dropped.
+struct Pending {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Pending {
+    fn admit(all: &Arc<AtomicU64>, bytes: u64, limit: u64) -> Result<Pending, JobsError> {
+        let admitted = all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            waiting.checked_add(bytes).filter(|sum| *sum <= limit)
+        });
+        admitted.map_err(|_| JobsError::Overloaded { limit })?;
+        Ok(Pending { all: Arc::clone(all), bytes })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Reading, as of any time.
+
+use model::Scope;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::observation::{Origin, Subject, SubjectKind};
+use crate::jobs::document::Document;
+use crate::jobs::error::JobsError;
+use crate::jobs::model::run::Run;
+
+/// A subject that is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    reference: i64,
+    /// The job or cluster.
+    pub subject: Subject,
+    /// Who told of it last.
+    pub origin: Origin,
+    /// The cluster that it came from, of a job.
+    pub cluster: Option<String>,
+    /// The public id of its pipeline, of a job whose name is known.
+    pub pipeline_id: Option<String>,
+    /// When it was first heard of, in milliseconds since 1970.
+    pub first_ms: i64,
+    /// When it began, as far as known now.
+    pub started_ms: Option<i64>,
+    /// When it ended, as far as known now.
+    pub ended_ms: Option<i64>,
+}
+
+impl Known {
+    /// The id in the form of Flink's.
+    pub fn hex_id(&self) -> String {
+        crate::jobs::hex_id(&self.subject.id)
+    }
+}
+
+/// A document and the time from which it holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version<D> {
+    /// From when on.
+    pub from_ms: i64,
+    /// The document.
+    pub document: D,
+}
+
+/// Sees one state of the file.
+pub struct Reader<'c> {
+    connection: &'c Connection,
+}
+
+const COLUMNS: &str =
+    "s.subject_ref, s.kind, s.org, s.id, s.origin, s.cluster, p.pipeline_id, s.first_ms, s.started_ms, s.ended_ms";
+const FROM: &str = "FROM subject s LEFT JOIN pipeline p USING (pipeline_ref)";
+
+impl<'c> Reader<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Reader<'c> {
+        Reader { connection }
+    }
+
+    /// The references that a statement with one number gives.
+    pub(super) fn references(&self, sql: &str, number: i64) -> Result<Vec<i64>, JobsError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map((number,), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// A job or cluster by its id. Where several organizations are in scope, that of the first by name.
+    ///
+    /// # Errors
+    /// [`JobsError::Catalog`]; so for all that follow, with [`JobsError::Corrupt`] for those that give documents.
+    pub fn find(&self, scope: &Scope, kind: SubjectKind, id: &str) -> Result<Option<Known>, JobsError> {
+        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.id = ?2 ORDER BY s.org");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((kind.as_str(), id), known)?;
+        first_in(scope, rows)
+    }
+
+    /// A job or cluster by its id in the form of Flink's.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn find_hex(&self, scope: &Scope, kind: SubjectKind, hex_id: &str) -> Result<Option<Known>, JobsError> {
+        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.hex_id = ?2 ORDER BY s.org");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((kind.as_str(), hex_id), known)?;
+        first_in(scope, rows)
+    }
+
+    /// All jobs or clusters that were heard of at a time, in the order in which they were first.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn list(&self, scope: &Scope, kind: SubjectKind, at_ms: i64) -> Result<Vec<Known>, JobsError> {
+        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.first_ms <= ?2 ORDER BY s.subject_ref");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((kind.as_str(), at_ms), known)?;
+        all_in(scope, rows)
+    }
+
+    /// All jobs whose run was known at a time, with it.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn runs(&self, scope: &Scope, at_ms: i64) -> Result<Vec<(Known, Version<Run>)>, JobsError> {
+        let mut runs = Vec::new();
+        for job in self.list(scope, SubjectKind::Job, at_ms)? {
+            if let Some(run) = self.document(&job, "", at_ms)? {
+                runs.push((job, run));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The runs of one pipeline, by its public id, the newest first.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn of_pipeline(&self, scope: &Scope, pipeline_id: &str) -> Result<Vec<Known>, JobsError> {
+        let sql =
+            format!("SELECT {COLUMNS} {FROM} WHERE p.pipeline_id = ?1 ORDER BY s.started_ms DESC, s.subject_ref DESC");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((pipeline_id,), known)?;
+        all_in(scope, rows)
+    }
+
+    /// The document of a key that holds at a time.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn document<D: Document>(&self, of: &Known, key: &str, at_ms: i64) -> Result<Option<Version<D>>, JobsError> {
+        let sql = "SELECT v.key, v.from_ms, c.body FROM version v LEFT JOIN content c USING (content_ref) \
+                   WHERE v.subject_ref = ?1 AND v.kind = ?2 AND v.key = ?3 AND v.from_ms <= ?4 \
+                   ORDER BY v.from_ms DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found = statement.query_row((of.reference, D::KIND.as_str(), key, at_ms), stored).optional()?;
+        Ok(found.map(|stored| decode(of, stored)).transpose()?.flatten())
+    }
+
+    /// All documents of a kind that hold at a time, by key.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn documents<D: Document>(&self, of: &Known, at_ms: i64) -> Result<Vec<Version<D>>, JobsError> {
+        // SQLite takes the other columns from the row that has the maximum.
+        let sql = "SELECT v.key, v.from_ms, c.body FROM \
+                   (SELECT key, max(from_ms) AS from_ms, content_ref FROM version \
+                    WHERE subject_ref = ?1 AND kind = ?2 AND from_ms <= ?3 GROUP BY key) v \
+                   LEFT JOIN content c USING (content_ref) ORDER BY v.key";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map((of.reference, D::KIND.as_str(), at_ms), stored)?;
+        let mut documents = Vec::new();
+        for row in rows {
+            documents.extend(decode(of, row?)?);
+        }
+        Ok(documents)
+    }
+
+    /// The versions of a document that began in a closed range of time, oldest first and at most so many; none where it
+    /// was withdrawn.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn history<D: Document>(
+        &self,
+        of: &Known,
+        key: &str,
+        range: model::TimeRange,
+        limit: usize,
+    ) -> Result<Vec<(i64, Option<D>)>, JobsError> {
+        let sql = "SELECT v.key, v.from_ms, c.body FROM version v LEFT JOIN content c USING (content_ref) \
+                   WHERE v.subject_ref = ?1 AND v.kind = ?2 AND v.key = ?3 AND v.from_ms BETWEEN ?4 AND ?5 \
+                   ORDER BY v.from_ms LIMIT ?6";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = (of.reference, D::KIND.as_str(), key, range.start_ms, range.end_ms, limit);
+        let rows = statement.query_map(values, stored)?;
+        let mut history = Vec::new();
+        for row in rows {
+            let stored = row?;
+            let from_ms = stored.from_ms;
+            history.push((from_ms, decode(of, stored)?.map(|version: Version<D>| version.document)));
+        }
+        Ok(history)
+    }
+}
+
+/// A row of `version`.
+struct Stored {
+    key: String,
+    from_ms: i64,
+    body: Option<String>,
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored { key: row.get(0)?, from_ms: row.get(1)?, body: row.get(2)? })
+}
+
+fn decode<D: Document>(of: &Known, stored: Stored) -> Result<Option<Version<D>>, JobsError> {
+    let Some(body) = stored.body else { return Ok(None) };
+    let document = serde_json::from_str(&body).map_err(|e| JobsError::Corrupt {
+        subject: of.subject.id.clone(),
+        kind: D::KIND.as_str(),
+        key: stored.key,
+        detail: e.to_string(),
+    })?;
+    Ok(Some(Version { from_ms: stored.from_ms, document }))
+}
+
+fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
+    let is_cluster = row.get_ref(1)?.as_str()? == SubjectKind::Cluster.as_str();
+    let kind = if is_cluster { SubjectKind::Cluster } else { SubjectKind::Job };
+    let word = row.get_ref(4)?.as_str()?;
+    // The table allows no fourth word.
+    let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == word).unwrap_or(Origin::Metrics);
+    Ok(Known {
+        reference: row.get(0)?,
+        subject: Subject { kind, org: row.get(2)?, id: row.get(3)? },
+        origin,
+        cluster: row.get(5)?,
+        pipeline_id: row.get(6)?,
+        first_ms: row.get(7)?,
+        started_ms: row.get(8)?,
+        ended_ms: row.get(9)?,
+    })
+}
+
+fn is_in(scope: &Scope, known: &Known) -> bool {
+    scope.forced().is_none_or(|matcher| matcher.matches(&known.subject.org))
+}
+
+fn first_in(scope: &Scope, rows: impl Iterator<Item = rusqlite::Result<Known>>) -> Result<Option<Known>, JobsError> {
+    for row in rows {
+        let known = row?;
+        if is_in(scope, &known) {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
+}
+
+fn all_in(scope: &Scope, rows: impl Iterator<Item = rusqlite::Result<Known>>) -> Result<Vec<Known>, JobsError> {
+    let mut all = Vec::new();
+    for row in rows {
+        let known = row?;
+        if is_in(scope, &known) {
+            all.push(known);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,394 @@
+//! The store against a simple model, its limits, and what is there after a restart.
+
+use std::collections::BTreeMap;
+
+use model::{Matcher, Scope, TimeRange};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::catalog::CatalogOptions;
+use crate::jobs::{
+    Checkpoint, CheckpointSizes, CheckpointState, JobState, Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
+};
+
+const OPTIONS: JobOptions = JobOptions {
+    jobs_max: 3,
+    documents_max: 4,
+    document_bytes_max: 400,
+    pending_bytes_max: 1 << 20,
+    checkpoints_max: 2,
+    retention_ms: Some(1000),
+};
+
+fn open_with(dir: &TempDir, options: JobOptions) -> (Catalog, Jobs) {
+    let catalog = CatalogOptions {
+        components_max: 3,
+        bytes_max: 1 << 20,
+        rules_max: 2,
+        heartbeat_interval_ms: 15_000,
+        report_interval_ms: 60_000,
+    };
+    let catalog = Catalog::open(dir.path(), catalog, Arc::default(), 7).unwrap();
+    let jobs = Jobs::new(&catalog, options);
+    (catalog, jobs)
+}
+
+fn open(dir: &TempDir) -> (Catalog, Jobs) {
+    open_with(dir, OPTIONS)
+}
+
+fn run(name: &str, started_ms: i64, ended_ms: Option<i64>) -> Run {
+    Run {
+        name: name.to_owned(),
+        state: if ended_ms.is_some() { JobState::Finished } else { JobState::Running },
+        started_ms,
+        ended_ms,
+        changed_ms: None,
+        state_times: BTreeMap::new(),
+        tasks: BTreeMap::new(),
+        kind: None,
+        max_parallelism: None,
+        is_stoppable: false,
+        scheduler: None,
+        application_id: None,
+        pending_operators: 0,
+        engine_id: None,
+        are_failures_truncated: false,
+    }
+}
+
+fn plan(node: &str) -> Plan {
+    Plan { kind: None, nodes: vec![PlanNode { id: node.to_owned(), ..PlanNode::default() }] }
+}
+
+fn checkpoint(id: i64) -> Checkpoint {
+    Checkpoint {
+        id,
+        state: CheckpointState::Completed,
+        is_savepoint: false,
+        savepoint_format: None,
+        kind: None,
+        triggered_ms: id,
+        latest_ack_ms: id,
+        sizes: CheckpointSizes::default(),
+        subtasks: 1,
+        acknowledged: 1,
+        path: None,
+        is_discarded: None,
+        failure: None,
+        tasks: BTreeMap::new(),
+    }
+}
+
+fn observed(job: &str, at_ms: i64) -> Observation {
+    Observation::new(Subject::job("", job), Origin::Push, at_ms)
+}
+
+fn record<D: crate::jobs::Document>(jobs: &Jobs, job: &str, at_ms: i64, document: &D) -> Result<Recorded, JobsError> {
+    let mut observation = observed(job, at_ms);
+    observation.put(document)?;
+    jobs.record(observation)
+}
+
+fn find(jobs: &Jobs, id: &str) -> Option<Known> {
+    jobs.read(|reader| reader.find(&Scope::default(), SubjectKind::Job, id)).unwrap()
+}
+
+/// The ids of the plan's nodes at a time.
+fn plan_at(jobs: &Jobs, job: &str, at_ms: i64) -> Option<Version<Plan>> {
+    let known = find(jobs, job)?;
+    jobs.read(|reader| reader.document(&known, "", at_ms)).unwrap()
+}
+
+/// What can be done to a document.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(i64, u8),
+    Withdraw(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![4 => (0..30_i64, 0..3_u8).prop_map(|(at, content)| Step::Put(at, content)), 1 => (0..30_i64).prop_map(Step::Withdraw)]
+}
+
+/// The model: versions by time; what holds already is not put again.
+fn apply(model: &mut BTreeMap<i64, Option<u8>>, at: i64, content: Option<u8>) -> bool {
+    let holds = model.range(..=at).next_back().and_then(|(_, content)| *content);
+    let changes = holds != content;
+    if changes {
+        model.insert(at, content);
+    }
+    changes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// In whatever order documents come: at every time that holds which came last before it, and forgetting changes
+    /// nothing from the horizon on.
+    #[test]
+    fn every_time_is_answered_as_by_a_map(steps in proptest::collection::vec(step(), 1..25), horizon in 0..35_i64) {
+        let dir = tempfile::tempdir().unwrap();
+        let (_catalog, jobs) = open(&dir);
+        record(&jobs, "j", 0, &run("n", 0, None)).unwrap();
+        let mut model = BTreeMap::new();
+        for step in steps {
+            let (at_ms, content) = match step {
+                Step::Put(at_ms, content) => (at_ms, Some(content)),
+                Step::Withdraw(at_ms) => (at_ms, None),
+            };
+            let mut observation = observed("j", at_ms);
+            match content {
+                Some(content) => observation.put(&plan(&content.to_string())).unwrap(),
+                None => observation.withdraw::<Plan>(""),
+            }
+            let recorded = jobs.record(observation).unwrap();
+            prop_assert_eq!(recorded.changed == 1, apply(&mut model, at_ms, content));
+        }
+        let expected = |at_ms: i64| {
+            let (from_ms, content) = model.range(..=at_ms).next_back()?;
+            Some((*from_ms, content.as_ref()?.to_string()))
+        };
+        let found = |at_ms: i64| plan_at(&jobs, "j", at_ms).map(|v| (v.from_ms, v.document.nodes[0].id.clone()));
+        for at_ms in -1..32 {
+            prop_assert_eq!(found(at_ms), expected(at_ms), "at {}", at_ms);
+        }
+        jobs.retain(horizon + 1000).unwrap();
+        for at_ms in horizon..32 {
+            prop_assert_eq!(found(at_ms), expected(at_ms), "at {} after forgetting", at_ms);
+        }
+        let known = find(&jobs, "j").unwrap();
+        let all = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+        let left = jobs.read(|reader| reader.history::<Plan>(&known, "", all, usize::MAX)).unwrap();
+        prop_assert!(left.iter().filter(|(from_ms, _)| *from_ms <= horizon).count() <= 1, "{:?}", left);
+    }
+}
+
+#[test]
+fn equal_contents_are_kept_once_and_go_with_the_last_that_points_to_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, jobs) = open(&dir);
+    for job in ["a", "b"] {
+        record(&jobs, job, 1, &plan("x")).unwrap();
+        record(&jobs, job, 2, &plan("y")).unwrap();
+        record(&jobs, job, 3, &plan("x")).unwrap();
+    }
+    let contents = || -> i64 {
+        Catalog::reader(catalog.path())
+            .unwrap()
+            .query_row("SELECT count(*) FROM content", (), |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(contents(), 2);
+    assert_eq!(jobs.retain(1003).unwrap(), Forgotten { jobs: 0, versions: 4, contents: 1 });
+    assert_eq!(contents(), 1);
+    assert_eq!(jobs.retain(1003).unwrap(), Forgotten::default());
+    assert_eq!(plan_at(&jobs, "a", 3).unwrap().document, plan("x"));
+}
+
+#[test]
+fn everything_recorded_is_there_without_a_clean_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    let mut observation = observed("j", 5).in_cluster("c");
+    observation.put(&run("n", 1, Some(4))).unwrap();
+    let outcome = Outcome {
+        status: "SUCCEEDED".to_owned(),
+        runtime_ms: 3,
+        accumulator_results: BTreeMap::new(),
+        failure_class: None,
+        failure_stack_trace: None,
+        failure_serialized: None,
+    };
+    observation.put(&outcome).unwrap();
+    assert_eq!(jobs.record(observation).unwrap(), Recorded { changed: 2, unchanged: 0 });
+    // A killed process leaves its files as they are at that moment.
+    let copy = tempfile::tempdir().unwrap();
+    for suffix in ["", "-wal"] {
+        let name = format!("catalog.db{suffix}");
+        std::fs::copy(dir.path().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let (_catalog, again) = open(&copy);
+    let known = find(&again, "j").unwrap();
+    assert_eq!((known.cluster.as_deref(), known.started_ms, known.ended_ms), (Some("c"), Some(1), Some(4)));
+    let found = again.read(|reader| reader.document::<Outcome>(&known, "", 5)).unwrap().unwrap();
+    assert_eq!(found, Version { from_ms: 5, document: outcome });
+}
+
+#[test]
+fn runs_of_one_name_belong_together_and_organizations_do_not_see_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "first", 1, &run("etl", 1, Some(5))).unwrap();
+    record(&jobs, "second", 6, &run("etl", 6, None)).unwrap();
+    let mut foreign = Observation::new(Subject::job("other", "first"), Origin::Push, 7);
+    foreign.put(&run("etl", 7, None)).unwrap();
+    jobs.record(foreign).unwrap();
+    let ours = Scope::confined(Matcher::equal("org", ""));
+    let theirs = Scope::confined(Matcher::equal("org", "other"));
+    let seen = |scope: &Scope| jobs.read(|reader| reader.runs(scope, 10)).unwrap();
+    assert_eq!(seen(&ours).iter().map(|(job, _)| job.subject.id.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(seen(&theirs).len(), 1);
+    assert_eq!(seen(&Scope::default()).len(), 3);
+    let early = jobs.read(|reader| reader.runs(&ours, 5)).unwrap();
+    assert_eq!(early.len(), 1, "the second was not there yet");
+    let pipeline = find(&jobs, "second").unwrap().pipeline_id.unwrap();
+    let runs = jobs.read(|reader| reader.of_pipeline(&Scope::default(), &pipeline)).unwrap();
+    assert_eq!(runs.iter().map(|job| job.subject.id.as_str()).collect::<Vec<_>>(), ["second", "first"]);
+    let theirs = jobs.read(|reader| reader.find(&theirs, SubjectKind::Job, "second")).unwrap();
+    assert_eq!(theirs, None);
+}
+
+#[test]
+fn an_older_run_told_late_does_not_change_what_the_job_is_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "j", 10, &run("new", 1, Some(9))).unwrap();
+    record(&jobs, "j", 5, &run("old", 1, None)).unwrap();
+    let known = find(&jobs, "j").unwrap();
+    assert_eq!((known.first_ms, known.ended_ms), (5, Some(9)));
+    let name = |at_ms| {
+        let version = jobs.read(|reader| reader.document::<Run>(&known, "", at_ms)).unwrap();
+        version.map(|version| version.document.name)
+    };
+    assert_eq!([name(4), name(5), name(10)], [None, Some("old".to_owned()), Some("new".to_owned())]);
+}
+
+#[test]
+fn an_attempt_that_a_newer_one_replaces_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    let subtask = |index, attempt, state| Subtask {
+        index,
+        attempt,
+        state,
+        endpoint: None,
+        task_manager: None,
+        execution_id: None,
+        started_ms: None,
+        ended_ms: None,
+        state_times: BTreeMap::new(),
+        totals: None,
+    };
+    let subtasks = |list: [Subtask; 2]| Subtasks { vertex: "v".to_owned(), subtasks: list.into() };
+    let before = subtasks([subtask(0, 0, TaskState::Failed), subtask(1, 0, TaskState::Running)]);
+    record(&jobs, "j", 1, &before).unwrap();
+    record(&jobs, "j", 2, &subtasks([subtask(0, 1, TaskState::Running), subtask(1, 0, TaskState::Running)])).unwrap();
+    let known = find(&jobs, "j").unwrap();
+    let attempts = jobs.read(|reader| reader.documents::<crate::jobs::Attempt>(&known, 2)).unwrap();
+    let attempts: Vec<_> = attempts.into_iter().map(|version| version.document.subtask).collect();
+    assert_eq!(attempts, [subtask(0, 0, TaskState::Failed)]);
+}
+
+#[test]
+fn a_document_that_cannot_be_read_is_an_error_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, jobs) = open(&dir);
+    record(&jobs, "j", 1, &plan("x")).unwrap();
+    let damage = |c: &Connection| -> Result<(), JobsError> {
+        c.execute("UPDATE content SET body = '{\"nodes\":3}'", ())?;
+        Ok(())
+    };
+    catalog.writer().write(damage, |()| ()).unwrap();
+    let known = find(&jobs, "j").unwrap();
+    let error = jobs.read(|reader| reader.document::<Plan>(&known, "", 1)).unwrap_err();
+    assert!(error.to_string().starts_with("the document plan \"\" of j cannot be read"), "{error}");
+}
+
+#[test]
+fn above_the_limit_the_job_that_ended_first_goes_and_running_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "late", 1, &run("n", 1, Some(9))).unwrap();
+    record(&jobs, "early", 2, &run("n", 1, Some(5))).unwrap();
+    record(&jobs, "running", 3, &run("n", 1, None)).unwrap();
+    record(&jobs, "fourth", 4, &run("n", 1, None)).unwrap();
+    assert!(find(&jobs, "early").is_none() && find(&jobs, "late").is_some());
+    record(&jobs, "fifth", 5, &run("n", 1, None)).unwrap();
+    let error = record(&jobs, "sixth", 6, &run("n", 1, None)).unwrap_err();
+    assert!(matches!(error, JobsError::TooManyJobs { limit: 3 }), "{error}");
+    record(&jobs, "fifth", 7, &run("n", 1, Some(7))).unwrap();
+    record(&jobs, "sixth", 8, &run("n", 1, None)).unwrap();
+    let mut cluster = Observation::new(Subject::cluster("", "c"), Origin::Flink, 9);
+    cluster.put(&crate::jobs::Cluster::default()).unwrap();
+    jobs.record(cluster).unwrap();
+}
+
+#[test]
+fn limits_hold_at_n_and_n_plus_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    let bytes = |name: &str| serde_json::to_string(&run(name, 1, None)).unwrap().len();
+    let fits = "n".repeat(400 - bytes(""));
+    assert_eq!(bytes(&fits), 400);
+    record(&jobs, "j", 1, &run(&fits, 1, None)).unwrap();
+    let error = record(&jobs, "j", 1, &run(&format!("{fits}n"), 1, None)).unwrap_err();
+    assert!(matches!(error, JobsError::DocumentTooLarge { kind: "run", bytes: 401, limit: 400 }), "{error}");
+
+    let several = |count: i64| {
+        let mut observation = observed("j", 1);
+        (0..count).for_each(|id| observation.put(&checkpoint(id)).unwrap());
+        jobs.record(observation)
+    };
+    assert_eq!(several(4).unwrap().changed, 4);
+    assert!(matches!(several(5).unwrap_err(), JobsError::TooManyDocuments { found: 5, limit: 4 }));
+
+    let id = "i".repeat(255);
+    record(&jobs, &id, 1, &plan("x")).unwrap();
+    let error = record(&jobs, &format!("{id}i"), 1, &plan("x")).unwrap_err();
+    assert!(matches!(error, JobsError::NameTooLong { bytes: 256, limit: 255, .. }), "{error}");
+}
+
+#[test]
+fn what_waits_for_the_disk_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut observation = observed("j", 1);
+    observation.put(&plan("x")).unwrap();
+    let bytes = observation.bytes();
+    let (_catalog, exact) = open_with(&dir, JobOptions { pending_bytes_max: bytes, ..OPTIONS });
+    exact.record(observation.clone()).unwrap();
+    exact.record(observation.clone()).unwrap();
+    assert_eq!(exact.pending_bytes(), 0, "given back");
+    drop((_catalog, exact));
+    let (_catalog, small) = open_with(&dir, JobOptions { pending_bytes_max: bytes - 1, ..OPTIONS });
+    assert!(matches!(small.record(observation).unwrap_err(), JobsError::Overloaded { .. }));
+}
+
+#[test]
+fn old_jobs_and_old_checkpoints_are_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "old", 1, &run("a", 1, Some(99))).unwrap();
+    record(&jobs, "kept", 1, &run("b", 1, Some(100))).unwrap();
+    for id in [9, 10, 11] {
+        record(&jobs, "kept", 1, &checkpoint(id)).unwrap();
+    }
+    let forgotten = jobs.retain(1100).unwrap();
+    assert_eq!((forgotten.jobs, forgotten.versions), (1, 1));
+    assert!(find(&jobs, "old").is_none());
+    let known = find(&jobs, "kept").unwrap();
+    let left = jobs.read(|reader| reader.documents::<Checkpoint>(&known, i64::MAX)).unwrap();
+    assert_eq!(left.iter().map(|version| version.document.id).collect::<Vec<_>>(), [10, 11]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (_elsewhere, for_ever) = open_with(&elsewhere, JobOptions { retention_ms: None, ..OPTIONS });
+    record(&for_ever, "old", 1, &run("a", 1, Some(2))).unwrap();
+    assert_eq!(for_ever.retain(i64::MAX).unwrap(), Forgotten::default());
+}
+
+/// A view that reads several documents sees them as they were together.
+#[test]
+fn a_read_does_not_see_what_is_committed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "j", 1, &plan("x")).unwrap();
+    jobs.read(|reader| {
+        let known = reader.find(&Scope::default(), SubjectKind::Job, "j")?.unwrap();
+        record(&jobs, "j", 2, &plan("y")).unwrap();
+        let seen = reader.document::<Plan>(&known, "", 2)?.unwrap();
+        assert_eq!(seen.document, plan("x"));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(plan_at(&jobs, "j", 2).unwrap().document, plan("y"));
+}

@@ -1,0 +1,26 @@
+//! Forgets old jobs from time to time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::App;
+
+/// Between two rounds. A round looks at every job, so it is rare; nobody notices an hour more.
+const INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Applies retention and limits until the application stops.
+pub(crate) async fn retain_regularly(app: Arc<App>) {
+    let mut stopping = app.stopping();
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let state = Arc::clone(&app);
+        match tokio::task::spawn_blocking(move || state.jobs.retain(state.clock.now_ms())).await {
+            Ok(Ok(forgotten)) => tracing::debug!(?forgotten, "old jobs are forgotten"),
+            Ok(Err(error)) => tracing::error!(%error, "old jobs could not be forgotten"),
+            Err(error) => tracing::error!(%error, "forgetting old jobs ended with a panic"),
+        }
+    }
+}
