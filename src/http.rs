@@ -5,6 +5,7 @@
 pub mod body;
 pub mod error;
 mod export;
+mod flink;
 mod host;
 pub mod metrics;
 mod noetl;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::http::{Method, Uri};
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -35,7 +37,7 @@ pub type Peer = ConnectInfo<SocketAddr>;
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     routes()
-        .fallback(error::unknown_path)
+        .fallback(elsewhere)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))
         .layer(tower_http::compression::CompressionLayer::new())
@@ -46,6 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
 fn routes() -> Router<Arc<App>> {
     Router::new()
         .merge(export::routes())
+        .merge(flink::routes())
         .merge(metrics::routes())
         .merge(noetl::routes())
         .merge(operations::routes())
@@ -54,6 +57,11 @@ fn routes() -> Router<Arc<App>> {
         .merge(remote_write::routes())
         .merge(snapshots::routes())
         .merge(welcome::routes())
+}
+
+/// Answers for a path that no route took.
+async fn elsewhere(app: State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    if flink::owns(uri.path()) { flink::serve(app, method, uri).await } else { error::unknown_path(uri).await }
 }
 
 /// Counts each request under the route that answered it, never under its full path: that would be unbounded.
@@ -83,7 +91,7 @@ mod tests {
         let tables: String = part.lines().filter(|line| line.starts_with("| ")).collect();
         let cells = tables.split('`').filter_map(|cell| cell.rsplit_once(' '));
         cells
-            .filter(|(methods, _)| methods.split(", ").all(|m| ["GET", "POST", "PUT", "DELETE"].contains(&m)))
+            .filter(|(methods, _)| methods.split(", ").all(|m| ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&m)))
             .map(|(_, path)| path.to_owned())
             .collect()
     }

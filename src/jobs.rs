@@ -33,6 +33,7 @@ mod store;
 mod upkeep;
 
 pub use document::{Document, Kind};
+pub(crate) use document::{accumulators_key, attempt_key, checkpoint_key};
 pub use error::JobsError;
 pub(crate) use hex_id::hex_id;
 pub use model::accumulator::{Accumulator, Accumulators};

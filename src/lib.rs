@@ -14,6 +14,7 @@ pub mod config;
 pub mod export;
 pub mod exposition;
 pub mod families;
+pub mod flink;
 pub mod http;
 pub mod ingest;
 pub mod jobs;

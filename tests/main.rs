@@ -12,6 +12,7 @@ mod crash;
 mod deletes;
 mod documents;
 mod exporter;
+mod flink;
 mod noetl;
 mod offline;
 mod panics;

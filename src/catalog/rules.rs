@@ -70,7 +70,7 @@ impl Catalog {
     /// [`CatalogError`].
     pub fn confirm_rules(&self) -> Result<(), CatalogError> {
         let unreadable = self.mirror.read().unreadable_rules.clone();
-        let change = move |connection: &Connection| {
+        let change = move |connection: &Connection| -> Result<(), CatalogError> {
             for text in &unreadable {
                 connection.execute("DELETE FROM retention_rule WHERE matchers = ?1", (text,))?;
             }

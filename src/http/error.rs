@@ -46,6 +46,7 @@ impl Fault {
             }
             Dialect::NoEtl => json_response(self.status, &json!({"detail": self.message})),
             Dialect::Text => (self.status, format!("{}\n", self.message)).into_response(),
+            Dialect::Flink => super::flink::of_fault(self),
             Dialect::Plain => json_response(self.status, &json!({"error": self.message})),
         };
         if let Some(seconds) = self.retry_after_s {
@@ -110,6 +111,8 @@ pub enum Dialect {
     NoEtl,
     /// A line of text, as remote-write senders and scrapers log it.
     Text,
+    /// Flink's `{"errors":[…]}`.
+    Flink,
     /// `{"error":…}`, our own.
     Plain,
 }
@@ -128,6 +131,8 @@ impl Dialect {
             Dialect::Prometheus
         } else if under("/api/metrics") || under("/api/runtime") || under("/api/worker") {
             Dialect::NoEtl
+        } else if super::flink::owns(path) {
+            Dialect::Flink
         } else {
             Dialect::Plain
         }
@@ -162,6 +167,9 @@ mod tests {
         assert_eq!(Dialect::of_path("/api/v1/write"), Dialect::Text);
         assert_eq!(Dialect::of_path("/api/metrics/nothing"), Dialect::NoEtl);
         assert_eq!(Dialect::of_path("/-/ready"), Dialect::Text);
+        assert_eq!(Dialect::of_path("//jobs/overview"), Dialect::Flink);
+        assert_eq!(Dialect::of_path("/v1/jobs"), Dialect::Flink);
+        assert_eq!(Dialect::of_path("/v1/pipelines"), Dialect::Plain);
         assert_eq!(Dialect::of_path("/"), Dialect::Plain);
         assert_eq!(Dialect::of_path("/prometheusx"), Dialect::Plain);
         assert_eq!(Dialect::of_path("/prometheus/nothing"), Dialect::Prometheus);

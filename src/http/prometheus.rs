@@ -29,6 +29,7 @@ use model::Scope;
 use crate::app::App;
 
 pub use error::ApiError;
+pub(in crate::http) use form::{decode_segment, parse as parse_form};
 pub use parameters::Parameters;
 pub(super) use query::engine_options;
 pub use query::evaluate;

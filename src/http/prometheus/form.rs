@@ -4,9 +4,14 @@
 ///
 /// # Errors
 /// For people: the escape that is none, or the name of the parameter that is not UTF-8.
-pub(super) fn parse(text: &[u8]) -> Result<Vec<(String, String)>, String> {
+pub(in crate::http) fn parse(text: &[u8]) -> Result<Vec<(String, String)>, String> {
     let parts = text.split(|b| *b == b'&').filter(|part| !part.is_empty());
     parts.map(pair).collect()
+}
+
+/// Undoes `%XX` in a part of a path, where `+` stands for itself; none if the part is not what it says.
+pub(in crate::http) fn decode_segment(part: &str) -> Option<String> {
+    String::from_utf8(decode(part.replace('+', "%2B").as_bytes()).ok()?).ok()
 }
 
 fn pair(part: &[u8]) -> Result<(String, String), String> {
@@ -54,6 +59,12 @@ mod tests {
         let pairs = parse(b"match%5B%5D=up&query=a+b%2Bc&&empty=&bare&x=1=2").unwrap();
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(pairs, [("match[]", "up"), ("query", "a b+c"), ("empty", ""), ("bare", ""), ("x", "1=2")]);
+    }
+
+    #[test]
+    fn parts_of_paths_keep_their_plus() {
+        assert_eq!(decode_segment("a+b%2Fc%C3%A9").as_deref(), Some("a+b/cé"));
+        assert_eq!(decode_segment("%zz").or(decode_segment("%ff")), None);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The accumulators of one vertex over all subtasks, or of one subtask's newest attempt.
+/// The accumulators of one vertex over all subtasks, of one subtask's newest attempt, or of the job as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accumulators {
-    /// The vertex.
+    /// The vertex; empty for the job as a whole.
     pub vertex: String,
     /// The subtask, or none for all together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -17,7 +17,7 @@ pub struct Accumulators {
 /// One accumulator.
 ///
 /// The value of one that is a number is absent while its task runs: it is the newest sample of
-/// `streamgauge_job_accumulator` with the labels `job_id`, `task_id`, `subtask_index` (not for all together) and
+/// `streamgauge_job_accumulator` with the labels `job_id`, `task_id` (not for the job), `subtask_index` (not for all together) and
 /// `accumulator`. One that is no number (a histogram, a list) is kept as text; whoever records decides how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accumulator {

@@ -1,0 +1,113 @@
+//! Flink's monitoring REST API, as views of the jobs and series that we have.
+//!
+//! The paths stand at the root, under `/v1` and under `/flink`. Flink's own rules hold for them, not ours: a trailing slash
+//! and doubled ones do not count, unknown parameters do not either, and a path that is not there with this method is a
+//! 404 whatever other methods it has ([`route`]). So the router gives us whole trees, and [`serve`] looks at the path.
+//!
+//! Every read takes `at` (milliseconds since 1970, or RFC 3339), an extension: the answer is what it would have been then.
+
+mod answer;
+mod checkpoints;
+mod cluster;
+mod fields;
+mod io;
+mod job;
+mod metric_id;
+mod metrics;
+mod overview;
+mod parameters;
+mod route;
+mod vertex;
+mod view;
+
+use std::sync::Arc;
+
+use ::http::{Method, Uri};
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use model::Budget;
+
+pub(super) use answer::of_fault;
+
+use answer::Failure;
+use parameters::Parameters;
+use route::{Ask, Route};
+use view::View;
+
+use crate::app::App;
+
+/// The first segments that belong to this dialect at the root and behind `/v1` and `/flink`.
+const TREES: [&str; 8] =
+    ["cluster", "config", "jars", "jobmanager", "jobs", "overview", "savepoint-disposal", "taskmanagers"];
+
+/// A prefix of its own, under which every path is ours.
+const PREFIX: &str = "/flink";
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    let mut router = Router::new().route(PREFIX, any(serve)).route(&format!("{PREFIX}/{{*rest}}"), any(serve));
+    for version in ["", "/v1"] {
+        for tree in TREES {
+            router = router.route(&format!("{version}/{tree}"), any(serve));
+            router = router.route(&format!("{version}/{tree}/{{*rest}}"), any(serve));
+        }
+    }
+    router
+}
+
+/// True if a path that no route took is one of this dialect all the same: doubled slashes before it.
+pub(super) fn owns(path: &str) -> bool {
+    let segments = route::segments(path);
+    let names: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    match names.as_slice() {
+        ["flink", ..] => true,
+        ["v1", tree, ..] | [tree, ..] => TREES.contains(tree),
+        [] => false,
+    }
+}
+
+/// Answers any request to one of our paths.
+pub(super) async fn serve(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
+    let answered = match route::of(&method, path) {
+        Ok(Route::Read(ask)) => read(&app, ask, &uri).await,
+        Ok(Route::Change) => Err(Failure::not_implemented(path)),
+        Ok(Route::Unknown) => Err(Failure::unknown_path(&method, path)),
+        Err(failure) => Err(failure),
+    };
+    answered.unwrap_or_else(Failure::into_response)
+}
+
+async fn read(app: &Arc<App>, ask: Ask, uri: &Uri) -> Result<Response, Failure> {
+    let parameters = Parameters::of(uri)?;
+    let state = Arc::clone(app);
+    let done = app.workers.query(None, move |budget| see(&state, &ask, &parameters, budget)).await?;
+    done.map(|body| answer::ok(&body))
+}
+
+/// Makes the view of one moment.
+fn see(app: &App, ask: &Ask, parameters: &Parameters, budget: &Budget) -> Result<serde_json::Value, Failure> {
+    let snapshot = app.db.snapshot();
+    let now_ms = app.clock.now_ms();
+    let at_ms = parameters.at()?;
+    let mut failure = None;
+    let seen = app.jobs.read(|reader| {
+        let view = View {
+            reader,
+            series: &snapshot,
+            budget,
+            scope: model::Scope::default(),
+            shape: fields::Shape::Superset,
+            at_ms: at_ms.unwrap_or(i64::MAX),
+            now_ms: at_ms.unwrap_or(now_ms),
+        };
+        Ok(view.answer(ask, parameters).map_err(|e| failure = Some(e)).ok())
+    })?;
+    match (seen, failure) {
+        (Some(body), _) => Ok(body),
+        (None, Some(failure)) => Err(failure),
+        (None, None) => Err(Failure::internal("nothing was answered")),
+    }
+}

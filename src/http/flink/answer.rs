@@ -1,0 +1,118 @@
+//! Answers and errors in Flink's shape: `{"errors":["…"]}`, and a header that lets any page read them.
+
+use ::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::http::error::Fault;
+use crate::jobs::JobsError;
+use crate::workers::WorkError;
+
+const JSON: &str = "application/json; charset=UTF-8";
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Failure {
+    status: StatusCode,
+    errors: Vec<String>,
+    retry_after_s: Option<u64>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, message: impl Into<String>) -> Failure {
+        Failure { status, errors: vec![message.into()], retry_after_s: None }
+    }
+
+    /// 404 for something that is not in the store.
+    pub(super) fn not_found(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 404 for a job.
+    pub(super) fn no_job(id: &str) -> Failure {
+        Failure::not_found(format!("Job {id} not found"))
+    }
+
+    /// 404 for a path, or a path with this method. With `GET`, Flink looks for a file then.
+    pub(super) fn unknown_path(method: &Method, path: &str) -> Failure {
+        if method == Method::GET {
+            Failure::not_found(format!("Unable to load requested file {path}."))
+        } else {
+            Failure::not_found(format!("Not found: {path}"))
+        }
+    }
+
+    /// 400 for a part of the path or a parameter; `of` is `path` or `query`.
+    pub(super) fn unresolved(of: &str, name: &str, value: &str) -> Failure {
+        let message = format!(
+            "Bad request, could not parse parameters: Cannot resolve {of} parameter ({name}) from value \"{value}\"."
+        );
+        Failure::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 400 for a value that Flink does not know.
+    pub(super) fn bad_request(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 503 for a request that changes something, which nobody here can carry out.
+    pub(super) fn not_implemented(path: &str) -> Failure {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("No cluster is there to carry out {path}."))
+    }
+
+    /// 500 in Flink's two entries.
+    pub(super) fn internal(message: impl std::fmt::Display) -> Failure {
+        let trace = format!("<Exception on server side:\n{message}\nEnd of exception on server side>");
+        let errors = vec!["Internal server error.".to_owned(), trace];
+        Failure { status: StatusCode::INTERNAL_SERVER_ERROR, errors, retry_after_s: None }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = respond(self.status, &json!({"errors": self.errors}));
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        Failure { status: fault.status, errors: vec![fault.message], retry_after_s: fault.retry_after_s }
+    }
+}
+
+impl From<WorkError> for Failure {
+    fn from(error: WorkError) -> Failure {
+        Fault::from(error).into()
+    }
+}
+
+impl From<JobsError> for Failure {
+    fn from(error: JobsError) -> Failure {
+        Failure::internal(error)
+    }
+}
+
+impl From<model::SourceError> for Failure {
+    fn from(error: model::SourceError) -> Failure {
+        Failure::internal(error)
+    }
+}
+
+/// 200 with a body.
+pub(super) fn ok(body: &Value) -> Response {
+    respond(StatusCode::OK, body)
+}
+
+/// An error that another layer found, for a path of ours.
+pub(in crate::http) fn of_fault(fault: &Fault) -> Response {
+    Failure::from(fault.clone()).into_response()
+}
+
+fn respond(status: StatusCode, body: &Value) -> Response {
+    let everyone = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(JSON)), everyone], body.to_string()).into_response()
+}

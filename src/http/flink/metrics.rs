@@ -1,0 +1,285 @@
+//! Every path that ends in `/metrics`: newest values of series, under the ids that Flink gives them ([`super::metric_id`]).
+//!
+//! Whatever is not known has no metrics, and that is an empty list and no error.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::Failure;
+use super::fields::Shape;
+use super::metric_id::{self, Family};
+use super::parameters::{Parameters, hex_id};
+use super::view::{Seen, View};
+use crate::jobs::{MetricNames, SubjectKind, Version};
+
+/// Newest values by metric id.
+type Values = BTreeMap<String, f64>;
+
+/// Values of one thing: `[{"id"}]`, or with `get` `[{"id","value"}]`.
+fn plain(values: &Values, parameters: &Parameters) -> Value {
+    let asked = parameters.list("get");
+    let entry = |(id, value): (&String, &f64)| json!({"id": id, "value": metric_id::text(id, *value)});
+    let entries: Vec<Value> = if asked.is_empty() {
+        values.keys().map(|id| json!({"id": id})).collect()
+    } else {
+        values.iter().filter(|(id, _)| asked.contains(&id.as_str())).map(entry).collect()
+    };
+    entries.into()
+}
+
+/// Puts the values of members together; there is at least one.
+type Aggregate = fn(&[f64]) -> f64;
+
+/// How members are put together.
+const AGGREGATES: [(&str, Aggregate); 5] = [
+    ("min", |values| values.iter().copied().fold(f64::INFINITY, f64::min)),
+    ("max", |values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+    ("avg", average),
+    ("sum", |values| values.iter().sum()),
+    ("skew", skew),
+];
+
+fn average(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The mean distance from the average, in per cent of it.
+fn skew(values: &[f64]) -> f64 {
+    let average = average(values);
+    let distance = values.iter().map(|value| (value - average).abs()).sum::<f64>() / values.len() as f64;
+    if average == 0.0 { 0.0 } else { 100.0 * distance / average }
+}
+
+/// Values of several members put together: numbers, one field for each aggregate that is asked for.
+fn aggregate(shape: Shape, members: &[Values], parameters: &Parameters) -> Result<Value, Failure> {
+    let known =
+        |name: &str| AGGREGATES.iter().find(|(known, _)| *known == name && (name != "skew" || shape != Shape::Page));
+    let wanted = parameters.list("agg");
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .map(|name| known(name).ok_or_else(|| Failure::unresolved("query", "agg", name)))
+        .collect::<Result<_, _>>()?;
+    let asked = parameters.list("get");
+    if asked.is_empty() {
+        let ids: std::collections::BTreeSet<&String> = members.iter().flat_map(BTreeMap::keys).collect();
+        return Ok(ids.into_iter().map(|id| json!({"id": id})).collect::<Vec<_>>().into());
+    }
+    let mut entries = Vec::new();
+    for id in asked {
+        let values: Vec<f64> = members.iter().filter_map(|member| member.get(id).copied()).collect();
+        if values.is_empty() {
+            // As Flink does: one that nobody has leaves nothing of the answer.
+            return Ok(json!([]));
+        }
+        if metric_id::is_boolean(id) {
+            continue;
+        }
+        let mut entry = Map::new();
+        entry.insert("id".to_owned(), id.into());
+        let chosen = AGGREGATES.iter().filter(|(name, _)| known(name).is_some());
+        let chosen = chosen.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|(wanted, _)| wanted == name));
+        entry.extend(chosen.map(|(name, of)| ((*name).to_owned(), json!(of(&values)))));
+        entries.push(Value::Object(entry));
+    }
+    Ok(entries.into())
+}
+
+pub(super) fn of_job_manager(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
+    let mut all = Values::new();
+    for cluster in view.reader.list(&view.scope, SubjectKind::Cluster, view.at_ms)? {
+        let names: Option<Version<MetricNames>> = view.reader.document(&cluster, "", view.at_ms)?;
+        let names = names.map(|version| version.document.names).unwrap_or_default();
+        let found = metric_id::values(view, view.now_ms, Family::JobManager, &[], &names)?;
+        all.extend(found.into_values().flatten());
+    }
+    Ok(plain(&all, parameters))
+}
+
+pub(super) fn of_task_manager(view: &View<'_>, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
+    let members = task_managers(view)?;
+    let none = Values::new();
+    Ok(plain(members.get(id).unwrap_or(&none), parameters))
+}
+
+pub(super) fn of_task_managers(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
+    let chosen = parameters.list("taskmanagers");
+    let members = task_managers(view)?.into_iter().filter(|(id, _)| chosen.is_empty() || chosen.contains(&id.as_str()));
+    let members: Vec<Values> = members.map(|(_, values)| values).collect();
+    aggregate(view.shape, &members, parameters)
+}
+
+/// Values by the id of the task manager.
+fn task_managers(view: &View<'_>) -> Result<BTreeMap<String, Values>, Failure> {
+    let mut members = BTreeMap::new();
+    for cluster in view.reader.list(&view.scope, SubjectKind::Cluster, view.at_ms)? {
+        let managers: Vec<Version<crate::jobs::TaskManager>> = view.reader.documents(&cluster, view.at_ms)?;
+        let names: Vec<Version<MetricNames>> = view.reader.documents(&cluster, view.at_ms)?;
+        let names: Vec<String> = names.into_iter().flat_map(|version| version.document.names).collect();
+        let mut found = metric_id::values(view, view.now_ms, Family::TaskManager, &[], &names)?;
+        for manager in managers {
+            let id = manager.document.id;
+            let values = found.remove(&id).or_else(|| found.remove(&metric_id::sanitized(&id)));
+            members.insert(id, values.unwrap_or_default());
+        }
+    }
+    Ok(members)
+}
+
+pub(super) fn of_jobs(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
+    let mut members = Vec::new();
+    let chosen = parameters.list("jobs");
+    if chosen.is_empty() {
+        for (job, _) in view.reader.runs(&view.scope, view.at_ms)? {
+            members.push(of_seen(view, &view.seen(job)?)?);
+        }
+    }
+    for text in chosen {
+        let id = hex_id("jobs", text).map_err(|_| Failure::unresolved("query", "jobs", text))?;
+        if let Some(seen) = view.find_job(&id)? {
+            members.push(of_seen(view, &seen)?);
+        }
+    }
+    aggregate(view.shape, &members, parameters)
+}
+
+pub(super) fn of_job(view: &View<'_>, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
+    let values = view.find_job(id)?.map(|seen| of_seen(view, &seen)).transpose()?;
+    Ok(plain(&values.unwrap_or_default(), parameters))
+}
+
+/// Metrics of a job as a whole. One that has ended has none any more.
+fn of_seen(view: &View<'_>, seen: &Seen) -> Result<Values, Failure> {
+    if has_ended(view, seen)? {
+        return Ok(Values::new());
+    }
+    let names = names(view, seen, "")?;
+    let of_job = [("job_id", seen.job.subject.id.as_str())];
+    Ok(metric_id::values(view, seen.now_ms, Family::Job, &of_job, &names)?.into_values().flatten().collect())
+}
+
+fn has_ended(view: &View<'_>, seen: &Seen) -> Result<bool, Failure> {
+    let run: Option<crate::jobs::Run> = view.of(seen, "")?;
+    Ok(run.is_none_or(|run| run.state.has_ended()))
+}
+
+fn names(view: &View<'_>, seen: &Seen, of: &str) -> Result<Vec<String>, Failure> {
+    let names: Option<MetricNames> = view.of(seen, of)?;
+    Ok(names.map(|names| names.names).unwrap_or_default())
+}
+
+/// Values of a vertex by subtask.
+fn by_subtask(view: &View<'_>, job: &str, vertex: &str) -> Result<BTreeMap<u64, Values>, Failure> {
+    let Some(seen) = view.find_job(job)? else { return Ok(BTreeMap::new()) };
+    let found = view.vertices(&seen)?.into_iter().find(|found| crate::jobs::hex_id(&found.id) == vertex);
+    let Some(found) = found else { return Ok(BTreeMap::new()) };
+    if has_ended(view, &seen)? {
+        return Ok(BTreeMap::new());
+    }
+    let names = names(view, &seen, &found.id)?;
+    let of_vertex = [("job_id", seen.job.subject.id.as_str()), ("task_id", found.id.as_str())];
+    let members = metric_id::values(view, seen.now_ms, Family::Task, &of_vertex, &names)?;
+    Ok(members.into_iter().filter_map(|(index, values)| Some((index.parse().ok()?, values))).collect())
+}
+
+/// Metrics of a vertex: those of its subtasks, each id behind the subtask's index.
+pub(super) fn of_vertex(view: &View<'_>, job: &str, vertex: &str, parameters: &Parameters) -> Result<Value, Failure> {
+    let members = by_subtask(view, job, vertex)?;
+    let behind =
+        |(index, values): (u64, Values)| values.into_iter().map(move |(id, value)| (format!("{index}.{id}"), value));
+    Ok(plain(&members.into_iter().flat_map(behind).collect(), parameters))
+}
+
+pub(super) fn of_subtasks(view: &View<'_>, job: &str, vertex: &str, parameters: &Parameters) -> Result<Value, Failure> {
+    let chosen = parameters.text("subtasks").map(ranges);
+    let is_chosen = |index: u64| chosen.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(&index)));
+    let members = by_subtask(view, job, vertex)?.into_iter().filter(|(index, _)| is_chosen(*index));
+    let members: Vec<Values> = members.map(|(_, values)| values).collect();
+    aggregate(view.shape, &members, parameters)
+}
+
+/// `1,3,5-9`. What cannot be read selects nothing.
+fn ranges(text: &str) -> Vec<std::ops::RangeInclusive<u64>> {
+    let range = |part: &str| match part.split_once('-') {
+        Some((from, to)) => Some(from.trim().parse().ok()?..=to.trim().parse().ok()?),
+        None => part.trim().parse().ok().map(|index| index..=index),
+    };
+    text.split(',').filter_map(range).collect()
+}
+
+pub(super) fn of_subtask(
+    view: &View<'_>,
+    job: &str,
+    vertex: &str,
+    index: i64,
+    parameters: &Parameters,
+) -> Result<Value, Failure> {
+    let members = by_subtask(view, job, vertex)?;
+    let values = u64::try_from(index).ok().and_then(|index| members.get(&index)).cloned();
+    Ok(plain(&values.unwrap_or_default(), parameters))
+}
+
+/// The watermarks of a vertex, an endpoint of 2.x.
+pub(super) fn watermarks(view: &View<'_>, job: &str, vertex: &str) -> Result<Value, Failure> {
+    const WATERMARK: &str = "currentInputWatermark";
+    let members = by_subtask(view, job, vertex)?;
+    let entry = |(index, values): (u64, Values)| {
+        let value = metric_id::text(WATERMARK, *values.get(WATERMARK)?);
+        Some(json!({"id": format!("{index}.{WATERMARK}"), "value": value}))
+    };
+    Ok(members.into_iter().filter_map(entry).collect::<Vec<_>>().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(query: &str) -> Parameters {
+        Parameters::of(&format!("/x?{query}").parse().unwrap()).unwrap()
+    }
+
+    fn members() -> Vec<Values> {
+        let member = |records: f64, pressed: f64| {
+            Values::from([("numRecordsIn".to_owned(), records), ("isBackPressured".to_owned(), pressed)])
+        };
+        vec![member(6511.0, 0.0), member(43192.0, 1.0)]
+    }
+
+    /// The numbers are those that Flink 2.3 gave for the same two values.
+    #[test]
+    fn members_are_put_together_as_flink_does() {
+        let found = aggregate(Shape::Superset, &members(), &parameters("get=numRecordsIn")).unwrap();
+        let expected = json!([{
+            "id": "numRecordsIn", "min": 6511.0, "max": 43192.0, "avg": 24851.5, "sum": 49703.0,
+            "skew": 73.80037422288393,
+        }]);
+        assert_eq!(found, expected);
+        let found = aggregate(Shape::Superset, &members(), &parameters("get=numRecordsIn&agg=max,min")).unwrap();
+        assert_eq!(found, json!([{"id": "numRecordsIn", "min": 6511.0, "max": 43192.0}]));
+        let page = aggregate(Shape::Page, &members(), &parameters("get=numRecordsIn")).unwrap();
+        assert_eq!(page[0].get("skew"), None);
+        assert_eq!(skew(&[0.0, 0.0]), 0.0);
+    }
+
+    #[test]
+    fn what_nobody_has_empties_the_answer_and_what_is_no_number_is_left_out() {
+        let of = |query| aggregate(Shape::Superset, &members(), &parameters(query)).unwrap();
+        assert_eq!(of("get=numRecordsIn,nope&agg=sum"), json!([]));
+        assert_eq!(of("get=isBackPressured,numRecordsIn&agg=sum"), json!([{"id": "numRecordsIn", "sum": 49703.0}]));
+        assert_eq!(of("agg=sum"), json!([{"id": "isBackPressured"}, {"id": "numRecordsIn"}]));
+        let refused = aggregate(Shape::Superset, &members(), &parameters("get=x&agg=median"));
+        assert_eq!(refused, Err(Failure::unresolved("query", "agg", "median")));
+        let refused = aggregate(Shape::Page, &members(), &parameters("get=x&agg=skew"));
+        assert_eq!(refused, Err(Failure::unresolved("query", "agg", "skew")));
+    }
+
+    #[test]
+    fn ranges_of_subtasks_that_cannot_be_read_select_nothing() {
+        let chosen = |text: &str| {
+            let ranges = ranges(text);
+            (0..12).filter(|index| ranges.iter().any(|range| range.contains(index))).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen("1,3,5-9"), [1, 3, 5, 6, 7, 8, 9]);
+        assert!(chosen("a-b,1-0,,-2,3-").is_empty());
+    }
+}
