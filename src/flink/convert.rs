@@ -14,7 +14,7 @@ mod vertex;
 
 pub use accumulators::accumulators;
 pub use checkpoints::{checkpoint, checkpoint_settings, checkpoint_subtasks, checkpoints};
-pub use cluster::{cluster, task_managers};
+pub use cluster::{cluster, task_manager, task_managers};
 pub use exceptions::{Failures, failures};
 pub use io::Moving;
 pub use job::{Job, JobEntry, job, job_entries, outcome, settings};

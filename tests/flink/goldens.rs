@@ -81,7 +81,8 @@ impl Recording {
         let mut cluster = Observation::new(Subject::cluster("", "main"), Origin::Flink, self.at_ms);
         cluster.put(&convert::cluster(get("/config"), get("/overview"), get("/jobmanager/config")).unwrap()).unwrap();
         for manager in convert::task_managers(get("/taskmanagers")).unwrap() {
-            cluster.put(&manager).unwrap();
+            let details = self.get(&format!("/taskmanagers/{}", manager.id));
+            cluster.put(&details.map_or(manager, |answer| convert::task_manager(answer).unwrap())).unwrap();
         }
         app.jobs.record(cluster).unwrap();
         for entry in convert::job_entries(get("/jobs/overview")).unwrap() {
@@ -266,11 +267,11 @@ fn counterpart<'a>(one: &Value, i: usize, found: &'a [Value]) -> Option<&'a Valu
 }
 
 /// Paths of which nothing can be compared here, and why: metrics need the series of the cluster, which a recording of
-/// answers does not have; control and jars need a cluster.
+/// answers does not have; control and jars need a cluster; of the job with `maxExceptions` nothing else was recorded.
 fn is_beyond(path: &str) -> bool {
     ["metrics", "/jars", "/savepoint", "backpressure", "watermarks", "flamegraph", "/rescales", "resource-requirements"]
         .iter()
-        .chain(&["/applications", "/datasets", "/logs", "jobmanager/config", "includeSerializedValue"])
+        .chain(&["/applications", "/datasets", "/logs", "jobmanager/config", "includeSerializedValue", "maxExceptions"])
         .any(|part| path.contains(part))
 }
 

@@ -37,7 +37,11 @@ pub fn task_managers(answer: &Value) -> Result<Vec<TaskManager>, WrongShape> {
     Fields::of(answer)?.list("taskmanagers")?.iter().map(task_manager).collect()
 }
 
-fn task_manager(value: &Value) -> Result<TaskManager, WrongShape> {
+/// A task manager, from the list or, with what its slots are used for, from `/taskmanagers/:taskmanagerid`.
+///
+/// # Errors
+/// [`WrongShape`].
+pub fn task_manager(value: &Value) -> Result<TaskManager, WrongShape> {
     let fields = Fields::of(value)?;
     let hardware = fields.object("hardware")?;
     Ok(TaskManager {

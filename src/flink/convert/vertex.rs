@@ -67,12 +67,65 @@ fn subtask(fields: Fields<'_>, times: &VertexTimes) -> Result<Subtask, WrongShap
         execution_id: None,
         started_ms: fields.time("start-time"),
         ended_ms: fields.time("end-time"),
-        state_times: times.0.get(&index).cloned().unwrap_or_default(),
+        state_times: times.0.get(&index).cloned().unwrap_or_else(|| times_of(fields)),
         totals: if state.has_ended() { Some(io(fields.object("metrics")?)) } else { None },
     })
+}
+
+/// States in the order in which an attempt goes through them.
+const ORDER: [TaskState; 6] = [
+    TaskState::Created,
+    TaskState::Scheduled,
+    TaskState::Deploying,
+    TaskState::Initializing,
+    TaskState::Running,
+    TaskState::Canceling,
+];
+
+/// When it came into each state, from how long it was in each, which 2.x says: `start-time` is that of its deployment.
+fn times_of(fields: Fields<'_>) -> BTreeMap<TaskState, i64> {
+    let (Some(durations), Some(started_ms)) = (fields.object_if("status-duration"), fields.time("start-time")) else {
+        return BTreeMap::new();
+    };
+    let lasting = ORDER.into_iter().filter_map(|state| Some((state, durations.whole_if(state.as_str())?)));
+    let lasting: Vec<(TaskState, i64)> = lasting.collect();
+    let before = lasting.iter().filter(|(state, _)| *state < TaskState::Deploying);
+    let mut at_ms = started_ms.saturating_sub(before.fold(0, |sum, (_, ms)| ms.saturating_add(sum)));
+    let mut times = BTreeMap::new();
+    for (state, ms) in lasting {
+        times.insert(state, at_ms);
+        at_ms = at_ms.saturating_add(ms);
+    }
+    times
 }
 
 /// Flink writes `(unassigned)` of what is nowhere.
 fn placed(place: Option<String>) -> Option<String> {
     place.filter(|place| place != "(unassigned)")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// An attempt as Flink 2.3 shows it, and when it came into its states by `subtasktimes`.
+    #[test]
+    fn times_follow_from_durations() {
+        let answer = json!({
+            "subtask": 0, "status": "RUNNING", "attempt": 0, "start-time": 1_795_220_182_681_i64, "end-time": -1,
+            "metrics": {},
+            "status-duration": {"SCHEDULED": 368, "CREATED": 99, "INITIALIZING": 1228, "DEPLOYING": 469, "RUNNING": 47053},
+        });
+        let found = attempt(&answer, "v").unwrap().subtask.state_times;
+        let expected = [
+            (TaskState::Created, 1_795_220_182_214),
+            (TaskState::Scheduled, 1_795_220_182_313),
+            (TaskState::Deploying, 1_795_220_182_681),
+            (TaskState::Initializing, 1_795_220_183_150),
+            (TaskState::Running, 1_795_220_184_378),
+        ];
+        assert_eq!(found, expected.into());
+    }
 }

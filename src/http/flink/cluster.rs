@@ -86,13 +86,18 @@ fn all_task_managers(view: &View<'_>, clusters: &[(Known, Cluster)]) -> Result<V
 
 pub(super) fn task_managers(view: &View<'_>) -> Result<Value, Failure> {
     let managers = all_task_managers(view, &clusters(view)?)?;
-    let entries: Vec<Value> = managers.iter().map(|manager| manager_fields(view, manager).done()).collect();
+    let entry = |manager: &TaskManager| {
+        let mut kept = manager.kept.clone();
+        // Only who asks for one task manager is told.
+        kept.0.remove("allocatedSlots");
+        manager_fields(view, manager).kept(&kept).done()
+    };
+    let entries: Vec<Value> = managers.iter().map(entry).collect();
     Ok(json!({"taskmanagers": entries}))
 }
 
 fn manager_fields(view: &View<'_>, manager: &TaskManager) -> Fields {
     Fields::new(view.shape)
-        .kept(&manager.kept)
         .put("id", manager.id.as_str())
         .put("path", manager.path.as_deref())
         .put("dataPort", manager.data_port.unwrap_or(-1))
@@ -121,7 +126,7 @@ pub(super) fn task_manager(view: &View<'_>, id: &str) -> Result<Value, Failure> 
              No TaskExecutor registered under {id}."
         ))
     })?;
-    Ok(manager_fields(view, manager).put("metrics", memory(view, id)?).done())
+    Ok(manager_fields(view, manager).kept(&manager.kept).put("metrics", memory(view, id)?).done())
 }
 
 /// Fields of a task manager's `metrics`, the series they come from (behind the prefix), and whether the page has them and
