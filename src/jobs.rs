@@ -33,13 +33,13 @@ mod store;
 mod upkeep;
 
 pub use document::{Document, Kind};
-pub(crate) use document::{accumulators_key, attempt_key, checkpoint_key};
+pub(crate) use document::{accumulators_key, attempt_key, checkpoint_key, checkpoint_subtasks_key};
 pub use error::JobsError;
 pub(crate) use hex_id::hex_id;
 pub use model::accumulator::{Accumulator, Accumulators};
 pub use model::checkpoint::{
     Alignment, Checkpoint, CheckpointCounts, CheckpointFailure, CheckpointSettings, CheckpointSizes,
-    CheckpointStatistics, Distribution, RestoredCheckpoint, SubtaskCheckpoint, TaskCheckpoint,
+    CheckpointStatistics, CheckpointSubtasks, Distribution, RestoredCheckpoint, SubtaskCheckpoint, TaskCheckpoint,
 };
 pub use model::cluster::{Cluster, MetricNames, TaskManager};
 pub use model::failure::Failure;

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 
 use super::model::accumulator::Accumulators;
-use super::model::checkpoint::{Checkpoint, CheckpointSettings, CheckpointStatistics};
+use super::model::checkpoint::{Checkpoint, CheckpointSettings, CheckpointStatistics, CheckpointSubtasks};
 use super::model::cluster::{Cluster, MetricNames, TaskManager};
 use super::model::failure::Failure;
 use super::model::plan::Plan;
@@ -74,6 +74,7 @@ documents! {
     Attempt = "attempt", attempt => attempt_key(&attempt.vertex, attempt.subtask.index, attempt.subtask.attempt);
     Accumulators = "accumulators", all => accumulators_key(&all.vertex, all.subtask);
     Checkpoint = "checkpoint", checkpoint => checkpoint_key(checkpoint.id);
+    CheckpointSubtasks = "checkpoint_subtasks", parts => checkpoint_subtasks_key(parts.checkpoint, &parts.vertex);
     CheckpointStatistics = "checkpoint_statistics", _statistics => String::new();
     CheckpointSettings = "checkpoint_settings", _settings => String::new();
     Failure = "failure", failure => failure.key();
@@ -95,6 +96,11 @@ pub(crate) fn accumulators_key(vertex: &str, subtask: Option<u64>) -> String {
 /// The key of a checkpoint. Keys sort as numbers do, so that retention finds the oldest first.
 pub(crate) fn checkpoint_key(id: i64) -> String {
     format!("{id:019}")
+}
+
+/// The key of the parts of a task's subtasks in a checkpoint; it begins with the checkpoint's.
+pub(crate) fn checkpoint_subtasks_key(id: i64, vertex: &str) -> String {
+    format!("{}/{vertex}", checkpoint_key(id))
 }
 
 #[cfg(test)]

@@ -172,10 +172,10 @@ impl Recording {
         seen.put(&statistics).unwrap();
         for checkpoint in checkpoints {
             let details = format!("{base}/checkpoints/details/{}", checkpoint.id);
-            let mut full = self.get(&details).map_or(checkpoint, |answer| convert::checkpoint(answer).unwrap());
-            for (vertex, task) in &mut full.tasks {
+            let full = self.get(&details).map_or(checkpoint, |answer| convert::checkpoint(answer).unwrap());
+            for vertex in full.tasks.keys() {
                 if let Some(answer) = self.get(&format!("{details}/subtasks/{vertex}")) {
-                    task.by_subtask = convert::checkpoint_subtasks(answer).unwrap();
+                    seen.put(&convert::checkpoint_subtasks(answer, vertex).unwrap()).unwrap();
                 }
             }
             seen.put(&full).unwrap();

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::json::{Fields, WrongShape, wrong};
 use crate::jobs::{
     Alignment, Checkpoint, CheckpointCounts, CheckpointFailure, CheckpointSettings, CheckpointSizes, CheckpointState,
-    CheckpointStatistics, Distribution, Kept, RestoredCheckpoint, SubtaskCheckpoint, TaskCheckpoint,
+    CheckpointStatistics, CheckpointSubtasks, Distribution, Kept, RestoredCheckpoint, SubtaskCheckpoint,
+    TaskCheckpoint,
 };
 
 /// `/jobs/:jobid/checkpoints`: the numbers, and the checkpoints in it, each once.
@@ -129,7 +130,6 @@ fn task(fields: Fields<'_>) -> Result<TaskCheckpoint, WrongShape> {
         sizes: sizes(fields)?,
         subtasks: fields.whole("num_subtasks")?,
         acknowledged: fields.whole("num_acknowledged_subtasks")?,
-        by_subtask: Vec::new(),
     })
 }
 
@@ -137,8 +137,14 @@ fn task(fields: Fields<'_>) -> Result<TaskCheckpoint, WrongShape> {
 ///
 /// # Errors
 /// [`WrongShape`].
-pub fn checkpoint_subtasks(answer: &Value) -> Result<Vec<SubtaskCheckpoint>, WrongShape> {
-    Fields::of(answer)?.list("subtasks")?.iter().map(checkpoint_subtask).collect()
+pub fn checkpoint_subtasks(answer: &Value, vertex: &str) -> Result<CheckpointSubtasks, WrongShape> {
+    let fields = Fields::of(answer)?;
+    let subtasks = fields.list("subtasks")?.iter().map(checkpoint_subtask);
+    Ok(CheckpointSubtasks {
+        checkpoint: fields.whole("id")?,
+        vertex: vertex.to_owned(),
+        subtasks: subtasks.collect::<Result<_, _>>()?,
+    })
 }
 
 fn checkpoint_subtask(value: &Value) -> Result<SubtaskCheckpoint, WrongShape> {

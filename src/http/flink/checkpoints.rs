@@ -6,8 +6,9 @@ use super::answer::Failure;
 use super::fields::{Fields, Shape};
 use super::view::{Seen, View};
 use crate::jobs::{
-    Checkpoint, CheckpointSettings, CheckpointSizes, CheckpointState, CheckpointStatistics, Distribution,
-    RestoredCheckpoint, SubtaskCheckpoint, TaskCheckpoint, checkpoint_key, hex_id,
+    Checkpoint, CheckpointSettings, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks,
+    Distribution, RestoredCheckpoint, SubtaskCheckpoint, TaskCheckpoint, checkpoint_key, checkpoint_subtasks_key,
+    hex_id,
 };
 
 /// Names of percentiles, in the order of [`Distribution::percentiles`].
@@ -168,11 +169,13 @@ pub(super) fn details(view: &View<'_>, seen: &Seen, id: i64) -> Result<Value, Fa
 
 pub(super) fn subtasks(view: &View<'_>, seen: &Seen, id: i64, vertex: &str) -> Result<Value, Failure> {
     let checkpoint = find(view, seen, id)?;
-    let task = checkpoint.tasks.iter().find(|(own, _)| hex_id(own) == vertex).map(|(_, task)| task);
+    let task = checkpoint.tasks.iter().find(|(own, _)| hex_id(own) == vertex);
     let missing = || Failure::not_found(format!("There is no checkpoint statistics for task {vertex}."));
-    let task = task.ok_or_else(missing)?;
-    let subtasks: Vec<Value> = task.by_subtask.iter().map(|subtask| subtask_object(view.shape, subtask)).collect();
-    let acknowledged: Vec<&SubtaskCheckpoint> = task.by_subtask.iter().filter(|s| s.ack_ms.is_some()).collect();
+    let (own, task) = task.ok_or_else(missing)?;
+    let parts: Option<CheckpointSubtasks> = view.of(seen, &checkpoint_subtasks_key(id, own))?;
+    let parts = parts.map(|parts| parts.subtasks).unwrap_or_default();
+    let subtasks: Vec<Value> = parts.iter().map(|subtask| subtask_object(view.shape, subtask)).collect();
+    let acknowledged: Vec<&SubtaskCheckpoint> = parts.iter().filter(|part| part.ack_ms.is_some()).collect();
     Ok(task_fields(view.shape, id, task)
         .put("summary", subtask_summary(view.shape, &acknowledged))
         .put("subtasks", subtasks)

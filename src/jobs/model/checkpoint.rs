@@ -89,9 +89,17 @@ pub struct TaskCheckpoint {
     pub subtasks: i64,
     /// Number of those that have acknowledged.
     pub acknowledged: i64,
-    /// By subtask, once asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub by_subtask: Vec<SubtaskCheckpoint>,
+}
+
+/// The parts of a task's subtasks in a checkpoint: a document of its own, as there are many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointSubtasks {
+    /// The checkpoint.
+    pub checkpoint: i64,
+    /// The vertex.
+    pub vertex: String,
+    /// By index.
+    pub subtasks: Vec<SubtaskCheckpoint>,
 }
 
 /// The part of one subtask. Without an acknowledgement it waits, and nothing else is known.

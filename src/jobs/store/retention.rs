@@ -1,12 +1,12 @@
 //! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints above the limit, contents
 //! that nothing points to. Each piece is a change of its own, so that others get their turn at the writer between them.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{JobOptions, Jobs};
 use crate::jobs::document::Document;
 use crate::jobs::error::JobsError;
-use crate::jobs::model::checkpoint::Checkpoint;
+use crate::jobs::model::checkpoint::{Checkpoint, CheckpointSubtasks};
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -105,12 +105,19 @@ fn forget_versions(
     Ok(count)
 }
 
-/// The newest checkpoints by number stay.
+/// The newest checkpoints by number stay, with the parts of their subtasks.
 fn forget_checkpoints(connection: &Connection, subject: i64, keep: usize) -> Result<usize, JobsError> {
-    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND key IN \
-               (SELECT DISTINCT key FROM version WHERE subject_ref = ?1 AND kind = ?2 ORDER BY key DESC LIMIT -1 OFFSET ?3)";
+    let newest_gone = "SELECT DISTINCT key FROM version WHERE subject_ref = ?1 AND kind = ?2 \
+                       ORDER BY key DESC LIMIT 1 OFFSET ?3";
     let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-    Ok(connection.prepare_cached(sql)?.execute((subject, Checkpoint::KIND.as_str(), keep))?)
+    let values = (subject, Checkpoint::KIND.as_str(), keep);
+    let newest_gone: Option<String> =
+        connection.prepare_cached(newest_gone)?.query_row(values, |row| row.get(0)).optional()?;
+    let Some(newest_gone) = newest_gone else { return Ok(0) };
+    // Keys of parts begin with that of their checkpoint and a slash, and the sign after a slash is a zero.
+    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind IN (?2, ?3) AND key < ?4 || '0'";
+    let kinds = (Checkpoint::KIND.as_str(), CheckpointSubtasks::KIND.as_str());
+    Ok(connection.prepare_cached(sql)?.execute((subject, kinds.0, kinds.1, newest_gone))?)
 }
 
 fn forget_contents(connection: &Connection, after: i64, last: i64) -> Result<usize, JobsError> {

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::CatalogOptions;
 use crate::jobs::{
-    Checkpoint, CheckpointSizes, CheckpointState, JobState, Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
+    Checkpoint, CheckpointSizes, CheckpointState, CheckpointSubtasks, JobState, Outcome, Plan, PlanNode, Run, Subtask,
+    Subtasks, TaskState,
 };
 
 const OPTIONS: JobOptions = JobOptions {
@@ -363,13 +364,17 @@ fn old_jobs_and_old_checkpoints_are_forgotten() {
     record(&jobs, "kept", 1, &run("b", 1, Some(100))).unwrap();
     for id in [9, 10, 11] {
         record(&jobs, "kept", 1, &checkpoint(id)).unwrap();
+        let parts = CheckpointSubtasks { checkpoint: id, vertex: "v".to_owned(), subtasks: Vec::new() };
+        record(&jobs, "kept", 1, &parts).unwrap();
     }
     let forgotten = jobs.retain(1100).unwrap();
-    assert_eq!((forgotten.jobs, forgotten.versions), (1, 1));
+    assert_eq!((forgotten.jobs, forgotten.versions), (1, 2), "checkpoint 9 and its parts");
     assert!(find(&jobs, "old").is_none());
     let known = find(&jobs, "kept").unwrap();
     let left = jobs.read(|reader| reader.documents::<Checkpoint>(&known, i64::MAX)).unwrap();
     assert_eq!(left.iter().map(|version| version.document.id).collect::<Vec<_>>(), [10, 11]);
+    let parts = jobs.read(|reader| reader.documents::<CheckpointSubtasks>(&known, i64::MAX)).unwrap();
+    assert_eq!(parts.iter().map(|version| version.document.checkpoint).collect::<Vec<_>>(), [10, 11]);
     let elsewhere = tempfile::tempdir().unwrap();
     let (_elsewhere, for_ever) = open_with(&elsewhere, JobOptions { retention_ms: None, ..OPTIONS });
     record(&for_ever, "old", 1, &run("a", 1, Some(2))).unwrap();
