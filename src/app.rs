@@ -194,6 +194,9 @@ impl Running {
         tasks.spawn(http::serve(Arc::clone(&app), listener));
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
+        for cluster in &app.config.flink.clusters {
+            tasks.spawn(crate::flink::collector::run(Arc::clone(&app), cluster.clone()));
+        }
         app.scrape.start(&app, address).await;
         Ok(Running { app, address, tasks })
     }

@@ -3,10 +3,12 @@
 //! Precedence: flag, environment (`STREAMGAUGE_` and the name in capitals, dots as underscores), file (TOML, dots as
 //! tables), default. The rest of the program sees only the resolved [`Config`].
 
+mod flink;
 mod layers;
 mod rollups;
 mod values;
 
+pub use flink::{FlinkCluster, FlinkClusters};
 pub use layers::{ConfigError, Layer, resolve};
 pub use rollups::Rollups;
 pub use values::{
@@ -148,6 +150,7 @@ options! {
     "jobs.max_documents" jobs_max_documents: usize = "10000", "Most documents (vertices, subtasks of a vertex, checkpoints, …) that one observation of a job may have.";
     "jobs.max_document_bytes" jobs_max_document_bytes: ByteSize = "4MiB", "Largest document of a job.";
     "jobs.max_pending_bytes" jobs_max_pending_bytes: ByteSize = "64MiB", "Bytes of documents that may wait to be written; above, who brings them is told to come back later.";
+    "flink" flink: FlinkClusters = "", "Flink clusters to follow: tables `[[flink]]` in the file, each with `urls` (of its JobManagers) and, if need be, `name`, `metrics` (`scrape` if its Prometheus reporters are scraped, `rest` if not), `interval` (10s), `timeout` (10s), `max_requests_per_job` (in one interval, 40), `org`, `token_file`; or the same as a JSON list; or the addresses of one cluster by commas.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
     "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";

@@ -3,8 +3,22 @@
 //!
 //! - [`convert`] turns one answer, of 1.9 or 2.x, into documents. It is pure: what is asked when, and of whom, is no
 //!   concern of it.
+//! - [`follow`] and [`cluster`] decide what to ask next of a job and of a cluster, and [`reach`] whom. They are pure too:
+//!   answers and times go in, questions and documents come out.
+//! - [`samples`] names the series of numbers; `collector` has the sockets, the clock and the stores.
+//!
+//! What it costs a JobManager, per round: two requests (jobs, task managers), one for each running job in which nothing
+//! has changed, and at most `max_requests_per_job` for each job; one at a time. A job that has ended and is known costs
+//! nothing.
 //!
 //! An answer of another shape than either is an error that names the field, and the rest of the round goes on: a cluster of
 //! a release that does not exist yet must not stop the collection.
 
+pub mod cluster;
+pub(crate) mod collector;
 pub mod convert;
+pub mod follow;
+pub mod reach;
+pub mod samples;
+
+pub use follow::Metrics;

@@ -26,6 +26,8 @@ pub enum Origin {
     Scrape,
     /// Prometheus remote write.
     RemoteWrite,
+    /// The collector that follows Flink clusters.
+    Flink,
 }
 
 impl Origin {
@@ -35,6 +37,7 @@ impl Origin {
             Origin::Report => "report",
             Origin::Scrape => "scrape",
             Origin::RemoteWrite => "remote_write",
+            Origin::Flink => "flink",
         }
     }
 }

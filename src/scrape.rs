@@ -7,7 +7,7 @@ mod append;
 mod blocking;
 mod body;
 mod builtin;
-mod client;
+pub(crate) mod client;
 pub mod config;
 mod discovery;
 mod glob;

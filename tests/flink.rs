@@ -1,5 +1,6 @@
 //! Flink's API over jobs and series that are put in here: shapes, rules of paths, the past, and what moves.
 
+mod collector;
 mod goldens;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ fn run(state: JobState, started_ms: i64, ended_ms: Option<i64>) -> Run {
         application_id: None,
         pending_operators: 0,
         engine_id: None,
+        lost_ms: None,
         are_failures_truncated: false,
     }
 }

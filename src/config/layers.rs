@@ -162,6 +162,11 @@ fn flatten(table: &toml::Table, prefix: &str, out: &mut Vec<(String, String)>) -
             toml::Value::String(text) => out.push((name, text.clone())),
             toml::Value::Integer(number) => out.push((name, number.to_string())),
             toml::Value::Boolean(yes) => out.push((name, yes.to_string())),
+            // The only option that is a list of tables; it reads them as JSON.
+            toml::Value::Array(tables) if name == "flink" && tables.iter().all(toml::Value::is_table) => {
+                let text = serde_json::to_string(tables).map_err(|e| format!("{name}: {e}"))?;
+                out.push((name, text));
+            }
             other => return Err(format!("{name}: a {} is no value of an option", other.type_str())),
         }
     }
@@ -213,6 +218,16 @@ mod tests {
         assert_eq!(config.wal_file_bytes.0, 1024);
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.wal_sync, super::super::Sync::Interval(super::super::Duration(2000)));
+    }
+
+    #[test]
+    fn tables_of_clusters_are_one_option() {
+        let text = "[[flink]]\nurls = [\"http://a:1\", \"http://b:1\"]\nmetrics = \"rest\"\n[[flink]]\nurls = [\"http://c:1\"]\n";
+        let config = resolve(&[Layer::from_toml("f.toml", text).unwrap()]).unwrap();
+        let names: Vec<&str> = config.flink.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        assert_eq!(names, ["a:1", "c:1"]);
+        let error = resolve(&[Layer::from_toml("f.toml", "[[flink]]\nurl = \"x\"").unwrap()]).unwrap_err().to_string();
+        assert!(error.starts_with("f.toml: flink: ") && error.contains("unknown field"), "{error}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) const AGENT: &str = concat!("Streamgauge/", env!("CARGO_PKG_VERSION")
 
 /// Why there is no answer that can be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("{0:?} is not a URL")]
     Url(String),
     #[error("Get {url:?}: {detail}")]
@@ -50,23 +50,23 @@ pub(super) enum FetchError {
 
 /// What is asked for besides the address.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ask {
-    pub(super) headers: HeaderMap,
-    pub(super) compression: bool,
+pub(crate) struct Ask {
+    pub(crate) headers: HeaderMap,
+    pub(crate) compression: bool,
     /// Name and value of the limit on the bytes of the body as sent.
-    pub(super) body_max: (&'static str, usize),
+    pub(crate) body_max: (&'static str, usize),
 }
 
 /// An answer with status 200, its body as it was sent.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) content_type: Option<String>,
-    pub(super) gzip: bool,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) content_type: Option<String>,
+    pub(crate) gzip: bool,
+    pub(crate) body: Bytes,
 }
 
 /// A client of one server.
-pub(super) struct Client {
+pub(crate) struct Client {
     options: ClientOptions,
     kept: Option<Connection>,
     /// Length of the last body: the next one is about as long, and growing to that costs copies.
@@ -74,12 +74,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(options: ClientOptions) -> Client {
+    pub(crate) fn new(options: ClientOptions) -> Client {
         Client { options, kept: None, body_bytes: 0 }
     }
 
     /// GET, redirects followed.
-    pub(super) async fn get(&mut self, url: &str, ask: &Ask) -> Result<Answer, FetchError> {
+    pub(crate) async fn get(&mut self, url: &str, ask: &Ask) -> Result<Answer, FetchError> {
         let first: Uri = url.parse().map_err(|_| FetchError::Url(url.to_owned()))?;
         let credentials = credentials(&self.options.auth).await?;
         let mut uri = first.clone();

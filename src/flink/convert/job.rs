@@ -86,6 +86,7 @@ pub fn job(answer: &Value, entry: &JobEntry) -> Result<Job, WrongShape> {
         application_id: job.text_if("application-id"),
         pending_operators: job.get("pending-operators").and_then(Value::as_u64).unwrap_or(0),
         engine_id: None,
+        lost_ms: None,
         are_failures_truncated: false,
     };
     let vertices = job.list("vertices")?.iter().zip(0..).map(|(value, position)| vertex(value, position));

@@ -8,7 +8,7 @@ use super::fields::Shape;
 use super::parameters::Parameters;
 use super::route::{Ask, OfJob, OfMetrics, OfVertex};
 use super::{checkpoints, cluster, job, metrics, overview, vertex};
-use crate::jobs::{Cluster, Document, Known, Reader, SubjectKind, Version, Vertex};
+use crate::jobs::{Cluster, Document, Known, Reader, Run, SubjectKind, Version, Vertex};
 
 /// One moment.
 pub(super) struct View<'v> {
@@ -105,12 +105,15 @@ impl View<'_> {
         found.filter(|job| job.first_ms <= self.at_ms).map(|job| self.seen(job)).transpose()
     }
 
-    /// Looks whether the job's cluster still answered.
+    /// Looks whether the job's cluster still answered, and still knew it.
     pub(super) fn seen(&self, job: Known) -> Result<Seen, Failure> {
+        let run: Option<Version<Run>> = self.reader.document(&job, "", self.at_ms)?;
+        let forgotten_ms = run.and_then(|run| run.document.lost_ms);
         let lost_ms = match &job.cluster {
             Some(cluster) => self.lost(&job, cluster)?,
             None => None,
         };
+        let lost_ms = forgotten_ms.into_iter().chain(lost_ms).min();
         // A job that has ended stays what it is, whatever happens to its cluster.
         let lost_ms = lost_ms.filter(|lost_ms| job.ended_ms.is_none_or(|ended_ms| ended_ms > *lost_ms));
         let now_ms = lost_ms.map_or(self.now_ms, |lost_ms| lost_ms.min(self.now_ms));

@@ -48,6 +48,9 @@ pub struct Run {
     /// Its id inside its engine, where that is not the public one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_id: Option<String>,
+    /// Since when its cluster, which answers, does not know it any more, although nobody saw it end: it is stale then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_ms: Option<i64>,
     /// True if the source shows fewer failures than there were.
     #[serde(default)]
     pub are_failures_truncated: bool,

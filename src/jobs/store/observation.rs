@@ -132,6 +132,12 @@ impl Observation {
         self.entries.push(Entry { kind: D::KIND, key: key.into(), body: None, run: None });
     }
 
+    /// Adds what another observation of the same subject and time has: they are written together then.
+    pub fn append(&mut self, other: Observation) {
+        debug_assert_eq!((&self.subject, self.at_ms), (&other.subject, other.at_ms));
+        self.entries.extend(other.entries);
+    }
+
     /// True if nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

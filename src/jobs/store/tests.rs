@@ -55,6 +55,7 @@ fn run(name: &str, started_ms: i64, ended_ms: Option<i64>) -> Run {
         application_id: None,
         pending_operators: 0,
         engine_id: None,
+        lost_ms: None,
         are_failures_truncated: false,
     }
 }

@@ -1,0 +1,215 @@
+//! How the option `flink` is read: the clusters to follow.
+//!
+//! In the file each is a table `[[flink]]`; as a text they are a JSON list of the same fields. A text that is no list is
+//! the addresses of one cluster by commas.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{Duration, OptionValue};
+use crate::flink::Metrics;
+
+/// Most clusters.
+const CLUSTERS_MAX: usize = 100;
+/// Most addresses of one cluster.
+const URLS_MAX: usize = 16;
+/// Shortest interval: Flink itself looks at its metrics every ten seconds, and keeps answers for three.
+const INTERVAL_MIN: Duration = Duration(1000);
+
+/// The clusters to follow.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FlinkClusters {
+    /// In their order; names differ.
+    pub clusters: Vec<FlinkCluster>,
+}
+
+/// A cluster to follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlinkCluster {
+    /// What we call it; the label `cluster` of its series.
+    pub name: String,
+    /// Addresses of its JobManagers, in the order in which they are tried.
+    pub urls: Vec<String>,
+    /// Where its numbers come from.
+    pub metrics: Metrics,
+    /// Time between two rounds.
+    pub interval: Duration,
+    /// Longest time that one request may take.
+    pub timeout: Duration,
+    /// Most requests about one job in one round.
+    pub requests_max: usize,
+    /// The organization that its jobs belong to.
+    pub org: String,
+    /// A file with the bearer token to ask with.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The fields as they are written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    urls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metrics: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    interval: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_requests_per_job: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+}
+
+impl OptionValue for FlinkClusters {
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let written: Vec<Written> = if text.is_empty() {
+            Vec::new()
+        } else if text.starts_with('[') {
+            serde_json::from_str(text).map_err(|e| e.to_string())?
+        } else {
+            let urls = text.split(',').map(|url| url.trim().to_owned()).collect();
+            let (name, metrics, interval, timeout) = (None, None, None, None);
+            vec![Written {
+                urls,
+                name,
+                metrics,
+                interval,
+                timeout,
+                max_requests_per_job: None,
+                org: None,
+                token_file: None,
+            }]
+        };
+        if written.len() > CLUSTERS_MAX {
+            return Err(format!("{} clusters are more than {CLUSTERS_MAX}", written.len()));
+        }
+        let clusters: Vec<FlinkCluster> = written.into_iter().map(cluster).collect::<Result<_, _>>()?;
+        for (i, one) in clusters.iter().enumerate() {
+            if clusters[..i].iter().any(|other| (&other.org, &other.name) == (&one.org, &one.name)) {
+                return Err(format!("two clusters are called {:?}; give them a name each", one.name));
+            }
+        }
+        Ok(FlinkClusters { clusters })
+    }
+
+    fn show(&self) -> String {
+        if self.clusters.is_empty() {
+            return String::new();
+        }
+        let written: Vec<Written> = self.clusters.iter().map(written).collect();
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+}
+
+fn written(cluster: &FlinkCluster) -> Written {
+    let metrics = match cluster.metrics {
+        Metrics::Scrape => "scrape",
+        Metrics::Rest => "rest",
+    };
+    Written {
+        urls: cluster.urls.clone(),
+        name: Some(cluster.name.clone()),
+        metrics: Some(metrics.to_owned()),
+        interval: Some(cluster.interval.show()),
+        timeout: Some(cluster.timeout.show()),
+        max_requests_per_job: Some(cluster.requests_max),
+        org: Some(cluster.org.clone()).filter(|org| !org.is_empty()),
+        token_file: cluster.token_file.clone(),
+    }
+}
+
+fn cluster(written: Written) -> Result<FlinkCluster, String> {
+    if written.urls.is_empty() || written.urls.len() > URLS_MAX {
+        return Err(format!("{} addresses of a cluster, and not 1 to {URLS_MAX}", written.urls.len()));
+    }
+    for url in &written.urls {
+        let uri: Option<::http::Uri> = url.parse().ok();
+        let is_web = |uri: &::http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        if !uri.as_ref().is_some_and(is_web) {
+            return Err(format!("{url:?} is no address such as http://host:8081"));
+        }
+    }
+    let metrics = match written.metrics.as_deref() {
+        None | Some("scrape") => Metrics::Scrape,
+        Some("rest") => Metrics::Rest,
+        Some(other) => return Err(format!("metrics = {other:?} is neither scrape nor rest")),
+    };
+    let interval = Duration::parse(written.interval.as_deref().unwrap_or("10s"))?;
+    if interval < INTERVAL_MIN {
+        return Err(format!("interval = {:?} is shorter than {}", interval.show(), INTERVAL_MIN.show()));
+    }
+    let requests_max = written.max_requests_per_job.unwrap_or(40);
+    if requests_max == 0 {
+        return Err("max_requests_per_job = 0 would ask nothing".to_owned());
+    }
+    Ok(FlinkCluster {
+        // The address says which cluster it is where there is only one or nobody gave names.
+        name: written.name.filter(|name| !name.is_empty()).unwrap_or_else(|| authority(&written.urls[0])),
+        metrics,
+        interval,
+        timeout: Duration::parse(written.timeout.as_deref().unwrap_or("10s"))?,
+        requests_max,
+        org: written.org.unwrap_or_default(),
+        token_file: written.token_file,
+        urls: written.urls,
+    })
+}
+
+fn authority(url: &str) -> String {
+    let uri: Option<::http::Uri> = url.parse().ok();
+    uri.and_then(|uri| uri.authority().map(ToString::to_string)).unwrap_or_else(|| url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_alone_are_one_cluster() {
+        let found = FlinkClusters::parse("http://a:8081, http://b:8081").unwrap();
+        let [cluster] = &found.clusters[..] else { panic!("{found:?}") };
+        assert_eq!((cluster.name.as_str(), cluster.urls.len()), ("a:8081", 2));
+        assert_eq!((cluster.metrics, cluster.interval.0), (Metrics::Scrape, 10_000));
+        assert_eq!(FlinkClusters::parse(&found.show()).unwrap(), found);
+        assert_eq!(FlinkClusters::parse("").unwrap().show(), "");
+    }
+
+    #[test]
+    fn a_list_names_every_field() {
+        let text = r#"[{"urls":["https://a"],"name":"x","metrics":"rest","interval":"1s","timeout":"2s",
+            "max_requests_per_job":3,"org":"o","token_file":"/t"},{"urls":["http://b"]}]"#;
+        let found = FlinkClusters::parse(text).unwrap();
+        assert_eq!(found.clusters.len(), 2);
+        assert_eq!((found.clusters[0].metrics, found.clusters[0].requests_max), (Metrics::Rest, 3));
+        assert_eq!(FlinkClusters::parse(&found.show()).unwrap(), found);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, wrong) in [
+            ("localhost", "is no address"),
+            ("ftp://a", "is no address"),
+            (r#"[{"urls":[]}]"#, "0 addresses"),
+            (r#"[{"urls":["http://a"],"metrics":"push"}]"#, "neither scrape nor rest"),
+            (r#"[{"urls":["http://a"],"interval":"999ms"}]"#, "shorter than 1s"),
+            (r#"[{"urls":["http://a"],"max_requests_per_job":0}]"#, "would ask nothing"),
+            (r#"[{"urls":["http://a"],"colour":"red"}]"#, "unknown field"),
+            (r#"[{"urls":["http://a"]},{"urls":["http://a"]}]"#, "two clusters"),
+        ] {
+            let error = FlinkClusters::parse(text).unwrap_err();
+            assert!(error.contains(wrong), "{text}: {error}");
+        }
+        let many = |count: usize| {
+            let list: Vec<String> = (0..count).map(|i| format!(r#"{{"urls":["http://h{i}"]}}"#)).collect();
+            FlinkClusters::parse(&format!("[{}]", list.join(",")))
+        };
+        assert!(many(CLUSTERS_MAX).is_ok() && many(CLUSTERS_MAX + 1).is_err());
+    }
+}

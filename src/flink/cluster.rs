@@ -1,0 +1,359 @@
+//! What to ask a cluster as a whole next, and which of its jobs are followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::convert::{self, JobEntry};
+use super::follow::{FollowError, Follower, Metrics};
+use crate::jobs::{Cluster, MetricNames, Observation, Origin, Run, Subject, TaskManager};
+
+/// Rounds between two looks at what seldom changes: configuration and version.
+const CONFIGURATION_ROUNDS: u64 = 60;
+
+/// What can be asked of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClusterAsk {
+    /// `/jobs/overview`: first, and in every round. Whoever answers it is there.
+    Jobs,
+    /// `/overview`
+    Overview,
+    /// `/config`
+    Config,
+    /// `/jobmanager/config`
+    Configuration,
+    /// `/taskmanagers`
+    TaskManagers,
+    /// `/taskmanagers/:taskmanagerid`, when its slots are used otherwise.
+    TaskManager(String),
+    /// `/jobmanager/metrics`, the names.
+    MetricNames,
+    /// `/taskmanagers/metrics`, the names, the same for all.
+    TaskManagerMetricNames,
+}
+
+impl ClusterAsk {
+    /// The path.
+    pub fn path(&self) -> String {
+        match self {
+            ClusterAsk::Jobs => "/jobs/overview".to_owned(),
+            ClusterAsk::Overview => "/overview".to_owned(),
+            ClusterAsk::Config => "/config".to_owned(),
+            ClusterAsk::Configuration => "/jobmanager/config".to_owned(),
+            ClusterAsk::TaskManagers => "/taskmanagers".to_owned(),
+            ClusterAsk::TaskManager(id) => format!("/taskmanagers/{}", super::follow::escaped(id)),
+            ClusterAsk::MetricNames => "/jobmanager/metrics".to_owned(),
+            ClusterAsk::TaskManagerMetricNames => "/taskmanagers/metrics".to_owned(),
+        }
+    }
+}
+
+/// The key of the names of task managers' metrics.
+pub const TASK_MANAGERS: &str = "taskmanagers";
+
+/// A cluster that is followed.
+#[derive(Debug)]
+pub struct FollowedCluster {
+    subject: Subject,
+    metrics: Metrics,
+    wanted: BTreeSet<ClusterAsk>,
+    /// Answers that make one document together.
+    parts: BTreeMap<ClusterAsk, Value>,
+    known: Option<Cluster>,
+    task_managers: BTreeMap<String, TaskManager>,
+    jobs: BTreeMap<String, Follower>,
+    /// Jobs that were followed before this process began, and that nobody has seen end.
+    recalled: BTreeMap<String, Run>,
+    /// Jobs that are followed since the last list.
+    fresh: Vec<String>,
+    round: u64,
+}
+
+impl FollowedCluster {
+    /// Begins to follow; [`FollowedCluster::begin`] comes next. `recalled` are the jobs of this cluster in the store that
+    /// had neither ended nor been lost.
+    pub fn new(
+        org: impl Into<String>,
+        name: impl Into<String>,
+        metrics: Metrics,
+        recalled: impl IntoIterator<Item = (String, Run)>,
+    ) -> FollowedCluster {
+        FollowedCluster {
+            subject: Subject::cluster(org, name),
+            metrics,
+            wanted: BTreeSet::new(),
+            parts: BTreeMap::new(),
+            known: None,
+            task_managers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            recalled: recalled.into_iter().collect(),
+            fresh: Vec::new(),
+            round: 0,
+        }
+    }
+
+    /// Who it is in the store.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Begins a round.
+    pub fn begin(&mut self) {
+        self.wanted.extend([ClusterAsk::Jobs, ClusterAsk::TaskManagers]);
+        let is_known = self.known.as_ref().is_some_and(|cluster| cluster.is_reachable);
+        if !is_known || self.round.is_multiple_of(CONFIGURATION_ROUNDS) {
+            self.wanted.extend([ClusterAsk::Overview, ClusterAsk::Config, ClusterAsk::Configuration]);
+            self.wanted.extend([ClusterAsk::MetricNames, ClusterAsk::TaskManagerMetricNames]);
+        }
+        self.round += 1;
+    }
+
+    /// The next question of the round.
+    pub fn take(&mut self) -> Option<ClusterAsk> {
+        self.wanted.pop_first()
+    }
+
+    /// The jobs that have something to be asked for.
+    pub fn jobs(&mut self) -> impl Iterator<Item = (&String, &mut Follower)> {
+        self.jobs.iter_mut()
+    }
+
+    /// One job that is followed.
+    pub fn job(&mut self, id: &str) -> Option<&mut Follower> {
+        self.jobs.get_mut(id)
+    }
+
+    /// Follows a job no more; if the cluster still has it, it is followed anew from the next list on.
+    pub fn forget(&mut self, id: &str) {
+        self.jobs.remove(id);
+    }
+
+    /// The jobs that are followed since this was asked last.
+    pub fn take_fresh(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    fn observation(&self, at_ms: i64) -> Observation {
+        Observation::new(self.subject.clone(), Origin::Flink, at_ms)
+    }
+
+    /// Nobody answers any more: what is to be recorded, once.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub fn lost(&mut self, at_ms: i64) -> Result<Option<Observation>, FollowError> {
+        self.wanted.clear();
+        self.parts.clear();
+        // One that was never reached is no less lost: its jobs may be in the store from before.
+        if self.known.as_ref().is_some_and(|cluster| !cluster.is_reachable) {
+            return Ok(None);
+        }
+        let lost = Cluster { is_reachable: false, ..self.known.clone().unwrap_or_default() };
+        let mut seen = self.observation(at_ms);
+        seen.put(&lost)?;
+        self.known = Some(lost);
+        Ok(Some(seen))
+    }
+
+    /// Takes an answer with status 200 in, and gives what is to be recorded.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub fn answered(&mut self, ask: &ClusterAsk, answer: Value, at_ms: i64) -> Result<Vec<Observation>, FollowError> {
+        match ask {
+            ClusterAsk::Jobs => return self.listed(&answer, at_ms),
+            ClusterAsk::Overview | ClusterAsk::Config | ClusterAsk::Configuration => {
+                self.parts.insert(ask.clone(), answer);
+                return self.whole(at_ms);
+            }
+            _ => {}
+        }
+        let mut seen = self.observation(at_ms);
+        match ask {
+            ClusterAsk::TaskManagers => self.managers(&answer, &mut seen)?,
+            ClusterAsk::TaskManager(_) => {
+                let manager = convert::task_manager(&answer)?;
+                seen.put(&manager)?;
+                self.task_managers.insert(manager.id.clone(), manager);
+            }
+            ClusterAsk::MetricNames => put_names(&mut seen, "", &answer)?,
+            _ => put_names(&mut seen, TASK_MANAGERS, &answer)?,
+        }
+        Ok(if seen.is_empty() { Vec::new() } else { vec![seen] })
+    }
+
+    /// The document of the cluster, when all its parts are there.
+    fn whole(&mut self, at_ms: i64) -> Result<Vec<Observation>, FollowError> {
+        let part = |ask| self.parts.get(&ask);
+        let parts = (part(ClusterAsk::Config), part(ClusterAsk::Overview), part(ClusterAsk::Configuration));
+        let (Some(config), Some(overview), Some(configuration)) = parts else { return Ok(Vec::new()) };
+        let cluster = convert::cluster(config, overview, configuration)?;
+        let mut seen = self.observation(at_ms);
+        seen.put(&cluster)?;
+        self.parts.clear();
+        self.known = Some(cluster);
+        Ok(vec![seen])
+    }
+
+    /// Details are asked for of a task manager whose entry in the list has changed; one that is not listed is gone.
+    fn managers(&mut self, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let mut gone: BTreeSet<String> = self.task_managers.keys().cloned().collect();
+        for listed in convert::task_managers(answer)? {
+            gone.remove(&listed.id);
+            let known = self.task_managers.get(&listed.id);
+            if known.is_some_and(|known| is_same(known, &listed)) {
+                continue;
+            }
+            self.wanted.insert(ClusterAsk::TaskManager(listed.id.clone()));
+            seen.put(&listed)?;
+            self.task_managers.insert(listed.id.clone(), listed);
+        }
+        for id in gone {
+            self.task_managers.remove(&id);
+            seen.withdraw::<TaskManager>(id);
+        }
+        Ok(())
+    }
+
+    fn listed(&mut self, answer: &Value, at_ms: i64) -> Result<Vec<Observation>, FollowError> {
+        let entries: BTreeMap<String, JobEntry> =
+            convert::job_entries(answer)?.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+        let mut observations = Vec::new();
+        for (id, follower) in &mut self.jobs {
+            if !entries.contains_key(id) {
+                observations.extend(follower.lost(at_ms)?);
+            }
+        }
+        self.jobs.retain(|id, _| entries.contains_key(id));
+        let mut recalled = std::mem::take(&mut self.recalled);
+        for (id, run) in &mut recalled {
+            if !entries.contains_key(id) {
+                run.lost_ms = Some(at_ms);
+                let subject = Subject::job(&self.subject.org, id.as_str());
+                let mut seen = Observation::new(subject, Origin::Flink, at_ms).in_cluster(&self.subject.id);
+                seen.put(&*run)?;
+                observations.push(seen);
+            }
+        }
+        for (id, entry) in entries {
+            if let Some(follower) = self.jobs.get_mut(&id) {
+                follower.begin(entry);
+            } else {
+                let subject = Subject::job(&self.subject.org, &id);
+                let mut follower = Follower::new(subject, &self.subject.id, self.metrics, entry);
+                if let Some(run) = recalled.remove(&id) {
+                    follower.recall_run(run);
+                }
+                self.fresh.push(id.clone());
+                self.jobs.insert(id, follower);
+            }
+        }
+        Ok(observations)
+    }
+}
+
+/// True if the list says nothing new of a task manager whose details are known: the list does not say what slots are
+/// used for.
+fn is_same(known: &TaskManager, listed: &TaskManager) -> bool {
+    let mut known = known.clone();
+    known.kept.0.remove("allocatedSlots");
+    known == *listed
+}
+
+/// Nothing is said by an empty list: the cluster begins to look only when it is asked.
+fn put_names(seen: &mut Observation, of: &str, answer: &Value) -> Result<(), FollowError> {
+    let listed = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut names: Vec<String> = listed.iter().filter_map(|name| Some(name["id"].as_str()?.to_owned())).collect();
+    if !names.is_empty() {
+        names.sort_unstable();
+        seen.put(&MetricNames { of: of.to_owned(), names })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jobs::JobState;
+
+    fn cluster(recalled: Vec<(String, Run)>) -> FollowedCluster {
+        FollowedCluster::new("", "main", Metrics::Scrape, recalled)
+    }
+
+    fn jobs(ids: &[&str]) -> Value {
+        let job = |id: &&str| json!({"jid": id, "state": "RUNNING", "last-modification": 1, "tasks": {"running": 1}});
+        json!({"jobs": ids.iter().map(job).collect::<Vec<_>>()})
+    }
+
+    fn managers(free_slots: i64) -> Value {
+        json!({"taskmanagers": [{"id": "tm", "slotsNumber": 2, "freeSlots": free_slots, "hardware": {}}]})
+    }
+
+    fn all(cluster: &mut FollowedCluster) -> Vec<ClusterAsk> {
+        cluster.begin();
+        std::iter::from_fn(|| cluster.take()).collect()
+    }
+
+    #[test]
+    fn what_seldom_changes_is_seldom_asked_for() {
+        let mut cluster = cluster(Vec::new());
+        assert_eq!(all(&mut cluster).len(), 7);
+        let parts = [
+            (ClusterAsk::Overview, json!({"flink-version": "2.3.0"})),
+            (ClusterAsk::Config, json!({"refresh-interval": 3000})),
+            (ClusterAsk::Configuration, json!([{"key": "a", "value": "b"}])),
+        ];
+        let told: Vec<usize> =
+            parts.into_iter().map(|(ask, answer)| cluster.answered(&ask, answer, 1).unwrap().len()).collect();
+        assert_eq!(told, [0, 0, 1], "one document of three answers");
+        for _ in 1..CONFIGURATION_ROUNDS {
+            assert_eq!(all(&mut cluster), [ClusterAsk::Jobs, ClusterAsk::TaskManagers]);
+        }
+        assert_eq!(all(&mut cluster).len(), 7);
+    }
+
+    #[test]
+    fn a_cluster_is_lost_once_and_asked_for_everything_when_it_is_back() {
+        let mut cluster = cluster(Vec::new());
+        assert!(cluster.lost(1).unwrap().is_some(), "also one that never answered");
+        assert!(cluster.lost(2).unwrap().is_none());
+        assert!(all(&mut cluster).contains(&ClusterAsk::Config));
+    }
+
+    #[test]
+    fn jobs_that_are_not_listed_any_more_are_lost_also_those_from_before() {
+        let run = crate::flink::convert::job(
+            &json!({
+                "name": "n", "state": "RUNNING", "start-time": 1, "timestamps": {}, "vertices": [], "plan": {"nodes": []},
+            }),
+            &JobEntry { id: "old".to_owned(), state: JobState::Running, changed_ms: 1, tasks: BTreeMap::new() },
+        );
+        let run = run.unwrap().run;
+        let mut cluster = cluster(vec![("old".to_owned(), run.clone()), ("a".to_owned(), run)]);
+        let told = cluster.answered(&ClusterAsk::Jobs, jobs(&["a", "b"]), 5).unwrap();
+        assert_eq!(told.len(), 1, "the old one");
+        assert_eq!(cluster.jobs().count(), 2);
+        let told = cluster.answered(&ClusterAsk::Jobs, jobs(&["b"]), 6).unwrap();
+        assert_eq!(told.len(), 1, "the one that was known from before and is gone now");
+        assert_eq!(cluster.jobs().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn task_managers_are_looked_at_when_their_slots_change() {
+        let mut cluster = cluster(Vec::new());
+        let details = ClusterAsk::TaskManager("tm".to_owned());
+        assert_eq!(cluster.answered(&ClusterAsk::TaskManagers, managers(1), 1).unwrap().len(), 1);
+        assert_eq!(cluster.take(), Some(details.clone()));
+        let mut answer = managers(1)["taskmanagers"][0].clone();
+        answer["allocatedSlots"] = json!([{"jobId": "j"}]);
+        cluster.answered(&details, answer, 1).unwrap();
+        assert!(cluster.answered(&ClusterAsk::TaskManagers, managers(1), 2).unwrap().is_empty());
+        assert_eq!(cluster.take(), None);
+        cluster.answered(&ClusterAsk::TaskManagers, managers(0), 3).unwrap();
+        assert_eq!(cluster.take(), Some(details));
+        let gone = cluster.answered(&ClusterAsk::TaskManagers, json!({"taskmanagers": []}), 4).unwrap();
+        assert_eq!(gone.len(), 1);
+    }
+}

@@ -1,0 +1,341 @@
+//! The collector: one task for each cluster, which asks in rounds and keeps what it is told.
+//!
+//! What to ask is decided by [`super::cluster`] and [`super::follow`]; this file has the sockets, the clock and the store.
+//! Requests of a cluster follow one another over one connection, so that it never has more than one of ours to answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::http::StatusCode;
+use model::{Labels, Matcher, Scope};
+use serde_json::Value;
+
+use super::cluster::{ClusterAsk, FollowedCluster};
+use super::follow::{Ask, Metrics, Told};
+use super::reach::Reach;
+use super::samples::Owner;
+use crate::app::App;
+use crate::config::FlinkCluster;
+use crate::ingest::{Origin, Rejection};
+use crate::jobs::{Checkpoint, Observation, Run, SubjectKind, Version};
+use crate::scrape::client::{self, Client, FetchError};
+use crate::scrape::config::{Auth, ClientOptions, Secret};
+
+/// Most bytes of one answer: the details of a job with thousands of subtasks are a few million.
+const ANSWER_BYTES_MAX: (&str, usize) = ("the answer of a cluster", 64 << 20);
+
+/// Checkpoints that are looked up of a job that is followed again; Flink lists ten and four.
+const RECALLED_MAX: usize = 20;
+
+/// Follows a cluster until the application stops.
+pub(crate) async fn run(app: Arc<App>, cluster: FlinkCluster) {
+    let mut stopping = app.stopping();
+    let state = (Arc::clone(&app), cluster.clone());
+    let Some(recalled) = on_thread(move || recall(&state.0, &state.1)).await else { return };
+    let mut collector = Collector::new(app, cluster, recalled);
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        let began = Instant::now();
+        let done = tokio::select! {
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
+            done = collector.round() => done,
+        };
+        wait = match done {
+            Ok(()) => collector.cluster.interval.std().saturating_sub(began.elapsed()),
+            Err(reason) => collector.failed(&reason).await,
+        };
+    }
+}
+
+/// The jobs of a cluster that were running when they were recorded last.
+fn recall(app: &App, cluster: &FlinkCluster) -> Vec<(String, Run)> {
+    let scope = Scope::confined(Matcher::equal("org", &cluster.org));
+    let found = app.jobs.read(|reader| reader.runs(&scope, i64::MAX));
+    let runs = found.unwrap_or_else(|error| {
+        tracing::error!(%error, cluster = cluster.name, "the jobs of a cluster cannot be read");
+        Vec::new()
+    });
+    let of_cluster = runs.into_iter().filter(|(job, _)| job.cluster.as_deref() == Some(&cluster.name));
+    let runs = of_cluster.map(|(job, run)| (job.subject.id, run.document));
+    runs.filter(|(_, run)| !run.state.has_ended() && run.lost_ms.is_none()).collect()
+}
+
+/// Why there is no answer.
+enum Missing {
+    /// The cluster answered with this status.
+    Refused(StatusCode),
+    /// Nobody answered, or nothing that is JSON.
+    Unreachable(String),
+}
+
+struct Collector {
+    app: Arc<App>,
+    cluster: FlinkCluster,
+    followed: FollowedCluster,
+    reach: Reach,
+    client: Client,
+}
+
+/// What a round gathers of one job.
+#[derive(Default)]
+struct Gathered {
+    observation: Option<Observation>,
+    samples: Vec<(Labels, f64)>,
+}
+
+impl Collector {
+    fn new(app: Arc<App>, cluster: FlinkCluster, recalled: Vec<(String, Run)>) -> Collector {
+        let auth = cluster
+            .token_file
+            .clone()
+            .map_or(Auth::None, |path| Auth::Header { kind: "Bearer".to_owned(), credentials: Secret::File(path) });
+        Collector {
+            followed: FollowedCluster::new(&cluster.org, &cluster.name, cluster.metrics, recalled),
+            reach: Reach::new(cluster.urls.iter().cloned()),
+            client: Client::new(ClientOptions { auth, ..ClientOptions::default() }),
+            app,
+            cluster,
+        }
+    }
+
+    /// Asks everything that is wanted now.
+    ///
+    /// The error is for people: why the round could not go on.
+    async fn round(&mut self) -> Result<(), String> {
+        let at_ms = self.app.clock.now_ms();
+        self.followed.begin();
+        while let Some(ask) = self.followed.take() {
+            match self.get(&ask.path()).await {
+                Ok(answer) => {
+                    if ask == ClusterAsk::Jobs {
+                        self.reach.answered();
+                    }
+                    self.tell_cluster(&ask, answer, at_ms).await;
+                }
+                // A JobManager that does not lead answers with an error until it does.
+                Err(Missing::Refused(status)) if ask == ClusterAsk::Jobs => {
+                    return Err(format!("HTTP status {status}"));
+                }
+                Err(Missing::Refused(status)) => self.refused(&ask.path(), status),
+                Err(Missing::Unreachable(reason)) => return Err(reason),
+            }
+        }
+        self.recall_checkpoints().await;
+        let ids: Vec<String> = self.followed.jobs().map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let mut gathered = Gathered::default();
+            let asked = self.ask_job(&id, at_ms, &mut gathered).await;
+            // What was told before the cluster went away counts.
+            self.keep_job(&id, gathered, at_ms).await;
+            asked?;
+        }
+        Ok(())
+    }
+
+    fn refused(&self, path: &str, status: StatusCode) {
+        tracing::debug!(cluster = self.cluster.name, path, %status, "a cluster refused a request");
+    }
+
+    async fn tell_cluster(&mut self, ask: &ClusterAsk, answer: Value, at_ms: i64) {
+        match self.followed.answered(ask, answer, at_ms) {
+            Ok(observations) => {
+                for observation in observations {
+                    self.record(observation).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, cluster = self.cluster.name, ?ask, "an answer cannot be used"),
+        }
+    }
+
+    /// Asks about one job, within the bound of a round.
+    async fn ask_job(&mut self, id: &str, at_ms: i64, gathered: &mut Gathered) -> Result<(), String> {
+        for _ in 0..self.cluster.requests_max {
+            let Some(job) = self.followed.job(id) else { return Ok(()) };
+            let Some(ask) = job.take(1).pop() else { return Ok(()) };
+            let path = job.path(&ask);
+            match self.get(&path).await {
+                Ok(answer) => self.tell_job(id, &ask, &answer, at_ms, gathered),
+                Err(Missing::Refused(status)) => {
+                    self.refused(&path, status);
+                    // What is not there need not be asked for again; what failed may be there next time.
+                    if let Some(job) = self.followed.job(id).filter(|_| status.is_server_error()) {
+                        job.put_back(ask);
+                    }
+                }
+                Err(Missing::Unreachable(reason)) => {
+                    if let Some(job) = self.followed.job(id) {
+                        job.put_back(ask);
+                    }
+                    return Err(reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_job(&mut self, id: &str, ask: &Ask, answer: &Value, at_ms: i64, gathered: &mut Gathered) {
+        let Some(job) = self.followed.job(id) else { return };
+        match job.answered(ask, answer, at_ms) {
+            Ok(told) => {
+                gathered.samples.extend(samples(&self.cluster, job, id, &told));
+                match (&mut gathered.observation, told.observation) {
+                    (Some(all), Some(more)) => all.append(more),
+                    (all @ None, more) => *all = more,
+                    (Some(_), None) => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, cluster = self.cluster.name, job = id, ?ask, "an answer cannot be used")
+            }
+        }
+    }
+
+    /// Writes down what a round told of a job. If that fails the job is followed anew: everything is asked for again.
+    async fn keep_job(&mut self, id: &str, gathered: Gathered, at_ms: i64) {
+        let mut is_kept = true;
+        if let Some(observation) = gathered.observation {
+            is_kept = self.record(observation).await;
+        }
+        if !gathered.samples.is_empty() {
+            let app = Arc::clone(&self.app);
+            on_thread(move || write(&app, &gathered.samples, at_ms)).await;
+        }
+        if !is_kept {
+            self.followed.forget(id);
+        }
+    }
+
+    async fn record(&self, observation: Observation) -> bool {
+        let app = Arc::clone(&self.app);
+        match on_thread(move || app.jobs.record(observation)).await {
+            Some(Ok(_)) => true,
+            Some(Err(error)) => {
+                tracing::error!(%error, cluster = self.cluster.name, "what a cluster said cannot be recorded");
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Looks up what is known of the jobs that are followed since now.
+    async fn recall_checkpoints(&mut self) {
+        for id in self.followed.take_fresh() {
+            let (app, org, job) = (Arc::clone(&self.app), self.cluster.org.clone(), id.clone());
+            let found = on_thread(move || checkpoints(&app, &org, &job)).await.unwrap_or_default();
+            if let Some(job) = self.followed.job(&id) {
+                job.recall(found);
+            }
+        }
+    }
+
+    /// Notes that an address did not answer; gives the time to wait.
+    async fn failed(&mut self, reason: &str) -> Duration {
+        let was_lost = self.reach.is_lost();
+        let url = self.reach.url().unwrap_or_default().to_owned();
+        let now_ms = self.app.clock.now_ms();
+        let wait = self.reach.failed(spread(&self.cluster.name, now_ms));
+        tracing::debug!(reason, url, cluster = self.cluster.name, "a JobManager does not answer");
+        if self.reach.is_lost() && !was_lost {
+            tracing::warn!(reason, cluster = self.cluster.name, "the cluster is lost; its jobs stay as they were");
+            match self.followed.lost(now_ms) {
+                Ok(Some(observation)) => drop(self.record(observation).await),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the loss of a cluster cannot be recorded"),
+            }
+        }
+        wait
+    }
+
+    async fn get(&mut self, path: &str) -> Result<Value, Missing> {
+        let Some(base) = self.reach.url() else { return Err(Missing::Unreachable("no address".to_owned())) };
+        let url = format!("{base}{path}");
+        let ask = client::Ask { body_max: ANSWER_BYTES_MAX, ..client::Ask::default() };
+        let timeout = self.cluster.timeout.std();
+        let answered = tokio::time::timeout(timeout, self.client.get(&url, &ask)).await;
+        let outcome = match answered {
+            Ok(Ok(answer)) => serde_json::from_slice(&answer.body)
+                .map_err(|error| Missing::Unreachable(format!("Get {url:?}: the answer is not JSON: {error}"))),
+            Ok(Err(FetchError::Status(status))) => Err(Missing::Refused(status)),
+            Ok(Err(error)) => Err(Missing::Unreachable(error.to_string())),
+            Err(_) => Err(Missing::Unreachable(format!("Get {url:?}: no answer within {timeout:?}"))),
+        };
+        let word = match &outcome {
+            Ok(_) => "success",
+            Err(Missing::Refused(_)) => "refused",
+            Err(Missing::Unreachable(_)) => "unreachable",
+        };
+        self.app.telemetry.flink_requests.add(&[&self.cluster.name, word], 1);
+        outcome
+    }
+}
+
+/// What an answer about a job gives to the metric store. Where a reporter is scraped, only accumulators: it has none.
+fn samples(cluster: &FlinkCluster, job: &super::follow::Follower, id: &str, told: &Told) -> Vec<(Labels, f64)> {
+    let owner = Owner { org: &cluster.org, cluster: &cluster.name, job: id, job_name: job.name() };
+    let vertex_name = |vertex: &Option<String>| vertex.as_deref().map_or("", |vertex| job.vertex_name(vertex));
+    let mut samples: Vec<_> =
+        told.accumulators.iter().filter_map(|number| owner.accumulator(number, vertex_name(&number.vertex))).collect();
+    if cluster.metrics == Metrics::Rest {
+        for moving in &told.moving {
+            samples.extend(owner.moving(moving, job.vertex_name(&moving.vertex)));
+        }
+        samples.extend(
+            told.metrics
+                .iter()
+                .filter_map(|number| owner.metric(number, vertex_name(&number.vertex), job.attempt(number))),
+        );
+    }
+    samples
+}
+
+/// The newest checkpoints of a job that were recorded.
+fn checkpoints(app: &App, org: &str, job: &str) -> Vec<Checkpoint> {
+    let scope = Scope::confined(Matcher::equal("org", org));
+    let found = app.jobs.read(|reader| {
+        let Some(known) = reader.find(&scope, SubjectKind::Job, job)? else { return Ok(Vec::new()) };
+        reader.documents::<Checkpoint>(&known, i64::MAX)
+    });
+    let all: Vec<Version<Checkpoint>> = found.unwrap_or_else(|error| {
+        tracing::error!(%error, job, "the checkpoints of a job cannot be read");
+        Vec::new()
+    });
+    all.into_iter().rev().take(RECALLED_MAX).map(|version| version.document).collect()
+}
+
+/// Writes samples of one moment.
+fn write(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
+    let mut batch = app.ingest.batch();
+    for (labels, value) in samples {
+        let fits = app.ingest.limits().check(labels.into_iter());
+        let written = fits
+            .and_then(|()| Ok(batch.define(None, labels)?))
+            .and_then(|series| batch.push(series, at_ms, *value).map_err(Rejection::from));
+        if let Err(rejection) = written {
+            app.ingest.reject(Origin::Flink, &rejection, labels.metric_name());
+        }
+    }
+    if let Err(error) = app.ingest.commit(Origin::Flink, batch) {
+        tracing::warn!(%error, "numbers of a cluster could not be written");
+    }
+}
+
+/// A number from 0 to 1 that differs between collectors and moments.
+fn spread(name: &str, now_ms: i64) -> f64 {
+    let hash = xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), now_ms.cast_unsigned());
+    hash as f64 / u64::MAX as f64
+}
+
+/// Runs work that blocks; none if it panicked or the server stops.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) => {
+            tracing::error!(%error, "background work of a collector failed");
+            None
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! What to ask a cluster of one job next, and what its answers say: the collector without its sockets and its clock.
+//!
+//! A round begins with what the list of all jobs says of it. If nothing has changed since the last round (Flink's
+//! `last-modification` covers the states of all its subtasks) only the checkpoints are asked for, and from time to time the
+//! accumulators; in the mode [`Metrics::Rest`] also the numbers. What has changed is asked for in the order of [`Ask`]; what
+//! does not fit into a round waits for the next, and is asked for once however often it was wanted meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::convert::{self, JobEntry, Moving, VertexTimes, WrongShape};
+use crate::jobs::{Checkpoint, CheckpointState, JobsError, MetricNames, Observation, Origin, Run, Subject, Vertex};
+
+/// Rounds between two looks at accumulators, which move with every record and cost two requests for each vertex.
+const ACCUMULATOR_ROUNDS: u64 = 6;
+
+/// Longest list of metrics in one request, in bytes: Flink's server refuses a first line of more than 4096.
+const GET_BYTES_MAX: usize = 3500;
+
+/// Where numbers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metrics {
+    /// Flink's Prometheus reporters, which are scraped by a job of their own.
+    Scrape,
+    /// The REST API.
+    Rest,
+}
+
+/// What can be asked of a job, the most telling first: what does not fit into a round stands last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    /// `/jobs/:jobid`
+    Details,
+    /// `…/exceptions`
+    Exceptions,
+    /// `…/checkpoints`
+    Checkpoints,
+    /// `…/execution-result`, of a job that has ended.
+    ExecutionResult,
+    /// `…/config`, once.
+    Config,
+    /// `…/checkpoints/config`, once.
+    CheckpointConfig,
+    /// `…/vertices/:vertexid`
+    Vertex(String),
+    /// `…/vertices/:vertexid/subtasktimes`, of releases whose subtasks do not say how long they were in each state.
+    SubtaskTimes(String),
+    /// `…/checkpoints/details/:checkpointid`
+    Checkpoint(i64),
+    /// `…/checkpoints/details/:checkpointid/subtasks/:vertexid`
+    CheckpointSubtasks(i64, String),
+    /// `…/metrics`, the names.
+    MetricNames,
+    /// `…/vertices/:vertexid/subtasks/metrics`, the names.
+    VertexMetricNames(String),
+    /// `…/metrics?get=`
+    Values,
+    /// `…/vertices/:vertexid/metrics?get=`, a piece of the list.
+    VertexValues(String, usize),
+    /// `…/accumulators`
+    Accumulators,
+    /// `…/vertices/:vertexid/accumulators`
+    VertexAccumulators(String),
+    /// `…/vertices/:vertexid/subtasks/accumulators`
+    SubtaskAccumulators(String),
+}
+
+/// A number that moves, under Flink's metric id or an accumulator's name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Number {
+    /// The vertex; none for the job as a whole.
+    pub vertex: Option<String>,
+    /// The subtask; none for all together.
+    pub subtask: Option<u64>,
+    /// The id or name.
+    pub name: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// What an answer says.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Documents to record, if any.
+    pub observation: Option<Observation>,
+    /// What went through tasks that run.
+    pub moving: Vec<Moving>,
+    /// Metrics.
+    pub metrics: Vec<Number>,
+    /// Accumulators of tasks that run.
+    pub accumulators: Vec<Number>,
+}
+
+/// Why an answer is of no use; the round goes on without it.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// It is of no shape that we know.
+    #[error(transparent)]
+    Shape(#[from] WrongShape),
+    /// It cannot be written down.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
+}
+
+/// One job of a cluster.
+#[derive(Debug)]
+pub struct Follower {
+    subject: Subject,
+    cluster: String,
+    metrics: Metrics,
+    entry: JobEntry,
+    run: Option<Run>,
+    wanted: BTreeSet<Ask>,
+    /// Wanted in the next round, and not before: what the cluster does not know yet.
+    later: BTreeSet<Ask>,
+    vertices: BTreeMap<String, Vertex>,
+    /// Answers about vertices that wait for the times of their subtasks.
+    halves: BTreeMap<String, Value>,
+    /// Ended checkpoints with their tasks, of those that the source lists.
+    checkpoints: BTreeMap<i64, Checkpoint>,
+    /// Metric ids by vertex, empty for the job; only where numbers come from the REST API.
+    names: BTreeMap<String, Vec<String>>,
+    /// The newest attempts by vertex and subtask; only where numbers come from the REST API.
+    attempts: BTreeMap<(String, u64), u64>,
+    are_failures_truncated: bool,
+    round: u64,
+}
+
+impl Follower {
+    /// Begins to follow a job that the list of all has; [`Follower::begin`] comes next.
+    pub fn new(subject: Subject, cluster: impl Into<String>, metrics: Metrics, entry: JobEntry) -> Follower {
+        let mut follower = Follower {
+            subject,
+            cluster: cluster.into(),
+            metrics,
+            entry,
+            run: None,
+            wanted: [Ask::Config, Ask::CheckpointConfig].into(),
+            later: BTreeSet::new(),
+            vertices: BTreeMap::new(),
+            halves: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            names: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            are_failures_truncated: false,
+            round: 0,
+        };
+        follower.want_all();
+        follower
+    }
+
+    /// True if it has ended and all that can be known of it is: there is nothing to ask any more.
+    pub fn is_done(&self) -> bool {
+        self.entry.state.has_ended() && self.wanted.is_empty() && self.later.is_empty()
+    }
+
+    /// The job's name, once known.
+    pub fn name(&self) -> &str {
+        self.run.as_ref().map_or("", |run| &run.name)
+    }
+
+    /// The name of a vertex, once known.
+    pub fn vertex_name(&self, id: &str) -> &str {
+        self.vertices.get(id).map_or("", |vertex| &vertex.name)
+    }
+
+    /// The attempt that a metric of a subtask is of.
+    pub fn attempt(&self, number: &Number) -> Option<u64> {
+        self.attempts.get(&(number.vertex.clone()?, number.subtask?)).copied()
+    }
+
+    /// A new round, with what the list of all says of the job now.
+    pub fn begin(&mut self, entry: JobEntry) {
+        self.round += 1;
+        self.wanted.append(&mut self.later);
+        let has_changed = self.entry != entry;
+        self.entry = entry;
+        if has_changed {
+            self.want_all();
+        }
+        if self.entry.state.has_ended() {
+            return;
+        }
+        self.wanted.insert(Ask::Checkpoints);
+        if self.round.is_multiple_of(ACCUMULATOR_ROUNDS) {
+            self.want_accumulators();
+        }
+        if self.metrics == Metrics::Rest {
+            self.want_numbers();
+        }
+    }
+
+    /// The list of all has the job no more although it had not ended: what it was last is all that will be known.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub fn lost(&mut self, at_ms: i64) -> Result<Option<Observation>, FollowError> {
+        self.wanted.clear();
+        self.later.clear();
+        let Some(run) = self.run.as_mut().filter(|run| run.lost_ms.is_none() && !run.state.has_ended()) else {
+            return Ok(None);
+        };
+        run.lost_ms = Some(at_ms);
+        let mut seen = self.observation(at_ms);
+        self.run.iter().try_for_each(|run| seen.put(run))?;
+        Ok(Some(seen))
+    }
+
+    /// Takes the next questions, at most so many.
+    pub fn take(&mut self, requests_max: usize) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        while asks.len() < requests_max
+            && let Some(ask) = self.wanted.pop_first()
+        {
+            asks.push(ask);
+        }
+        asks
+    }
+
+    /// Puts a question back that nobody answered: it is asked again in the next round.
+    pub fn put_back(&mut self, ask: Ask) {
+        self.later.insert(ask);
+    }
+
+    /// Remembers what the job was when it was recorded last, before this process began.
+    pub fn recall_run(&mut self, run: Run) {
+        self.run.get_or_insert(run);
+    }
+
+    /// Remembers checkpoints that were recorded before, so that they are not asked for again.
+    pub fn recall(&mut self, checkpoints: impl IntoIterator<Item = Checkpoint>) {
+        let has_ended = |checkpoint: &Checkpoint| checkpoint.state != CheckpointState::InProgress;
+        let whole = checkpoints.into_iter().filter(|checkpoint| has_ended(checkpoint) && !checkpoint.tasks.is_empty());
+        self.checkpoints.extend(whole.map(|checkpoint| (checkpoint.id, checkpoint)));
+    }
+
+    /// The path of a question, with its parameters.
+    pub fn path(&self, ask: &Ask) -> String {
+        let rest = match ask {
+            Ask::Details => String::new(),
+            Ask::Exceptions => "/exceptions".to_owned(),
+            Ask::Checkpoints => "/checkpoints".to_owned(),
+            Ask::ExecutionResult => "/execution-result".to_owned(),
+            Ask::Config => "/config".to_owned(),
+            Ask::CheckpointConfig => "/checkpoints/config".to_owned(),
+            Ask::Vertex(id) => format!("/vertices/{id}"),
+            Ask::SubtaskTimes(id) => format!("/vertices/{id}/subtasktimes"),
+            Ask::Checkpoint(id) => format!("/checkpoints/details/{id}"),
+            Ask::CheckpointSubtasks(id, vertex) => format!("/checkpoints/details/{id}/subtasks/{vertex}"),
+            Ask::MetricNames => "/metrics".to_owned(),
+            Ask::VertexMetricNames(id) => format!("/vertices/{id}/subtasks/metrics"),
+            Ask::Values => format!("/metrics?get={}", self.lists("").first().cloned().unwrap_or_default()),
+            Ask::VertexValues(id, piece) => {
+                format!("/vertices/{id}/metrics?get={}", self.lists(id).get(*piece).cloned().unwrap_or_default())
+            }
+            Ask::Accumulators => "/accumulators".to_owned(),
+            Ask::VertexAccumulators(id) => format!("/vertices/{id}/accumulators"),
+            Ask::SubtaskAccumulators(id) => format!("/vertices/{id}/subtasks/accumulators"),
+        };
+        format!("/jobs/{}{rest}", self.subject.id)
+    }
+
+    /// The ids of all metrics of a vertex (or, empty, of the job) as values of `get`, in pieces that fit into a request.
+    fn lists(&self, vertex: &str) -> Vec<String> {
+        let names = self.names.get(vertex).map(Vec::as_slice).unwrap_or_default();
+        let subtasks = self.vertices.get(vertex).map_or(0, |vertex| vertex.parallelism);
+        let ids: Box<dyn Iterator<Item = String> + '_> = if vertex.is_empty() {
+            Box::new(names.iter().cloned())
+        } else {
+            Box::new((0..subtasks).flat_map(move |index| names.iter().map(move |name| format!("{index}.{name}"))))
+        };
+        let mut pieces: Vec<String> = Vec::new();
+        for id in ids {
+            let id = escaped(&id);
+            match pieces.last_mut().filter(|piece| piece.len() + 1 + id.len() <= GET_BYTES_MAX) {
+                Some(piece) => {
+                    piece.push(',');
+                    piece.push_str(&id);
+                }
+                None => pieces.push(id),
+            }
+        }
+        pieces
+    }
+
+    fn want_all(&mut self) {
+        self.wanted.extend([Ask::Details, Ask::Exceptions, Ask::Checkpoints]);
+        self.wanted.insert(if self.entry.state.has_ended() { Ask::ExecutionResult } else { Ask::MetricNames });
+        self.want_accumulators();
+    }
+
+    fn want_accumulators(&mut self) {
+        self.wanted.insert(Ask::Accumulators);
+        for id in self.vertices.keys() {
+            self.wanted.insert(Ask::VertexAccumulators(id.clone()));
+            self.wanted.insert(Ask::SubtaskAccumulators(id.clone()));
+        }
+    }
+
+    fn want_numbers(&mut self) {
+        if self.names.get("").is_some_and(|names| !names.is_empty()) {
+            self.wanted.insert(Ask::Values);
+        }
+        let running: Vec<String> = self.running().map(|vertex| vertex.id.clone()).collect();
+        for id in running {
+            let pieces = self.lists(&id).len();
+            self.wanted.extend((0..pieces).map(|piece| Ask::VertexValues(id.clone(), piece)));
+            self.wanted.insert(Ask::Vertex(id));
+        }
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Vertex> {
+        self.vertices.values().filter(|vertex| !vertex.state.has_ended())
+    }
+
+    fn observation(&self, at_ms: i64) -> Observation {
+        Observation::new(self.subject.clone(), Origin::Flink, at_ms).in_cluster(&self.cluster)
+    }
+
+    /// Takes an answer with status 200 in. All answers of a round have the same time, so that what they say together holds
+    /// from one moment on.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub fn answered(&mut self, ask: &Ask, answer: &Value, at_ms: i64) -> Result<Told, FollowError> {
+        let mut told = Told::default();
+        let mut seen = self.observation(at_ms);
+        match ask {
+            Ask::Details => self.details(answer, &mut seen)?,
+            Ask::Exceptions => self.exceptions(answer, &mut seen)?,
+            Ask::Checkpoints => self.checkpoints(answer, &mut seen)?,
+            Ask::Checkpoint(id) => self.checkpoint(*id, answer, &mut seen)?,
+            Ask::CheckpointSubtasks(_, vertex) => seen.put(&convert::checkpoint_subtasks(answer, vertex)?)?,
+            Ask::ExecutionResult => convert::outcome(answer)?.iter().try_for_each(|outcome| seen.put(outcome))?,
+            Ask::Config => seen.put(&convert::settings(answer)?)?,
+            Ask::CheckpointConfig => seen.put(&convert::checkpoint_settings(answer)?)?,
+            Ask::Vertex(id) => told.moving = self.vertex(id, answer, &mut seen)?,
+            Ask::SubtaskTimes(id) => told.moving = self.subtask_times(id, answer, &mut seen)?,
+            Ask::MetricNames => self.metric_names("", answer, &mut seen)?,
+            Ask::VertexMetricNames(id) => self.metric_names(id, answer, &mut seen)?,
+            Ask::Values => told.metrics = numbers(None, answer),
+            Ask::VertexValues(id, _) => told.metrics = numbers(Some(id), answer),
+            Ask::Accumulators => told.accumulators = self.accumulators("", None, answer, &mut seen)?,
+            Ask::VertexAccumulators(id) => told.accumulators = self.accumulators(id, None, answer, &mut seen)?,
+            Ask::SubtaskAccumulators(id) => {
+                for subtask in answer["subtasks"].as_array().map(Vec::as_slice).unwrap_or_default() {
+                    let index = subtask["subtask"].as_u64();
+                    told.accumulators.extend(self.accumulators(id, index, subtask, &mut seen)?);
+                }
+            }
+        }
+        told.observation = Some(seen).filter(|seen| !seen.is_empty());
+        Ok(told)
+    }
+
+    fn details(&mut self, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let mut job = convert::job(answer, &self.entry)?;
+        job.run.are_failures_truncated = self.are_failures_truncated;
+        seen.put(&job.run)?;
+        seen.put(&job.plan)?;
+        for vertex in job.vertices {
+            seen.put(&vertex)?;
+            self.wanted.insert(Ask::Vertex(vertex.id.clone()));
+            if self.vertices.insert(vertex.id.clone(), vertex.clone()).is_none() {
+                self.wanted.insert(Ask::VertexAccumulators(vertex.id.clone()));
+                self.wanted.insert(Ask::SubtaskAccumulators(vertex.id.clone()));
+            }
+            if !vertex.state.has_ended() {
+                self.wanted.insert(Ask::VertexMetricNames(vertex.id));
+            }
+        }
+        // The answer may be from a cache and older than the list, which says that the job has ended: it is asked again.
+        if self.entry.state.has_ended() && !job.run.state.has_ended() {
+            self.later.insert(Ask::Details);
+        }
+        self.run = Some(job.run);
+        Ok(())
+    }
+
+    fn exceptions(&mut self, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let found = convert::failures(answer)?;
+        self.are_failures_truncated = found.is_truncated;
+        found.failures.iter().try_for_each(|failure| seen.put(failure))?;
+        if let Some(run) = self.run.as_mut().filter(|run| run.are_failures_truncated != found.is_truncated) {
+            run.are_failures_truncated = found.is_truncated;
+            seen.put(&*run)?;
+        }
+        Ok(())
+    }
+
+    /// Releases that do not say how long subtasks were in their states are asked once more; the document waits for that.
+    fn vertex(&mut self, id: &str, answer: &Value, seen: &mut Observation) -> Result<Vec<Moving>, FollowError> {
+        let subtasks = answer["subtasks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if subtasks.iter().any(|subtask| subtask.get("status-duration").is_none()) {
+            self.halves.insert(id.to_owned(), answer.clone());
+            self.wanted.insert(Ask::SubtaskTimes(id.to_owned()));
+            return Ok(Vec::new());
+        }
+        self.put_subtasks(answer, &VertexTimes::default(), seen)
+    }
+
+    fn put_subtasks(
+        &mut self,
+        answer: &Value,
+        times: &VertexTimes,
+        seen: &mut Observation,
+    ) -> Result<Vec<Moving>, FollowError> {
+        let (subtasks, moving) = convert::subtasks(answer, times)?;
+        seen.put(&subtasks)?;
+        if self.metrics == Metrics::Rest {
+            let attempt = |of: &Moving| ((of.vertex.clone(), of.subtask), of.attempt);
+            self.attempts.extend(moving.iter().map(attempt));
+        }
+        Ok(moving)
+    }
+
+    fn subtask_times(&mut self, id: &str, answer: &Value, seen: &mut Observation) -> Result<Vec<Moving>, FollowError> {
+        let Some(half) = self.halves.remove(id) else { return Ok(Vec::new()) };
+        self.put_subtasks(&half, &convert::vertex_times(answer)?, seen)
+    }
+
+    /// Checkpoints in a list come without their tasks. Each that has ended is asked for once; what the list says of it
+    /// later (that it was removed) is put together with the tasks that are known.
+    fn checkpoints(&mut self, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let (statistics, listed) = convert::checkpoints(answer)?;
+        seen.put(&statistics)?;
+        let ids: BTreeSet<i64> = listed.iter().map(|checkpoint| checkpoint.id).collect();
+        self.checkpoints.retain(|id, _| ids.contains(id));
+        for mut checkpoint in listed {
+            if let Some(known) = self.checkpoints.get_mut(&checkpoint.id) {
+                checkpoint.tasks = std::mem::take(&mut known.tasks);
+                *known = checkpoint.clone();
+            } else if checkpoint.state != CheckpointState::InProgress {
+                self.wanted.insert(Ask::Checkpoint(checkpoint.id));
+            }
+            seen.put(&checkpoint)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, id: i64, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let checkpoint = convert::checkpoint(answer)?;
+        seen.put(&checkpoint)?;
+        // Parts of subtasks cost a request for each vertex: of several that ended since the last round, those of the
+        // newest are asked for.
+        let is_newest = self.checkpoints.keys().all(|known| *known < id);
+        if is_newest {
+            let is_older = |ask: &Ask| matches!(ask, Ask::CheckpointSubtasks(other, _) if *other < id);
+            self.wanted.retain(|ask| !is_older(ask));
+            self.wanted.extend(checkpoint.tasks.keys().map(|vertex| Ask::CheckpointSubtasks(id, vertex.clone())));
+        }
+        if checkpoint.state != CheckpointState::InProgress {
+            self.checkpoints.insert(id, checkpoint);
+        }
+        Ok(())
+    }
+
+    fn metric_names(&mut self, of: &str, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let listed = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut names: Vec<String> = listed.iter().filter_map(|name| Some(name["id"].as_str()?.to_owned())).collect();
+        if names.is_empty() {
+            // The first answer is empty: the cluster begins to look only when it is asked.
+            let again = if of.is_empty() { Ask::MetricNames } else { Ask::VertexMetricNames(of.to_owned()) };
+            let has_ended = self.vertices.get(of).is_some_and(|vertex| vertex.state.has_ended());
+            if !self.entry.state.has_ended() && !has_ended {
+                self.later.insert(again);
+            }
+            return Ok(());
+        }
+        names.sort_unstable();
+        let names = MetricNames { of: of.to_owned(), names };
+        seen.put(&names)?;
+        if self.metrics == Metrics::Rest {
+            self.names.insert(names.of, names.names);
+        }
+        Ok(())
+    }
+
+    fn accumulators(
+        &self,
+        vertex: &str,
+        subtask: Option<u64>,
+        answer: &Value,
+        seen: &mut Observation,
+    ) -> Result<Vec<Number>, FollowError> {
+        let has_ended = self.vertices.get(vertex).is_some_and(|vertex| vertex.state.has_ended());
+        let is_moving = !self.entry.state.has_ended() && !has_ended;
+        let (accumulators, moving) = convert::accumulators(answer, vertex, subtask, is_moving)?;
+        if !accumulators.accumulators.is_empty() {
+            seen.put(&accumulators)?;
+        }
+        let vertex = Some(vertex.to_owned()).filter(|vertex| !vertex.is_empty());
+        let number = |(name, value)| Number { vertex: vertex.clone(), subtask, name, value };
+        Ok(moving.into_iter().map(number).collect())
+    }
+}
+
+/// The values of `?get=`, those that are numbers or yes and no; of a vertex's the subtask stands before the name.
+fn numbers(vertex: Option<&String>, answer: &Value) -> Vec<Number> {
+    let number = |entry: &Value| {
+        let (id, text) = (entry["id"].as_str()?, entry["value"].as_str()?);
+        let value = match text {
+            "true" => 1.0,
+            "false" => 0.0,
+            text => text.parse().ok()?,
+        };
+        let (subtask, name) = match vertex {
+            Some(_) => id.split_once('.').and_then(|(index, name)| Some((Some(index.parse().ok()?), name)))?,
+            None => (None, id),
+        };
+        Some(Number { vertex: vertex.cloned(), subtask, name: name.to_owned(), value })
+    };
+    answer.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter_map(number).collect()
+}
+
+/// An id in a query: what could end it or the list is escaped.
+pub(super) fn escaped(id: &str) -> String {
+    let mut out = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! A cluster is followed, is lost, comes back under another address, and forgets a job. The cluster is a small server that
+//! answers from a table of paths.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::exporter::{Exporter, Reply};
+use crate::support::Server;
+
+const JOB: &str = "0d890d9d32ccfa02b7eab50fa0435103";
+const VERTEX: &str = "857f407b0f317b9a9f938362a2c2d026";
+
+/// Answers by path, which a test may change while the cluster runs; other paths are 404.
+type Answers = Arc<Mutex<BTreeMap<String, Value>>>;
+
+fn cluster(answers: &Answers) -> Exporter {
+    let answers = Arc::clone(answers);
+    Exporter::start(move |asked| {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        let found = answers.lock().unwrap().get(path).map(Value::to_string);
+        found.map_or_else(|| Reply::status(404), |body| Reply::json(&body))
+    })
+}
+
+/// A cluster of today with one job of one vertex.
+fn answers() -> Answers {
+    let metrics = json!({
+        "read-bytes": 10, "read-bytes-complete": true, "write-bytes": 20, "write-bytes-complete": true,
+        "read-records": 3, "read-records-complete": true, "write-records": 4, "write-records-complete": true,
+        "accumulated-backpressured-time": 5, "accumulated-idle-time": 6, "accumulated-busy-time": 7.0,
+    });
+    let job = format!("/jobs/{JOB}");
+    let vertex = format!("{job}/vertices/{VERTEX}");
+    let list = [
+        ("/overview".to_owned(), json!({"flink-version": "2.3.0", "flink-commit": "c0f8d1a"})),
+        ("/config".to_owned(), json!({"refresh-interval": 3000, "features": {"web-submit": true}})),
+        ("/jobmanager/config".to_owned(), json!([{"key": "rest.port", "value": "8081"}])),
+        ("/jobmanager/metrics".to_owned(), json!([{"id": "numRunningJobs"}])),
+        ("/taskmanagers/metrics".to_owned(), json!([{"id": "Status.JVM.CPU.Load"}])),
+        ("/taskmanagers".to_owned(), json!({"taskmanagers": [manager()]})),
+        ("/taskmanagers/tm-1".to_owned(), manager()),
+        ("/jobs/overview".to_owned(), overview("RUNNING", 100, true)),
+        (job.clone(), details("RUNNING", -1, &metrics)),
+        (format!("{job}/exceptions"), json!({"exceptionHistory": {"entries": [], "truncated": false}})),
+        (format!("{job}/accumulators"), accumulators("user-task-accumulators")),
+        (format!("{vertex}/accumulators"), accumulators("user-accumulators")),
+        (format!("{job}/metrics"), json!([{"id": "uptime", "value": "77"}])),
+        (format!("{vertex}/subtasks/metrics"), json!([{"id": "busyTimeMsPerSecond"}])),
+        (format!("{vertex}/metrics"), json!([{"id": "0.busyTimeMsPerSecond", "value": "996.0"}])),
+        (vertex, json!({"id": VERTEX, "name": "score", "parallelism": 1, "subtasks": [subtask(&metrics)]})),
+    ];
+    Arc::new(Mutex::new(BTreeMap::from(list)))
+}
+
+fn manager() -> Value {
+    json!({"id": "tm-1", "path": "pekko://x", "dataPort": 1, "slotsNumber": 2, "freeSlots": 1, "hardware": {"cpuCores": 2}})
+}
+
+fn overview(state: &str, changed_ms: i64, is_there: bool) -> Value {
+    let job = json!({
+        "jid": JOB, "name": "demo", "state": state, "start-time": 90, "end-time": -1, "duration": 1,
+        "last-modification": changed_ms, "tasks": {"running": 1, "total": 1},
+    });
+    json!({"jobs": if is_there { vec![job] } else { Vec::new() }})
+}
+
+fn details(state: &str, ended_ms: i64, metrics: &Value) -> Value {
+    json!({
+        "jid": JOB, "name": "demo", "isStoppable": false, "state": state, "start-time": 90, "end-time": ended_ms,
+        "now": 200, "timestamps": {"RUNNING": 95},
+        "vertices": [{
+            "id": VERTEX, "name": "score", "parallelism": 1, "status": state, "start-time": 92, "end-time": ended_ms,
+            "tasks": {"RUNNING": 1}, "metrics": metrics,
+        }],
+        "plan": {"type": "STREAMING", "nodes": [{"id": VERTEX, "parallelism": 1, "description": "score<br/>"}]},
+    })
+}
+
+fn subtask(metrics: &Value) -> Value {
+    json!({
+        "subtask": 0, "status": "RUNNING", "attempt": 0, "endpoint": "h:1", "taskmanager-id": "tm-1",
+        "start-time": 92, "end-time": -1, "metrics": metrics, "status-duration": {"DEPLOYING": 3, "RUNNING": 9},
+    })
+}
+
+fn accumulators(list: &str) -> Value {
+    let mut answer = json!({"id": VERTEX});
+    answer[list] = json!([
+        {"name": "parsed", "type": "IntCounter", "value": "56020"},
+        {"name": "sizes", "type": "Histogram", "value": "{0=1, 1=2}"},
+    ]);
+    answer
+}
+
+fn follow(urls: &[String]) -> Server {
+    let cluster = json!([{"urls": urls, "name": "main", "metrics": "rest", "interval": "1s", "timeout": "5s"}]);
+    Server::with(&[("flink", &cluster.to_string())])
+}
+
+/// Asks until the answer is as wanted.
+fn wait(server: &Server, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = server.get(path);
+        if answer.status == 200 && is_so(&answer.json()) {
+            return answer.json();
+        }
+        assert!(Instant::now() < deadline, "{path} still answers {}: {}", answer.status, answer.body);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_a_cluster_answers_is_answered_here() {
+    let answers = answers();
+    let cluster = cluster(&answers);
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    let job = format!("/jobs/{JOB}");
+    let found = wait(&server, &job, |found| found["vertices"][0]["metrics"]["read-records-complete"] == true);
+    let metrics = &found["vertices"][0]["metrics"];
+    assert_eq!((&metrics["read-records"], &metrics["accumulated-busy-time"]), (&json!(3), &json!(7.0)));
+    let vertex = format!("{job}/vertices/{VERTEX}");
+    let pressure =
+        wait(&server, &format!("{vertex}/subtasks/0/metrics?get=busyTimeMsPerSecond"), |found| found != &json!([]));
+    assert_eq!(pressure, json!([{"id": "busyTimeMsPerSecond", "value": "996.0"}]));
+    wait(&server, &format!("{job}/metrics?get=uptime"), |found| found[0]["value"] == "77");
+    let accumulators = wait(&server, &format!("{job}/accumulators"), |found| {
+        found["user-task-accumulators"].as_array().is_some_and(|all| !all.is_empty())
+    });
+    let values: Vec<&str> = accumulators["user-task-accumulators"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["value"].as_str().unwrap())
+        .collect();
+    assert_eq!(values, ["56020", "{0=1, 1=2}"]);
+    assert_eq!(server.get("/config").json()["features"]["web-submit"], true);
+    assert_eq!(server.get("/jobmanager/config").json(), json!([{"key": "rest.port", "value": "8081"}]));
+    assert_eq!(server.get("/taskmanagers").json()["taskmanagers"][0]["slotsNumber"], 2);
+    // The job ends: its details are asked for again, and what it was is still known.
+    let ended = json!({"read-records": 9, "read-records-complete": true});
+    answers.lock().unwrap().insert("/jobs/overview".to_owned(), overview("FINISHED", 300, true));
+    answers.lock().unwrap().insert(job.clone(), details("FINISHED", 300, &ended));
+    let found = wait(&server, &job, |found| found["state"] == "FINISHED");
+    assert_eq!((&found["end-time"], &found["vertices"][0]["metrics"]["read-records"]), (&json!(300), &json!(9)));
+}
+
+#[test]
+fn a_job_in_which_nothing_changes_costs_a_few_requests() {
+    let answers = answers();
+    let cluster = cluster(&answers);
+    let urls = [format!("http://{}", cluster.address)];
+    let settings = json!([{"urls": urls, "interval": "1s", "max_requests_per_job": 40}]);
+    let server = Server::with(&[("flink", &settings.to_string())]);
+    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    std::thread::sleep(Duration::from_millis(1500));
+    let before = cluster.asked().len();
+    std::thread::sleep(Duration::from_millis(2500));
+    let after = cluster.asked();
+    let rounds = after[before..].iter().filter(|asked| asked.path == "/jobs/overview").count();
+    assert!((1..=3).contains(&rounds), "{rounds} rounds");
+    // Jobs, task managers and checkpoints; the accumulators of six rounds may be among them once.
+    let count = after.len() - before;
+    assert!(count <= 3 * (rounds + 1) + 3, "{count} requests in {rounds} rounds: {:?}", &after[before..]);
+    assert_eq!(cluster.connections(), 1);
+}
+
+#[test]
+fn a_lost_cluster_leaves_its_jobs_stale_and_another_address_brings_it_back() {
+    let answers = answers();
+    let first = cluster(&answers);
+    let second = cluster(&answers);
+    let urls = [format!("http://{}", first.address), format!("http://{}", second.address)];
+    let server = follow(&urls);
+    let job = format!("/jobs/{JOB}");
+    wait(&server, &job, |found| found["state"] == "RUNNING");
+    drop(first);
+    let before = second.asked().len();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while second.asked().len() == before {
+        assert!(Instant::now() < deadline, "nobody asked the second address");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.get(&job).json().get("stale-since"), None);
+    drop(second);
+    let stale = wait(&server, &job, |found| found.get("stale-since").is_some());
+    assert_eq!((&stale["state"], &stale["now"]), (&json!("RUNNING"), &stale["stale-since"]));
+    assert_eq!(server.get("/overview").json()["taskmanagers"], 0);
+}
+
+#[test]
+fn a_job_that_its_cluster_forgot_is_stale_and_the_cluster_is_not() {
+    let answers = answers();
+    let cluster = cluster(&answers);
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    let job = format!("/jobs/{JOB}");
+    wait(&server, &job, |found| found["state"] == "RUNNING");
+    answers.lock().unwrap().insert("/jobs/overview".to_owned(), overview("RUNNING", 100, false));
+    wait(&server, &job, |found| found.get("stale-since").is_some());
+    assert_eq!(server.get("/overview").json()["taskmanagers"], 1);
+}
+
+#[test]
+fn an_answer_of_an_unknown_shape_does_not_stop_the_others() {
+    let answers = answers();
+    answers
+        .lock()
+        .unwrap()
+        .insert(format!("/jobs/{JOB}/exceptions"), json!({"exceptionHistory": 7, "root-exception": 7}));
+    answers.lock().unwrap().insert("/taskmanagers".to_owned(), json!(["no", "objects"]));
+    let cluster = cluster(&answers);
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+}
