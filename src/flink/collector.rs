@@ -161,9 +161,8 @@ impl Collector {
                 Ok(answer) => self.tell_job(id, &ask, &answer, at_ms, gathered),
                 Err(Missing::Refused(status)) => {
                     self.refused(&path, status);
-                    // What is not there need not be asked for again; what failed may be there next time.
-                    if let Some(job) = self.followed.job(id).filter(|_| status.is_server_error()) {
-                        job.put_back(ask);
+                    if let Some(job) = self.followed.job(id) {
+                        job.refused(ask, status.is_server_error());
                     }
                 }
                 Err(Missing::Unreachable(reason)) => {
@@ -182,10 +181,11 @@ impl Collector {
         match job.answered(ask, answer, at_ms) {
             Ok(told) => {
                 gathered.samples.extend(samples(&self.cluster, job, id, &told));
-                match (&mut gathered.observation, told.observation) {
-                    (Some(all), Some(more)) => all.append(more),
-                    (all @ None, more) => *all = more,
-                    (Some(_), None) => {}
+                if let Some(more) = told.observation {
+                    match &mut gathered.observation {
+                        Some(all) => all.append(more),
+                        none => *none = Some(more),
+                    }
                 }
             }
             Err(error) => {
@@ -242,7 +242,9 @@ impl Collector {
         if self.reach.is_lost() && !was_lost {
             tracing::warn!(reason, cluster = self.cluster.name, "the cluster is lost; its jobs stay as they were");
             match self.followed.lost(now_ms) {
-                Ok(Some(observation)) => drop(self.record(observation).await),
+                Ok(Some(observation)) => {
+                    self.record(observation).await;
+                }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "the loss of a cluster cannot be recorded"),
             }
@@ -268,7 +270,7 @@ impl Collector {
             Err(Missing::Refused(_)) => "refused",
             Err(Missing::Unreachable(_)) => "unreachable",
         };
-        self.app.telemetry.flink_requests.add(&[&self.cluster.name, word], 1);
+        self.app.telemetry.flink_requests.add(&[self.cluster.name.as_str(), word], 1);
         outcome
     }
 }
@@ -310,7 +312,7 @@ fn checkpoints(app: &App, org: &str, job: &str) -> Vec<Checkpoint> {
 fn write(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
     let mut batch = app.ingest.batch();
     for (labels, value) in samples {
-        let fits = app.ingest.limits().check(labels.into_iter());
+        let fits = app.ingest.limits().check(labels.iter());
         let written = fits
             .and_then(|()| Ok(batch.define(None, labels)?))
             .and_then(|series| batch.push(series, at_ms, *value).map_err(Rejection::from));

@@ -124,6 +124,8 @@ pub struct Follower {
     /// The newest attempts by vertex and subtask; only where numbers come from the REST API.
     attempts: BTreeMap<(String, u64), u64>,
     are_failures_truncated: bool,
+    /// False if the cluster said that the job takes none.
+    has_checkpoints: bool,
     round: u64,
 }
 
@@ -144,6 +146,7 @@ impl Follower {
             names: BTreeMap::new(),
             attempts: BTreeMap::new(),
             are_failures_truncated: false,
+            has_checkpoints: true,
             round: 0,
         };
         follower.want_all();
@@ -182,7 +185,9 @@ impl Follower {
         if self.entry.state.has_ended() {
             return;
         }
-        self.wanted.insert(Ask::Checkpoints);
+        if self.has_checkpoints {
+            self.wanted.insert(Ask::Checkpoints);
+        }
         if self.round.is_multiple_of(ACCUMULATOR_ROUNDS) {
             self.want_accumulators();
         }
@@ -221,6 +226,16 @@ impl Follower {
     /// Puts a question back that nobody answered: it is asked again in the next round.
     pub fn put_back(&mut self, ask: Ask) {
         self.later.insert(ask);
+    }
+
+    /// The cluster refused a question. What it failed at is asked again in the next round; what is not there is not, until
+    /// something changes.
+    pub fn refused(&mut self, ask: Ask, has_failed: bool) {
+        if has_failed {
+            self.put_back(ask);
+        } else if ask == Ask::Checkpoints {
+            self.has_checkpoints = false;
+        }
     }
 
     /// Remembers what the job was when it was recorded last, before this process began.
@@ -285,6 +300,7 @@ impl Follower {
     }
 
     fn want_all(&mut self) {
+        self.has_checkpoints = true;
         self.wanted.extend([Ask::Details, Ask::Exceptions, Ask::Checkpoints]);
         self.wanted.insert(if self.entry.state.has_ended() { Ask::ExecutionResult } else { Ask::MetricNames });
         self.want_accumulators();

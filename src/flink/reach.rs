@@ -46,9 +46,9 @@ impl Reach {
         doubled.min(WAIT_MAX).mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// True if every address has failed since one answered.
+    /// True if every address has failed since one answered, and more than once: a single failure is a hiccup.
     pub fn is_lost(&self) -> bool {
-        self.failures >= self.urls.len()
+        self.urls.is_empty() || self.failures >= self.urls.len().max(2)
     }
 }
 
@@ -71,6 +71,16 @@ mod tests {
         reach.answered();
         assert!(!reach.is_lost());
         assert_eq!(reach.url(), Some("http://a"), "the one that answered stays");
+    }
+
+    #[test]
+    fn one_failure_of_a_single_address_is_no_loss() {
+        let mut reach = Reach::new(["http://a".to_owned()]);
+        assert!(!reach.is_lost());
+        assert_eq!(reach.failed(1.0), Duration::from_secs(1));
+        assert!(!reach.is_lost());
+        assert_eq!(reach.failed(1.0), Duration::from_secs(2));
+        assert!(reach.is_lost());
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn see(app: &App, ask: &Ask, parameters: &Parameters, budget: &Budget) -> Result
             shape: fields::Shape::Superset,
             at_ms: at_ms.unwrap_or(i64::MAX),
             now_ms: at_ms.unwrap_or(now_ms),
+            lost: Default::default(),
         };
         Ok(view.answer(ask, parameters).map_err(|e| failure = Some(e)).ok())
     })?;

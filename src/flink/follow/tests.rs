@@ -79,6 +79,21 @@ fn a_job_in_which_nothing_changed_costs_one_request() {
     assert!(drain(&mut follower, &[]).contains(&Ask::Details), "something changed");
 }
 
+/// 1.9 has no list of checkpoints for a job that takes none.
+#[test]
+fn checkpoints_that_are_not_there_are_asked_for_when_something_changes() {
+    let mut follower = follower(Metrics::Scrape);
+    drain(&mut follower, &[]);
+    follower.refused(Ask::Checkpoints, false);
+    follower.begin(entry(JobState::Running, 1));
+    assert!(follower.take(100).is_empty());
+    follower.begin(entry(JobState::Running, 2));
+    assert!(follower.take(100).contains(&Ask::Checkpoints));
+    follower.refused(Ask::Checkpoints, true);
+    follower.begin(entry(JobState::Running, 2));
+    assert_eq!(follower.take(100), [Ask::Checkpoints]);
+}
+
 #[test]
 fn what_does_not_fit_waits_and_is_asked_for_once() {
     let mut follower = follower(Metrics::Scrape);

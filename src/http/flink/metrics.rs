@@ -130,8 +130,8 @@ pub(super) fn of_jobs(view: &View<'_>, parameters: &Parameters) -> Result<Value,
     let mut members = Vec::new();
     let chosen = parameters.list("jobs");
     if chosen.is_empty() {
-        for (job, _) in view.reader.runs(&view.scope, view.at_ms)? {
-            members.push(of_seen(view, &view.seen(job)?)?);
+        for (job, run) in view.reader.runs(&view.scope, view.at_ms)? {
+            members.push(of_seen(view, &view.seen(job, Some(&run.document))?)?);
         }
     }
     for text in chosen {

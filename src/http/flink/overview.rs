@@ -16,7 +16,7 @@ pub(super) fn ids(view: &View<'_>) -> Result<Value, Failure> {
 pub(super) fn overview(view: &View<'_>) -> Result<Value, Failure> {
     let mut jobs = Vec::new();
     for (job, run) in newest_first(view)? {
-        let seen = view.seen(job)?;
+        let seen = view.seen(job, Some(&run.document))?;
         jobs.push(entry(view.shape, &seen, &run));
     }
     Ok(json!({"jobs": jobs}))

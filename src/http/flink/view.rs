@@ -1,5 +1,8 @@
 //! What every answer is made from: one state of the job store, one of the series, and the moment that is asked for.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use model::{Budget, Scope, SeriesSource};
 use serde_json::Value;
 
@@ -21,6 +24,8 @@ pub(super) struct View<'v> {
     pub(super) at_ms: i64,
     /// What "now" is in the answer.
     pub(super) now_ms: i64,
+    /// Since when clusters do not answer, by organization and name: looked up once for all their jobs.
+    pub(super) lost: RefCell<HashMap<(String, String), Option<i64>>>,
 }
 
 /// A job, and the moment that its answers speak of.
@@ -102,26 +107,36 @@ impl View<'_> {
     /// The same for who does not mind that there is none.
     pub(super) fn find_job(&self, id: &str) -> Result<Option<Seen>, Failure> {
         let found = self.reader.find_hex(&self.scope, SubjectKind::Job, id)?;
-        found.filter(|job| job.first_ms <= self.at_ms).map(|job| self.seen(job)).transpose()
+        let Some(job) = found.filter(|job| job.first_ms <= self.at_ms) else { return Ok(None) };
+        let run: Option<Version<Run>> = self.reader.document(&job, "", self.at_ms)?;
+        let run = run.map(|version| version.document);
+        Ok(Some(self.seen(job, run.as_ref())?))
     }
 
     /// Looks whether the job's cluster still answered, and still knew it.
-    pub(super) fn seen(&self, job: Known) -> Result<Seen, Failure> {
-        let run: Option<Version<Run>> = self.reader.document(&job, "", self.at_ms)?;
-        let forgotten_ms = run.and_then(|run| run.document.lost_ms);
+    pub(super) fn seen(&self, job: Known, run: Option<&Run>) -> Result<Seen, Failure> {
         let lost_ms = match &job.cluster {
-            Some(cluster) => self.lost(&job, cluster)?,
-            None => None,
+            // A job that has ended stays what it is, whatever happens to its cluster.
+            Some(cluster) if run.is_none_or(|run| !run.state.has_ended()) => self.lost(&job, cluster)?,
+            _ => None,
         };
-        let lost_ms = forgotten_ms.into_iter().chain(lost_ms).min();
-        // A job that has ended stays what it is, whatever happens to its cluster.
-        let lost_ms = lost_ms.filter(|lost_ms| job.ended_ms.is_none_or(|ended_ms| ended_ms > *lost_ms));
+        let lost_ms = run.and_then(|run| run.lost_ms).into_iter().chain(lost_ms).min();
         let now_ms = lost_ms.map_or(self.now_ms, |lost_ms| lost_ms.min(self.now_ms));
         Ok(Seen { job, now_ms, is_stale: lost_ms.is_some() })
     }
 
     /// Since when a job's cluster does not answer.
     fn lost(&self, job: &Known, cluster: &str) -> Result<Option<i64>, Failure> {
+        let key = (job.subject.org.clone(), cluster.to_owned());
+        if let Some(known) = self.lost.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let lost_ms = self.look_for(job, cluster)?;
+        self.lost.borrow_mut().insert(key, lost_ms);
+        Ok(lost_ms)
+    }
+
+    fn look_for(&self, job: &Known, cluster: &str) -> Result<Option<i64>, Failure> {
         let scope = Scope::confined(model::Matcher::equal("org", &job.subject.org));
         let Some(cluster) = self.reader.find(&scope, SubjectKind::Cluster, cluster)? else { return Ok(None) };
         let contact: Option<Version<Cluster>> = self.reader.document(&cluster, "", self.at_ms)?;

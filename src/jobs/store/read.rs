@@ -49,6 +49,8 @@ pub struct Reader<'c> {
     connection: &'c Connection,
 }
 
+/// Number of [`COLUMNS`].
+const KNOWN_COLUMNS: usize = 10;
 const COLUMNS: &str =
     "s.subject_ref, s.kind, s.org, s.id, s.origin, s.cluster, p.pipeline_id, s.first_ms, s.started_ms, s.ended_ms";
 const FROM: &str = "FROM subject s LEFT JOIN pipeline p USING (pipeline_ref)";
@@ -103,9 +105,22 @@ impl<'c> Reader<'c> {
     /// # Errors
     /// As [`Reader::find`].
     pub fn runs(&self, scope: &Scope, at_ms: i64) -> Result<Vec<(Known, Version<Run>)>, JobsError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, v.key, v.from_ms, c.body {FROM} \
+             JOIN version v ON v.subject_ref = s.subject_ref AND v.kind = ?1 AND v.key = '' AND v.from_ms = \
+             (SELECT max(from_ms) FROM version w \
+              WHERE w.subject_ref = s.subject_ref AND w.kind = ?1 AND w.key = '' AND w.from_ms <= ?2) \
+             JOIN content c USING (content_ref) WHERE s.kind = 'job' ORDER BY s.subject_ref"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let both =
+            |row: &Row<'_>| -> rusqlite::Result<(Known, Stored)> { Ok((known(row)?, stored(row, KNOWN_COLUMNS)?)) };
         let mut runs = Vec::new();
-        for job in self.list(scope, SubjectKind::Job, at_ms)? {
-            if let Some(run) = self.document(&job, "", at_ms)? {
+        for row in statement.query_map((Run::KIND.as_str(), at_ms), both)? {
+            let (job, stored) = row?;
+            if is_in(scope, &job)
+                && let Some(run) = decode(&job, stored)?
+            {
                 runs.push((job, run));
             }
         }
@@ -133,7 +148,8 @@ impl<'c> Reader<'c> {
                    WHERE v.subject_ref = ?1 AND v.kind = ?2 AND v.key = ?3 AND v.from_ms <= ?4 \
                    ORDER BY v.from_ms DESC LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let found = statement.query_row((of.reference, D::KIND.as_str(), key, at_ms), stored).optional()?;
+        let found =
+            statement.query_row((of.reference, D::KIND.as_str(), key, at_ms), |row| stored(row, 0)).optional()?;
         Ok(found.map(|stored| decode(of, stored)).transpose()?.flatten())
     }
 
@@ -148,7 +164,7 @@ impl<'c> Reader<'c> {
                     WHERE subject_ref = ?1 AND kind = ?2 AND from_ms <= ?3 GROUP BY key) v \
                    LEFT JOIN content c USING (content_ref) ORDER BY v.key";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map((of.reference, D::KIND.as_str(), at_ms), stored)?;
+        let rows = statement.query_map((of.reference, D::KIND.as_str(), at_ms), |row| stored(row, 0))?;
         let mut documents = Vec::new();
         for row in rows {
             documents.extend(decode(of, row?)?);
@@ -174,7 +190,7 @@ impl<'c> Reader<'c> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = (of.reference, D::KIND.as_str(), key, range.start_ms, range.end_ms, limit);
-        let rows = statement.query_map(values, stored)?;
+        let rows = statement.query_map(values, |row| stored(row, 0))?;
         let mut history = Vec::new();
         for row in rows {
             let stored = row?;
@@ -192,8 +208,9 @@ struct Stored {
     body: Option<String>,
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    Ok(Stored { key: row.get(0)?, from_ms: row.get(1)?, body: row.get(2)? })
+/// Key, time and body, which stand in a row from a column on.
+fn stored(row: &Row<'_>, from: usize) -> rusqlite::Result<Stored> {
+    Ok(Stored { key: row.get(from)?, from_ms: row.get(from + 1)?, body: row.get(from + 2)? })
 }
 
 fn decode<D: Document>(of: &Known, stored: Stored) -> Result<Option<Version<D>>, JobsError> {
