@@ -173,6 +173,8 @@ pub struct Running {
     pub app: Arc<App>,
     /// Where it listens; the port is a real one also if port 0 was asked for.
     pub address: SocketAddr,
+    /// Where it listens for Flink's API alone, if it does (`flink_listen`).
+    pub flink_address: Option<SocketAddr>,
     tasks: tokio::task::JoinSet<()>,
 }
 
@@ -182,23 +184,28 @@ impl Running {
     /// # Errors
     /// [`StartError::Listen`].
     pub async fn start(app: Arc<App>) -> Result<Running, StartError> {
-        let address = app.config.listen;
-        let listen_error = |source| StartError::Listen { address, source };
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
-        let address = listener.local_addr().map_err(listen_error)?;
+        let (listener, address) = listen(app.config.listen).await?;
+        let flink = match app.config.flink_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         if let Some(store) = &app.parquet_store {
             store.start(Arc::clone(&app.clock), Arc::clone(&app.telemetry)).map_err(StartError::Config)?;
         }
         self_report::register(&app, format!("http://{address}")).await;
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(http::serve(Arc::clone(&app), listener));
+        tasks.spawn(http::serve(Arc::clone(&app), listener, http::router(Arc::clone(&app))));
+        let flink_address = flink.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = flink {
+            tasks.spawn(http::serve(Arc::clone(&app), listener, http::flink_router(Arc::clone(&app))));
+        }
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
         for cluster in &app.config.flink.clusters {
             tasks.spawn(crate::flink::collector::run(Arc::clone(&app), cluster.clone()));
         }
         app.scrape.start(&app, address).await;
-        Ok(Running { app, address, tasks })
+        Ok(Running { app, address, flink_address, tasks })
     }
 
     /// Stops: no new requests, the open ones end, background work ends, the database is flushed and closed.
@@ -223,6 +230,14 @@ impl Running {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
+}
+
+/// Listens on an address; gives it with its real port.
+async fn listen(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), StartError> {
+    let listen_error = |source| StartError::Listen { address, source };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, address))
 }
 
 /// Opens the database of a data directory that no server has open, as a server does, but without background work. The

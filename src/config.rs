@@ -12,7 +12,7 @@ pub use flink::{FlinkCluster, FlinkClusters};
 pub use layers::{ConfigError, Layer, resolve};
 pub use rollups::Rollups;
 pub use values::{
-    ByteSize, Codec, Depth, Duration, Format, JobLimits, LabelColumns, OptionValue, Precision, Registration,
+    ByteSize, Codec, Depth, Duration, FlinkShape, Format, JobLimits, LabelColumns, OptionValue, Precision, Registration,
     RetentionSize, SeriesMax, StoreUrl, Sync, Zone,
 };
 
@@ -151,6 +151,9 @@ options! {
     "jobs.max_document_bytes" jobs_max_document_bytes: ByteSize = "4MiB", "Largest document of a job.";
     "jobs.max_pending_bytes" jobs_max_pending_bytes: ByteSize = "64MiB", "Bytes of documents that may wait to be written; above, who brings them is told to come back later.";
     "flink" flink: FlinkClusters = "", "Flink clusters to follow: tables `[[flink]]` in the file, each with `urls` (of its JobManagers) and, if need be, `name`, `metrics` (`scrape` if its Prometheus reporters are scraped, `rest` if not), `interval` (10s), `timeout` (10s), `max_requests_per_job` (in one interval, 40), `org`, `token_file`; or the same as a JSON list; or the addresses of one cluster by commas.";
+    "flink_shape" flink_shape: FlinkShape = "superset", "Fields that the answers of Flink's API have: `page` (of the API page, Flink 1.9), `2.x`, or `superset` (all of them).";
+    "flink_listen" flink_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8081`, on which every path is Flink's API.";
+    "flink_listen_shape" flink_listen_shape: FlinkShape = "superset", "The same as `flink_shape`, for `flink_listen`.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
     "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";

@@ -36,9 +36,17 @@ pub type Peer = ConnectInfo<SocketAddr>;
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    routes()
-        .fallback(elsewhere)
-        .method_not_allowed_fallback(error::wrong_method)
+    layered(routes().fallback(elsewhere).method_not_allowed_fallback(error::wrong_method), app)
+}
+
+/// The routes of the listener on which every path is Flink's.
+pub fn flink_router(app: Arc<App>) -> Router {
+    layered(flink::listener_routes(), app)
+}
+
+/// What all listeners have in common.
+fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))
         .layer(tower_http::compression::CompressionLayer::new())
         .with_state(app)

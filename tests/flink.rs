@@ -136,6 +136,26 @@ fn the_rules_of_paths_are_flinks() {
 }
 
 #[test]
+fn a_listener_of_its_own_has_a_shape_of_its_own_and_nothing_else() {
+    let server =
+        Server::with(&[("flink_listen", "127.0.0.1:0"), ("flink_listen_shape", "page"), ("flink_shape", "2.x")]);
+    let now_ms = server.app().clock.now_ms();
+    observe(&server, now_ms - 60_000);
+    let path = format!("/jobs/{JOB}/vertices/{VERTEX}");
+    let (page, newer) = (server.get_flink(&path).json(), server.get(&path).json());
+    assert_eq!(page["subtasks"][0]["host"], "host-1:4444");
+    assert_eq!((page["subtasks"][0].get("endpoint"), page.get("aggregated")), (None, None));
+    assert_eq!(newer["subtasks"][0]["endpoint"], "host-1:4444");
+    assert_eq!(newer["subtasks"][0].get("host"), None);
+    for path in ["/", "/nosuchpath", "/api/v1/query", "/metrics", "//"] {
+        let answer = server.get_flink(path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(errors(&answer), format!("Unable to load requested file {path}."));
+    }
+    assert_eq!(server.get_flink("//v1//jobs/").status, 200);
+}
+
+#[test]
 fn unknown_and_malformed_ids_are_told_apart_and_metrics_mind_neither() {
     let server = Server::start();
     let now_ms = server.app().clock.now_ms();

@@ -93,25 +93,36 @@ impl Server {
 
     /// Any request.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
-        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut response = match (method, body.is_empty()) {
-            ("GET" | "HEAD" | "DELETE" | "OPTIONS", true) => agent.run(request.body(()).unwrap()).unwrap(),
-            _ => agent.run(request.body(body).unwrap()).unwrap(),
-        };
-        Answer {
-            status: response.status().as_u16(),
-            headers: response
-                .headers()
-                .iter()
-                .map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().to_owned()))
-                .collect(),
-            body: response.body_mut().read_to_string().unwrap(),
-        }
+        send(&self.url(path), method, headers, body)
+    }
+
+    /// GET on the listener for Flink's API.
+    pub(crate) fn get_flink(&self, path: &str) -> Answer {
+        let address = self.running.as_ref().unwrap().flink_address.unwrap();
+        send(&format!("http://{address}{path}"), "GET", &[], b"")
+    }
+}
+
+/// Any request to any address.
+fn send(url: &str, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = match (method, body.is_empty()) {
+        ("GET" | "HEAD" | "DELETE" | "OPTIONS", true) => agent.run(request.body(()).unwrap()).unwrap(),
+        _ => agent.run(request.body(body).unwrap()).unwrap(),
+    };
+    Answer {
+        status: response.status().as_u16(),
+        headers: response
+            .headers()
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().to_owned()))
+            .collect(),
+        body: response.body_mut().read_to_string().unwrap(),
     }
 }
 

@@ -379,6 +379,18 @@ impl Codec {
 }
 
 words! {
+    /// Which fields the answers of Flink's API have.
+    FlinkShape {
+        /// Those of the API page, which Flink 1.9 gives.
+        Page = "page",
+        /// Those of Flink 2.
+        Newer = "2.x",
+        /// All of them.
+        Superset = "superset",
+    }
+}
+
+words! {
     /// What happens to a report of an unknown component.
     Registration {
         /// It is registered.
@@ -471,6 +483,16 @@ impl OptionValue for Option<PathBuf> {
 
     fn show(&self) -> String {
         self.as_deref().map(|p| p.display().to_string()).unwrap_or_default()
+    }
+}
+
+impl OptionValue for Option<SocketAddr> {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { SocketAddr::parse(text).map(Some) }
+    }
+
+    fn show(&self) -> String {
+        self.map(|address| address.to_string()).unwrap_or_default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Flink's monitoring REST API, as views of the jobs and series that we have.
 //!
-//! The paths stand at the root, under `/v1` and under `/flink`. Flink's own rules hold for them, not ours: a trailing slash
+//! The paths stand at the root, under `/v1`, under `/flink`, and on a listener of their own. Flink's own rules hold for them, not ours: a trailing slash
 //! and doubled ones do not count, unknown parameters do not either, and a path that is not there with this method is a
 //! 404 whatever other methods it has ([`route`]). So the router gives us whole trees, and [`serve`] looks at the path.
 //!
@@ -32,6 +32,7 @@ use model::Budget;
 pub(super) use answer::of_fault;
 
 use answer::Failure;
+use fields::Shape;
 use parameters::Parameters;
 use route::{Ask, Route};
 use view::View;
@@ -67,28 +68,48 @@ pub(super) fn owns(path: &str) -> bool {
     }
 }
 
-/// Answers any request to one of our paths.
+/// The routes of a listener on which every path is ours.
+pub(super) fn listener_routes() -> Router<Arc<App>> {
+    Router::new().route("/", any(serve_alone)).route("/{*rest}", any(serve_alone)).fallback(serve_alone)
+}
+
+/// Answers any request to one of our paths among others.
 pub(super) async fn serve(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    respond(&app, app.config.flink_shape.into(), &method, &uri).await
+}
+
+/// Answers any request on our own listener.
+async fn serve_alone(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    respond(&app, app.config.flink_listen_shape.into(), &method, &uri).await
+}
+
+async fn respond(app: &Arc<App>, shape: Shape, method: &Method, uri: &Uri) -> Response {
     let path = uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
-    let answered = match route::of(&method, path) {
-        Ok(Route::Read(ask)) => read(&app, ask, &uri).await,
+    let answered = match route::of(method, path) {
+        Ok(Route::Read(ask)) => read(app, shape, ask, uri).await,
         Ok(Route::Change) => Err(Failure::not_implemented(path)),
-        Ok(Route::Unknown) => Err(Failure::unknown_path(&method, path)),
+        Ok(Route::Unknown) => Err(Failure::unknown_path(method, path)),
         Err(failure) => Err(failure),
     };
     answered.unwrap_or_else(Failure::into_response)
 }
 
-async fn read(app: &Arc<App>, ask: Ask, uri: &Uri) -> Result<Response, Failure> {
+async fn read(app: &Arc<App>, shape: Shape, ask: Ask, uri: &Uri) -> Result<Response, Failure> {
     let parameters = Parameters::of(uri)?;
     let state = Arc::clone(app);
-    let done = app.workers.query(None, move |budget| see(&state, &ask, &parameters, budget)).await?;
+    let done = app.workers.query(None, move |budget| see(&state, shape, &ask, &parameters, budget)).await?;
     done.map(|body| answer::ok(&body))
 }
 
 /// Makes the view of one moment.
-fn see(app: &App, ask: &Ask, parameters: &Parameters, budget: &Budget) -> Result<serde_json::Value, Failure> {
+fn see(
+    app: &App,
+    shape: Shape,
+    ask: &Ask,
+    parameters: &Parameters,
+    budget: &Budget,
+) -> Result<serde_json::Value, Failure> {
     let snapshot = app.db.snapshot();
     let now_ms = app.clock.now_ms();
     let at_ms = parameters.at()?;
@@ -99,7 +120,7 @@ fn see(app: &App, ask: &Ask, parameters: &Parameters, budget: &Budget) -> Result
             series: &snapshot,
             budget,
             scope: model::Scope::default(),
-            shape: fields::Shape::Superset,
+            shape,
             at_ms: at_ms.unwrap_or(i64::MAX),
             now_ms: at_ms.unwrap_or(now_ms),
             lost: Default::default(),

@@ -22,8 +22,7 @@ use crate::supervise::supervised;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until the application stops, then lets open requests end within `http.shutdown_timeout`.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
-    let router = super::router(Arc::clone(&app));
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, router: Router) {
     let connections = Arc::new(Semaphore::new(app.config.http_max_connections));
     let graceful = GracefulShutdown::new();
     let start = || accept_all(&app, &listener, &router, &connections, &graceful);

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::config::FlinkShape;
 use crate::jobs::{JobState, TaskState};
 
 /// Which fields an answer has.
@@ -14,6 +15,16 @@ pub(super) enum Shape {
     Newer,
     /// All.
     Superset,
+}
+
+impl From<FlinkShape> for Shape {
+    fn from(shape: FlinkShape) -> Shape {
+        match shape {
+            FlinkShape::Page => Shape::Page,
+            FlinkShape::Newer => Shape::Newer,
+            FlinkShape::Superset => Shape::Superset,
+        }
+    }
 }
 
 impl Shape {
@@ -93,5 +104,36 @@ impl Fields {
     /// The object.
     pub(super) fn done(self) -> Value {
         Value::Object(self.map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(shape: Shape) -> Vec<String> {
+        let kept = crate::jobs::Kept([("kept".to_owned(), 1.into())].into_iter().collect());
+        let fields = Fields::new(shape).put("both", 1).page("host", 1).newer("endpoint", 1);
+        let object = fields.newer_if("known", Some(1)).newer_if::<i64>("unknown", None).kept(&kept).done();
+        let mut names: Vec<String> = object.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn each_shape_has_its_fields() {
+        assert_eq!(names(Shape::Page), ["both", "host"]);
+        assert_eq!(names(Shape::Newer), ["both", "endpoint", "kept", "known"]);
+        assert_eq!(names(Shape::Superset), ["both", "endpoint", "host", "kept", "known"]);
+    }
+
+    #[test]
+    fn words_that_the_page_does_not_have_are_not_shown_to_its_clients() {
+        let words = |shape: Shape| [shape.job_state(JobState::Initializing), shape.task_state(TaskState::Initializing)];
+        assert_eq!(words(Shape::Page), ["CREATED", "CREATED"]);
+        assert_eq!(words(Shape::Superset), ["CREATED", "CREATED"]);
+        assert_eq!(words(Shape::Newer), ["INITIALIZING", "INITIALIZING"]);
+        assert!(!Shape::Page.task_states().any(|state| state == TaskState::Initializing));
+        assert_eq!(Shape::Superset.job_states().count(), JobState::ALL.len());
     }
 }
