@@ -1,6 +1,5 @@
 //! A server in this process on a free port with a directory of its own, and a small HTTP client.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use storage::{Clock, SystemClock};
@@ -12,7 +11,9 @@ pub(crate) struct Server {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
     base: String,
-    _dir: tempfile::TempDir,
+    options: Vec<(String, String)>,
+    clock: Arc<dyn Clock>,
+    dir: Arc<tempfile::TempDir>,
 }
 
 /// An answer.
@@ -50,20 +51,28 @@ impl Server {
 
     /// The same with a clock of the test's.
     pub(crate) fn with_clock(options: &[(&str, &str)], clock: Arc<dyn Clock>) -> Server {
-        let dir = tempfile::tempdir().unwrap();
-        let running = |path: &Path| {
-            let data = path.join("data").display().to_string();
-            let ground = [("data", data.as_str()), ("listen", "127.0.0.1:0"), ("scrape_self", "false")];
-            let values = ground.iter().chain(options).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-            let config = resolve(&[Layer { source_name: "test".to_owned(), values }]).unwrap();
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            let app = App::open_at(config, Arc::clone(&clock), |_| ()).unwrap();
-            let running = runtime.block_on(Running::start(app)).unwrap();
-            (runtime, running)
-        };
-        let (runtime, running) = running(dir.path());
+        let options = options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Server::open(Arc::new(tempfile::tempdir().unwrap()), options, clock)
+    }
+
+    /// Stops the server and starts it again on the same data.
+    pub(crate) fn restart(self) -> Server {
+        let (dir, options, clock) = (Arc::clone(&self.dir), self.options.clone(), Arc::clone(&self.clock));
+        drop(self);
+        Server::open(dir, options, clock)
+    }
+
+    fn open(dir: Arc<tempfile::TempDir>, options: Vec<(String, String)>, clock: Arc<dyn Clock>) -> Server {
+        let data = dir.path().join("data").display().to_string();
+        let ground = [("data", data.as_str()), ("listen", "127.0.0.1:0"), ("scrape_self", "false")];
+        let ground = ground.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let values = ground.chain(options.iter().cloned()).collect();
+        let config = resolve(&[Layer { source_name: "test".to_owned(), values }]).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let app = App::open_at(config, Arc::clone(&clock), |_| ()).unwrap();
+        let running = runtime.block_on(Running::start(app)).unwrap();
         let base = format!("http://{}", running.address);
-        Server { runtime, running: Some(running), base, _dir: dir }
+        Server { runtime, running: Some(running), base, options, clock, dir }
     }
 
     /// The shared parts.

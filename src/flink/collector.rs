@@ -11,7 +11,7 @@ use model::{Labels, Matcher, Scope};
 use serde_json::Value;
 
 use super::cluster::{ClusterAsk, FollowedCluster};
-use super::follow::{Ask, Metrics, Told};
+use super::follow::{Ask, FollowError, Follower, Metrics, Told};
 use super::reach::Reach;
 use super::samples::Owner;
 use crate::app::App;
@@ -85,6 +85,25 @@ struct Collector {
 struct Gathered {
     observation: Option<Observation>,
     samples: Vec<(Labels, f64)>,
+}
+
+impl Gathered {
+    fn add(&mut self, cluster: &FlinkCluster, job: &Follower, ask: &Ask, told: Result<Told, FollowError>) {
+        let told = match told {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(%error, cluster = cluster.name, job = job.id(), ?ask, "an answer cannot be used");
+                return;
+            }
+        };
+        self.samples.extend(samples(cluster, job, &told));
+        if let Some(more) = told.observation {
+            match &mut self.observation {
+                Some(all) => all.append(more),
+                none => *none = Some(more),
+            }
+        }
+    }
 }
 
 impl Collector {
@@ -162,7 +181,8 @@ impl Collector {
                 Err(Missing::Refused(status)) => {
                     self.refused(&path, status);
                     if let Some(job) = self.followed.job(id) {
-                        job.refused(ask, status.is_server_error());
+                        let told = job.refused(ask.clone(), status.is_server_error(), at_ms);
+                        gathered.add(&self.cluster, job, &ask, told);
                     }
                 }
                 Err(Missing::Unreachable(reason)) => {
@@ -177,20 +197,9 @@ impl Collector {
     }
 
     fn tell_job(&mut self, id: &str, ask: &Ask, answer: &Value, at_ms: i64, gathered: &mut Gathered) {
-        let Some(job) = self.followed.job(id) else { return };
-        match job.answered(ask, answer, at_ms) {
-            Ok(told) => {
-                gathered.samples.extend(samples(&self.cluster, job, id, &told));
-                if let Some(more) = told.observation {
-                    match &mut gathered.observation {
-                        Some(all) => all.append(more),
-                        none => *none = Some(more),
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, cluster = self.cluster.name, job = id, ?ask, "an answer cannot be used")
-            }
+        if let Some(job) = self.followed.job(id) {
+            let told = job.answered(ask, answer, at_ms);
+            gathered.add(&self.cluster, job, ask, told);
         }
     }
 
@@ -276,8 +285,8 @@ impl Collector {
 }
 
 /// What an answer about a job gives to the metric store. Where a reporter is scraped, only accumulators: it has none.
-fn samples(cluster: &FlinkCluster, job: &super::follow::Follower, id: &str, told: &Told) -> Vec<(Labels, f64)> {
-    let owner = Owner { org: &cluster.org, cluster: &cluster.name, job: id, job_name: job.name() };
+fn samples(cluster: &FlinkCluster, job: &Follower, told: &Told) -> Vec<(Labels, f64)> {
+    let owner = Owner { org: &cluster.org, cluster: &cluster.name, job: job.id(), job_name: job.name() };
     let vertex_name = |vertex: &Option<String>| vertex.as_deref().map_or("", |vertex| job.vertex_name(vertex));
     let mut samples: Vec<_> =
         told.accumulators.iter().filter_map(|number| owner.accumulator(number, vertex_name(&number.vertex))).collect();

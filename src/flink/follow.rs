@@ -158,6 +158,11 @@ impl Follower {
         self.entry.state.has_ended() && self.wanted.is_empty() && self.later.is_empty()
     }
 
+    /// The job's id.
+    pub fn id(&self) -> &str {
+        &self.subject.id
+    }
+
     /// The job's name, once known.
     pub fn name(&self) -> &str {
         self.run.as_ref().map_or("", |run| &run.name)
@@ -189,7 +194,7 @@ impl Follower {
             self.wanted.insert(Ask::Checkpoints);
         }
         if self.round.is_multiple_of(ACCUMULATOR_ROUNDS) {
-            self.want_accumulators();
+            self.wanted.insert(Ask::Accumulators);
         }
         if self.metrics == Metrics::Rest {
             self.want_numbers();
@@ -230,12 +235,25 @@ impl Follower {
 
     /// The cluster refused a question. What it failed at is asked again in the next round; what is not there is not, until
     /// something changes.
-    pub fn refused(&mut self, ask: Ask, has_failed: bool) {
-        if has_failed {
-            self.put_back(ask);
-        } else if ask == Ask::Checkpoints {
-            self.has_checkpoints = false;
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub fn refused(&mut self, ask: Ask, has_failed: bool, at_ms: i64) -> Result<Told, FollowError> {
+        let mut told = Told::default();
+        match ask {
+            ask if has_failed => self.put_back(ask),
+            Ask::Checkpoints => self.has_checkpoints = false,
+            // Without its times the vertex is worth more than nothing.
+            Ask::SubtaskTimes(id) => {
+                if let Some(half) = self.halves.remove(&id) {
+                    let mut seen = self.observation(at_ms);
+                    told.moving = self.put_subtasks(&half, &VertexTimes::default(), &mut seen)?;
+                    told.observation = Some(seen);
+                }
+            }
+            _ => {}
         }
+        Ok(told)
     }
 
     /// Remembers what the job was when it was recorded last, before this process began.
@@ -301,13 +319,12 @@ impl Follower {
 
     fn want_all(&mut self) {
         self.has_checkpoints = true;
-        self.wanted.extend([Ask::Details, Ask::Exceptions, Ask::Checkpoints]);
+        self.wanted.extend([Ask::Details, Ask::Exceptions, Ask::Checkpoints, Ask::Accumulators]);
         self.wanted.insert(if self.entry.state.has_ended() { Ask::ExecutionResult } else { Ask::MetricNames });
-        self.want_accumulators();
     }
 
-    fn want_accumulators(&mut self) {
-        self.wanted.insert(Ask::Accumulators);
+    /// Vertices are asked for theirs only if the job has any at all.
+    fn want_vertex_accumulators(&mut self) {
         for id in self.vertices.keys() {
             self.wanted.insert(Ask::VertexAccumulators(id.clone()));
             self.wanted.insert(Ask::SubtaskAccumulators(id.clone()));
@@ -357,7 +374,12 @@ impl Follower {
             Ask::VertexMetricNames(id) => self.metric_names(id, answer, &mut seen)?,
             Ask::Values => told.metrics = numbers(None, answer),
             Ask::VertexValues(id, _) => told.metrics = numbers(Some(id), answer),
-            Ask::Accumulators => told.accumulators = self.accumulators("", None, answer, &mut seen)?,
+            Ask::Accumulators => {
+                told.accumulators = self.accumulators("", None, answer, &mut seen)?;
+                if !seen.is_empty() {
+                    self.want_vertex_accumulators();
+                }
+            }
             Ask::VertexAccumulators(id) => told.accumulators = self.accumulators(id, None, answer, &mut seen)?,
             Ask::SubtaskAccumulators(id) => {
                 for subtask in answer["subtasks"].as_array().map(Vec::as_slice).unwrap_or_default() {
@@ -378,13 +400,10 @@ impl Follower {
         for vertex in job.vertices {
             seen.put(&vertex)?;
             self.wanted.insert(Ask::Vertex(vertex.id.clone()));
-            if self.vertices.insert(vertex.id.clone(), vertex.clone()).is_none() {
-                self.wanted.insert(Ask::VertexAccumulators(vertex.id.clone()));
-                self.wanted.insert(Ask::SubtaskAccumulators(vertex.id.clone()));
-            }
             if !vertex.state.has_ended() {
-                self.wanted.insert(Ask::VertexMetricNames(vertex.id));
+                self.wanted.insert(Ask::VertexMetricNames(vertex.id.clone()));
             }
+            self.vertices.insert(vertex.id.clone(), vertex);
         }
         // The answer may be from a cache and older than the list, which says that the job has ended: it is asked again.
         if self.entry.state.has_ended() && !job.run.state.has_ended() {

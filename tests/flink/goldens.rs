@@ -3,11 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use streamgauge::flink::convert;
 use streamgauge::jobs::{Observation, Origin, Subject, Vertex};
 
+use crate::exporter::{Exporter, Reply};
 use crate::support::Server;
 
 /// The folder with recordings.
@@ -275,16 +279,19 @@ fn is_beyond(path: &str) -> bool {
         .any(|part| path.contains(part))
 }
 
-fn check(release: &str) {
+fn recording(release: &str) -> Recording {
     let folder = std::env::var(VARIABLE).unwrap_or_else(|_| panic!("{VARIABLE} names no folder"));
-    let recording = Recording::read(&Path::new(&folder).join(release));
-    let server = Server::start();
-    recording.record(&server);
+    Recording::read(&Path::new(&folder).join(release))
+}
+
+/// Asks for everything that was recorded, as of a time if one is given; gives what departs from it.
+fn departures(recording: &Recording, server: &Server, at_ms: Option<i64>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut asked = 0;
     for (path, (status, recorded)) in recording.answers.iter().filter(|(path, _)| !is_beyond(path)) {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let answer = server.get(&format!("{path}{separator}at={}", recording.at_ms));
+        let at = at_ms.map(|at_ms| format!("{separator}at={at_ms}")).unwrap_or_default();
+        let answer = server.get(&format!("{path}{at}"));
         asked += 1;
         if answer.status != *status {
             faults.push(format!("{path}: status {}, recorded {status}", answer.status));
@@ -293,7 +300,76 @@ fn check(release: &str) {
         }
     }
     assert!(asked > 30, "{asked} paths asked");
-    assert!(faults.is_empty(), "{} faults in {asked} answers:\n{}", faults.len(), faults.join("\n"));
+    faults
+}
+
+fn check(release: &str) {
+    let recording = recording(release);
+    let server = Server::start();
+    recording.record(&server);
+    let faults = departures(&recording, &server, Some(recording.at_ms));
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+impl Recording {
+    /// What a cluster answers that was not recorded: details of jobs and vertices, as far as others tell of them.
+    fn completed(&self) -> BTreeMap<String, Value> {
+        let mut all: BTreeMap<String, Value> = self
+            .answers
+            .iter()
+            .filter(|(_, (status, _))| *status == 200)
+            .map(|(p, (_, a))| (p.clone(), a.clone()))
+            .collect();
+        for job in self.get("/jobs/overview").unwrap()["jobs"].as_array().unwrap() {
+            let id = job["jid"].as_str().unwrap();
+            let details = all.entry(format!("/jobs/{id}")).or_insert_with(|| self.in_short(id)).clone();
+            for vertex in details["vertices"].as_array().unwrap() {
+                let mut one = vertex.clone();
+                one["subtask"] = 0.into();
+                one["attempt"] = 0.into();
+                let path = format!("/jobs/{id}/vertices/{}", vertex["id"].as_str().unwrap());
+                all.entry(path).or_insert_with(|| json!({"id": vertex["id"], "subtasks": [one]}));
+            }
+        }
+        all
+    }
+}
+
+/// The same through the collector; and once more when the cluster is gone and the server was started again.
+fn follow(release: &str) {
+    let recording = recording(release);
+    let (answers, is_up) = (recording.completed(), Arc::new(AtomicBool::new(true)));
+    let up = Arc::clone(&is_up);
+    let cluster = Exporter::start(move |asked| match answers.get(&asked.path).filter(|_| up.load(Ordering::SeqCst)) {
+        Some(answer) => Reply::json(&answer.to_string()),
+        None => Reply::status(404),
+    });
+    let url = format!("http://{}", cluster.address);
+    let settings = json!([{"urls": [url], "name": "main", "metrics": "rest", "interval": "1s"}]);
+    let server = Server::with(&[("flink", &settings.to_string())]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let faults = departures(&recording, &server, None);
+        if faults.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} faults:\n{}", faults.len(), faults.join("\n"));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let at_ms = server.app().clock.now_ms();
+    is_up.store(false, Ordering::SeqCst);
+    while server.get("/jobs/overview").json()["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(|job| job.get("stale-since").is_none())
+    {
+        assert!(Instant::now() < deadline + Duration::from_secs(30), "the cluster is not lost");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let server = server.restart();
+    let faults = departures(&recording, &server, Some(at_ms));
+    assert!(faults.is_empty(), "{} faults after the end of the cluster:\n{}", faults.len(), faults.join("\n"));
 }
 
 #[test]
@@ -306,4 +382,16 @@ fn a_cluster_of_1_9_is_answered_as_it_answered() {
 #[ignore = "needs recordings of clusters"]
 fn a_cluster_of_2_3_is_answered_as_it_answered() {
     check("golden");
+}
+
+#[test]
+#[ignore = "needs recordings of clusters"]
+fn a_cluster_of_1_9_is_followed_and_outlived() {
+    follow("golden-1.9");
+}
+
+#[test]
+#[ignore = "needs recordings of clusters"]
+fn a_cluster_of_2_3_is_followed_and_outlived() {
+    follow("golden");
 }

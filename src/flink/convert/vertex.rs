@@ -67,7 +67,7 @@ fn subtask(fields: Fields<'_>, times: &VertexTimes) -> Result<Subtask, WrongShap
         execution_id: None,
         started_ms: fields.time("start-time"),
         ended_ms: fields.time("end-time"),
-        state_times: times.0.get(&index).cloned().unwrap_or_else(|| times_of(fields)),
+        state_times: times.0.get(&index).cloned().unwrap_or_else(|| times_of(fields, state)),
         totals: if state.has_ended() { Some(io(fields.object("metrics")?)) } else { None },
     })
 }
@@ -82,8 +82,9 @@ const ORDER: [TaskState; 6] = [
     TaskState::Canceling,
 ];
 
-/// When it came into each state, from how long it was in each, which 2.x says: `start-time` is that of its deployment.
-fn times_of(fields: Fields<'_>) -> BTreeMap<TaskState, i64> {
+/// When it came into each state, from how long it was in each, which 2.x says: `start-time` is that of its deployment, and
+/// it came into its last state at its end.
+fn times_of(fields: Fields<'_>, state: TaskState) -> BTreeMap<TaskState, i64> {
     let (Some(durations), Some(started_ms)) = (fields.object_if("status-duration"), fields.time("start-time")) else {
         return BTreeMap::new();
     };
@@ -96,6 +97,7 @@ fn times_of(fields: Fields<'_>) -> BTreeMap<TaskState, i64> {
         times.insert(state, at_ms);
         at_ms = at_ms.saturating_add(ms);
     }
+    times.extend(fields.time("end-time").filter(|_| state.has_ended()).map(|ended_ms| (state, ended_ms)));
     times
 }
 
@@ -127,5 +129,10 @@ mod tests {
             (TaskState::Running, 1_795_220_184_378),
         ];
         assert_eq!(found, expected.into());
+        let mut ended = answer.clone();
+        ended["status"] = json!("FAILED");
+        ended["end-time"] = json!(1_795_220_231_431_i64);
+        let found = attempt(&ended, "v").unwrap().subtask.state_times;
+        assert_eq!((found.len(), found[&TaskState::Failed]), (6, 1_795_220_231_431));
     }
 }

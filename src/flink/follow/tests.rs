@@ -49,6 +49,11 @@ fn part() -> Value {
     })
 }
 
+fn accumulators(count: usize) -> Value {
+    let one = json!({"name": "n", "type": "IntCounter", "value": "5"});
+    json!({"job-accumulators": [], "user-task-accumulators": vec![one; count]})
+}
+
 /// Asks everything, answers what is given and refuses the rest.
 fn drain(follower: &mut Follower, answers: &[(Ask, Value)]) -> Vec<Ask> {
     let mut asked = Vec::new();
@@ -73,8 +78,10 @@ fn a_job_in_which_nothing_changed_costs_one_request() {
         assert_eq!(drain(&mut follower, &[]), [Ask::Checkpoints], "round {round}");
     }
     follower.begin(entry(JobState::Running, 1));
-    let with_accumulators = drain(&mut follower, &[]);
-    assert_eq!(with_accumulators.len(), 4, "{with_accumulators:?}");
+    assert_eq!(drain(&mut follower, &[(Ask::Accumulators, accumulators(0))]), [Ask::Checkpoints, Ask::Accumulators]);
+    (0..ACCUMULATOR_ROUNDS).for_each(|_| follower.begin(entry(JobState::Running, 1)));
+    let with_accumulators = drain(&mut follower, &[(Ask::Accumulators, accumulators(1))]);
+    assert_eq!(with_accumulators.len(), 4, "also of the vertex: {with_accumulators:?}");
     follower.begin(entry(JobState::Running, 2));
     assert!(drain(&mut follower, &[]).contains(&Ask::Details), "something changed");
 }
@@ -84,12 +91,12 @@ fn a_job_in_which_nothing_changed_costs_one_request() {
 fn checkpoints_that_are_not_there_are_asked_for_when_something_changes() {
     let mut follower = follower(Metrics::Scrape);
     drain(&mut follower, &[]);
-    follower.refused(Ask::Checkpoints, false);
+    follower.refused(Ask::Checkpoints, false, 100).unwrap();
     follower.begin(entry(JobState::Running, 1));
     assert!(follower.take(100).is_empty());
     follower.begin(entry(JobState::Running, 2));
     assert!(follower.take(100).contains(&Ask::Checkpoints));
-    follower.refused(Ask::Checkpoints, true);
+    follower.refused(Ask::Checkpoints, true, 100).unwrap();
     follower.begin(entry(JobState::Running, 2));
     assert_eq!(follower.take(100), [Ask::Checkpoints]);
 }
@@ -219,4 +226,7 @@ fn without_durations_a_vertex_waits_for_the_times_of_its_subtasks() {
         follower.answered(&times, &json!({"subtasks": [{"subtask": 0, "timestamps": {"RUNNING": 8}}]}), 100).unwrap();
     assert!(told.observation.is_some());
     assert_eq!(told.moving[0].samples(), [("flink_taskmanager_job_task_numBytesIn", 3.0)]);
+    follower.answered(&ask, &answer, 200).unwrap();
+    let told = follower.refused(times, false, 200).unwrap();
+    assert!(told.observation.is_some(), "without times it is worth more than nothing");
 }
