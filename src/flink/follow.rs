@@ -18,6 +18,9 @@ const ACCUMULATOR_ROUNDS: u64 = 6;
 /// Longest list of metrics in one request, in bytes: Flink's server refuses a first line of more than 4096.
 const GET_BYTES_MAX: usize = 3500;
 
+/// Earlier attempts of a subtask that are asked for when it is first seen; Flink keeps so many.
+const ATTEMPTS_MAX: u64 = 16;
+
 /// Where numbers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metrics {
@@ -64,6 +67,8 @@ pub enum Ask {
     VertexAccumulators(String),
     /// `…/vertices/:vertexid/subtasks/accumulators`
     SubtaskAccumulators(String),
+    /// `…/vertices/:vertexid/subtasks/:subtaskindex/attempts/:attempt`, of one that a newer took the place of.
+    Attempt(String, u64, u64),
 }
 
 /// A number that moves, under Flink's metric id or an accumulator's name.
@@ -121,8 +126,8 @@ pub struct Follower {
     checkpoints: BTreeMap<i64, Checkpoint>,
     /// Metric ids by vertex, empty for the job; only where numbers come from the REST API.
     names: BTreeMap<String, Vec<String>>,
-    /// The newest attempts by vertex and subtask; only where numbers come from the REST API.
-    attempts: BTreeMap<(String, u64), u64>,
+    /// The newest attempts by vertex, in the order of the subtasks.
+    attempts: BTreeMap<String, Vec<u64>>,
     are_failures_truncated: bool,
     /// False if the cluster said that the job takes none.
     has_checkpoints: bool,
@@ -175,7 +180,7 @@ impl Follower {
 
     /// The attempt that a metric of a subtask is of.
     pub fn attempt(&self, number: &Number) -> Option<u64> {
-        self.attempts.get(&(number.vertex.clone()?, number.subtask?)).copied()
+        self.attempts.get(number.vertex.as_deref()?)?.get(usize::try_from(number.subtask?).ok()?).copied()
     }
 
     /// A new round, with what the list of all says of the job now.
@@ -290,6 +295,7 @@ impl Follower {
             Ask::Accumulators => "/accumulators".to_owned(),
             Ask::VertexAccumulators(id) => format!("/vertices/{id}/accumulators"),
             Ask::SubtaskAccumulators(id) => format!("/vertices/{id}/subtasks/accumulators"),
+            Ask::Attempt(id, index, attempt) => format!("/vertices/{id}/subtasks/{index}/attempts/{attempt}"),
         };
         format!("/jobs/{}{rest}", self.subject.id)
     }
@@ -370,6 +376,7 @@ impl Follower {
             Ask::CheckpointConfig => seen.put(&convert::checkpoint_settings(answer)?)?,
             Ask::Vertex(id) => told.moving = self.vertex(id, answer, &mut seen)?,
             Ask::SubtaskTimes(id) => told.moving = self.subtask_times(id, answer, &mut seen)?,
+            Ask::Attempt(id, _, _) => seen.put(&convert::attempt(answer, id)?)?,
             Ask::MetricNames => self.metric_names("", answer, &mut seen)?,
             Ask::VertexMetricNames(id) => self.metric_names(id, answer, &mut seen)?,
             Ask::Values => told.metrics = numbers(None, answer),
@@ -443,9 +450,17 @@ impl Follower {
     ) -> Result<Vec<Moving>, FollowError> {
         let (subtasks, moving) = convert::subtasks(answer, times)?;
         seen.put(&subtasks)?;
-        if self.metrics == Metrics::Rest {
-            let attempt = |of: &Moving| ((of.vertex.clone(), of.subtask), of.attempt);
-            self.attempts.extend(moving.iter().map(attempt));
+        let newest = self.attempts.entry(subtasks.vertex.clone()).or_default();
+        newest.resize(subtasks.subtasks.len(), 0);
+        for subtask in &subtasks.subtasks {
+            // An index beyond the list would be no subtask of this vertex.
+            let Some(known) = usize::try_from(subtask.index).ok().and_then(|index| newest.get_mut(index)) else {
+                continue;
+            };
+            let missed = subtask.attempt.saturating_sub(ATTEMPTS_MAX).max(*known)..subtask.attempt;
+            let ask = |attempt| Ask::Attempt(subtasks.vertex.clone(), subtask.index, attempt);
+            self.wanted.extend(missed.map(ask));
+            *known = subtask.attempt;
         }
         Ok(moving)
     }

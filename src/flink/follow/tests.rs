@@ -210,6 +210,25 @@ fn values_are_numbers_or_yes_and_no() {
 }
 
 #[test]
+fn attempts_that_newer_ones_replaced_are_asked_for_once() {
+    let mut follower = follower(Metrics::Scrape);
+    drain(&mut follower, &[]);
+    let vertex = |attempt: u64| {
+        json!({"id": "v", "subtasks": [{
+            "subtask": 0, "status": "RUNNING", "attempt": attempt, "metrics": {}, "status-duration": {},
+        }]})
+    };
+    let ask = Ask::Vertex("v".to_owned());
+    let attempt = |number| Ask::Attempt("v".to_owned(), 0, number);
+    follower.answered(&ask, &vertex(2), 100).unwrap();
+    assert_eq!(follower.take(100), [attempt(0), attempt(1)]);
+    follower.answered(&ask, &vertex(2), 200).unwrap();
+    assert!(follower.take(100).is_empty());
+    follower.answered(&ask, &vertex(100), 300).unwrap();
+    assert_eq!(follower.take(100), (84..100).map(attempt).collect::<Vec<_>>());
+}
+
+#[test]
 fn without_durations_a_vertex_waits_for_the_times_of_its_subtasks() {
     let mut follower = follower(Metrics::Scrape);
     let ask = Ask::Vertex("v".to_owned());
