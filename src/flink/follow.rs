@@ -18,6 +18,9 @@ const ACCUMULATOR_ROUNDS: u64 = 6;
 /// Longest list of metrics in one request, in bytes: Flink's server refuses a first line of more than 4096.
 const GET_BYTES_MAX: usize = 3500;
 
+/// Most such requests about one vertex, whatever parallelism a cluster says it has.
+const PIECES_MAX: usize = 1000;
+
 /// Earlier attempts of a subtask that are asked for when it is first seen; Flink keeps so many.
 const ATTEMPTS_MAX: u64 = 16;
 
@@ -317,6 +320,7 @@ impl Follower {
                     piece.push(',');
                     piece.push_str(&id);
                 }
+                None if pieces.len() == PIECES_MAX => break,
                 None => pieces.push(id),
             }
         }
