@@ -120,7 +120,12 @@ pub(super) fn values(
         let Some(sample) = samples.floats().next_back().filter(|sample| !is_stale(sample.value)) else { continue };
         let labels = set.labels(i)?;
         let Some(form) = form(family, &labels) else { continue };
-        let id = known.get(form.as_str()).map_or_else(|| guessed(family, &labels, &form), |id| (*id).to_owned());
+        let id = match known.get(form.as_str()) {
+            Some(id) => (*id).to_owned(),
+            None if known.is_empty() => guessed(family, &labels, &form),
+            // The source does not list it, such as the count of a histogram.
+            None => continue,
+        };
         let member = labels.get(family.member()).unwrap_or_default().to_owned();
         let attempt = labels.get("task_attempt_num").and_then(|number| number.parse().ok()).unwrap_or(0);
         let slot = newest.entry((member, id)).or_insert((attempt, sample.value));
@@ -208,6 +213,14 @@ fn dotted(form: &str) -> String {
     }
     form.to_owned()
 }
+
+/// True for a metric that is a text, of which a reporter makes a 0: it is never a number.
+pub(super) fn is_text(id: &str) -> bool {
+    id == CHECKPOINT_PATH
+}
+
+/// Where the newest checkpoint lies.
+pub(super) const CHECKPOINT_PATH: &str = "lastCheckpointExternalPath";
 
 /// True for a metric that is yes or no.
 pub(super) fn is_boolean(id: &str) -> bool {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Failure;
 use super::fields::Shape;
-use super::metric_id::{self, Family};
+use super::metric_id::{self, CHECKPOINT_PATH, Family};
 use super::parameters::{Parameters, hex_id};
 use super::view::{Seen, View};
-use crate::jobs::{MetricNames, SubjectKind, Version};
+use crate::jobs::{Checkpoint, CheckpointStatistics, MetricNames, SubjectKind, Version, checkpoint_key};
 
 /// Newest values by metric id.
 type Values = BTreeMap<String, f64>;
@@ -67,6 +67,9 @@ fn aggregate(shape: Shape, members: &[Values], parameters: &Parameters) -> Resul
     }
     let mut entries = Vec::new();
     for id in asked {
+        if metric_id::is_text(id) {
+            continue;
+        }
         let values: Vec<f64> = members.iter().filter_map(|member| member.get(id).copied()).collect();
         if values.is_empty() {
             // As Flink does: one that nobody has leaves nothing of the answer.
@@ -144,8 +147,26 @@ pub(super) fn of_jobs(view: &View<'_>, parameters: &Parameters) -> Result<Value,
 }
 
 pub(super) fn of_job(view: &View<'_>, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
-    let values = view.find_job(id)?.map(|seen| of_seen(view, &seen)).transpose()?;
-    Ok(plain(&values.unwrap_or_default(), parameters))
+    let Some(seen) = view.find_job(id)? else { return Ok(json!([])) };
+    let values = of_seen(view, &seen)?;
+    let mut entries = plain(&values, parameters);
+    let asked = parameters.list("get");
+    if let Some(entries) = entries.as_array_mut().filter(|_| !values.is_empty()) {
+        if asked.is_empty() {
+            entries.push(json!({"id": CHECKPOINT_PATH}));
+        } else if asked.contains(&CHECKPOINT_PATH) {
+            entries.push(json!({"id": CHECKPOINT_PATH, "value": checkpoint_path(view, &seen)?}));
+        }
+    }
+    Ok(entries)
+}
+
+/// The one metric that is a text; without a checkpoint it is Flink's word for that.
+fn checkpoint_path(view: &View<'_>, seen: &Seen) -> Result<String, Failure> {
+    let statistics: Option<CheckpointStatistics> = view.of(seen, "")?;
+    let newest = statistics.and_then(|statistics| statistics.latest_completed);
+    let newest = newest.map(|id| view.of::<Checkpoint>(seen, &checkpoint_key(id))).transpose()?.flatten();
+    Ok(newest.and_then(|checkpoint| checkpoint.path).unwrap_or_else(|| "n/a".to_owned()))
 }
 
 /// Metrics of a job as a whole. One that has ended has none any more.
@@ -155,7 +176,8 @@ fn of_seen(view: &View<'_>, seen: &Seen) -> Result<Values, Failure> {
     }
     let names = names(view, seen, "")?;
     let of_job = [("job_id", seen.job.subject.id.as_str())];
-    Ok(metric_id::values(view, seen.now_ms, Family::Job, &of_job, &names)?.into_values().flatten().collect())
+    let found = metric_id::values(view, seen.now_ms, Family::Job, &of_job, &names)?;
+    Ok(found.into_values().flatten().filter(|(id, _)| !metric_id::is_text(id)).collect())
 }
 
 fn has_ended(view: &View<'_>, seen: &Seen) -> Result<bool, Failure> {
