@@ -59,7 +59,7 @@ fn recall(app: &App, cluster: &FlinkCluster) -> Vec<(String, Run)> {
         tracing::error!(%error, cluster = cluster.name, "the jobs of a cluster cannot be read");
         Vec::new()
     });
-    let of_cluster = runs.into_iter().filter(|(job, _)| job.cluster.as_deref() == Some(&cluster.name));
+    let of_cluster = runs.into_iter().filter(|(job, _)| job.cluster.as_deref() == Some(cluster.name.as_str()));
     let runs = of_cluster.map(|(job, run)| (job.subject.id, run.document));
     runs.filter(|(_, run)| !run.state.has_ended() && run.lost_ms.is_none()).collect()
 }

@@ -61,7 +61,7 @@ impl Recording {
         for request in index["requests"].as_array().unwrap() {
             let (method, file) =
                 (request["method"].as_str().unwrap_or_default(), request["file"].as_str().unwrap_or_default());
-            if method != "GET" || !file.ends_with(".json") || file.starts_with("empty__") {
+            if method != "GET" || !file.ends_with(".json") || file.contains("empty_") {
                 continue;
             }
             let mut path = request["path"].as_str().unwrap().to_owned();

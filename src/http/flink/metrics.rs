@@ -143,7 +143,11 @@ pub(super) fn of_jobs(view: &View<'_>, parameters: &Parameters) -> Result<Value,
             members.push(of_seen(view, &seen)?);
         }
     }
-    aggregate(view.shape, &members, parameters)
+    let mut answer = aggregate(view.shape, &members, parameters)?;
+    if let Some(ids) = answer.as_array_mut().filter(|ids| parameters.list("get").is_empty() && !ids.is_empty()) {
+        ids.push(json!({"id": CHECKPOINT_PATH}));
+    }
+    Ok(answer)
 }
 
 pub(super) fn of_job(view: &View<'_>, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
