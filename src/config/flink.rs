@@ -17,6 +17,9 @@ const URLS_MAX: usize = 16;
 /// Shortest interval: Flink itself looks at its metrics every ten seconds, and keeps answers for three.
 const INTERVAL_MIN: Duration = Duration(1000);
 
+/// Longest interval: a number that is older than five minutes is not shown any more.
+const INTERVAL_MAX: Duration = Duration(120_000);
+
 /// The clusters to follow.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FlinkClusters {
@@ -142,8 +145,9 @@ fn cluster(written: Written) -> Result<FlinkCluster, String> {
         Some(other) => return Err(format!("metrics = {other:?} is neither scrape nor rest")),
     };
     let interval = Duration::parse(written.interval.as_deref().unwrap_or("10s"))?;
-    if interval < INTERVAL_MIN {
-        return Err(format!("interval = {:?} is shorter than {}", interval.show(), INTERVAL_MIN.show()));
+    if interval < INTERVAL_MIN || interval > INTERVAL_MAX {
+        let (least, most) = (INTERVAL_MIN.show(), INTERVAL_MAX.show());
+        return Err(format!("interval = {:?} is not from {least} to {most}", interval.show()));
     }
     let requests_max = written.max_requests_per_job.unwrap_or(40);
     if requests_max == 0 {
@@ -198,7 +202,8 @@ mod tests {
             ("ftp://a", "is no address"),
             (r#"[{"urls":[]}]"#, "0 addresses"),
             (r#"[{"urls":["http://a"],"metrics":"push"}]"#, "neither scrape nor rest"),
-            (r#"[{"urls":["http://a"],"interval":"999ms"}]"#, "shorter than 1s"),
+            (r#"[{"urls":["http://a"],"interval":"999ms"}]"#, "not from 1s to 2m"),
+            (r#"[{"urls":["http://a"],"interval":"120001ms"}]"#, "not from 1s to 2m"),
             (r#"[{"urls":["http://a"],"max_requests_per_job":0}]"#, "would ask nothing"),
             (r#"[{"urls":["http://a"],"colour":"red"}]"#, "unknown field"),
             (r#"[{"urls":["http://a"]},{"urls":["http://a"]}]"#, "two clusters"),

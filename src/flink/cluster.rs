@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::convert::{self, JobEntry};
-use super::follow::{FollowError, Follower, Metrics};
+use super::follow::{self, FollowError, Follower, Metrics, Number};
 use crate::jobs::{Cluster, MetricNames, Observation, Origin, Run, Subject, TaskManager};
 
 /// Rounds between two looks at what seldom changes: configuration and version.
@@ -30,6 +30,19 @@ pub enum ClusterAsk {
     MetricNames,
     /// `/taskmanagers/metrics`, the names, the same for all.
     TaskManagerMetricNames,
+    /// `/jobmanager/metrics?get=`, with this list.
+    Values(String),
+    /// `/taskmanagers/:taskmanagerid/metrics?get=`, with this list.
+    TaskManagerValues(String, String),
+}
+
+/// What an answer about a cluster says.
+#[derive(Debug, Default)]
+pub struct ClusterTold {
+    /// To record.
+    pub observations: Vec<Observation>,
+    /// Metrics of the master, or of the task manager that is named.
+    pub metrics: Vec<(Option<String>, Number)>,
 }
 
 impl ClusterAsk {
@@ -41,15 +54,21 @@ impl ClusterAsk {
             ClusterAsk::Config => "/config".to_owned(),
             ClusterAsk::Configuration => "/jobmanager/config".to_owned(),
             ClusterAsk::TaskManagers => "/taskmanagers".to_owned(),
-            ClusterAsk::TaskManager(id) => format!("/taskmanagers/{}", super::follow::escaped(id)),
+            ClusterAsk::TaskManager(id) => format!("/taskmanagers/{}", follow::escaped(id)),
             ClusterAsk::MetricNames => "/jobmanager/metrics".to_owned(),
             ClusterAsk::TaskManagerMetricNames => "/taskmanagers/metrics".to_owned(),
+            ClusterAsk::Values(list) => format!("/jobmanager/metrics?get={list}"),
+            ClusterAsk::TaskManagerValues(id, list) => {
+                format!("/taskmanagers/{}/metrics?get={list}", follow::escaped(id))
+            }
         }
     }
 }
 
+/// The key of the names of the master's metrics.
+const MASTER: &str = "";
 /// The key of the names of task managers' metrics.
-pub const TASK_MANAGERS: &str = "taskmanagers";
+const TASK_MANAGERS: &str = "taskmanagers";
 
 /// A cluster that is followed.
 #[derive(Debug)]
@@ -61,6 +80,8 @@ pub struct FollowedCluster {
     parts: BTreeMap<ClusterAsk, Value>,
     known: Option<Cluster>,
     task_managers: BTreeMap<String, TaskManager>,
+    /// Metric ids of the master and of task managers, as pieces of a list; only where numbers come from the REST API.
+    lists: BTreeMap<&'static str, Vec<String>>,
     jobs: BTreeMap<String, Follower>,
     /// Jobs that were followed before this process began, and that nobody has seen end.
     recalled: BTreeMap<String, Run>,
@@ -85,6 +106,7 @@ impl FollowedCluster {
             parts: BTreeMap::new(),
             known: None,
             task_managers: BTreeMap::new(),
+            lists: BTreeMap::new(),
             jobs: BTreeMap::new(),
             recalled: recalled.into_iter().collect(),
             fresh: Vec::new(),
@@ -106,6 +128,12 @@ impl FollowedCluster {
             self.wanted.extend([ClusterAsk::MetricNames, ClusterAsk::TaskManagerMetricNames]);
         }
         self.round += 1;
+        let lists = |of: &'static str| self.lists.get(of).into_iter().flatten();
+        self.wanted.extend(lists(MASTER).map(|list| ClusterAsk::Values(list.clone())));
+        for id in self.task_managers.keys() {
+            let ask = |list: &String| ClusterAsk::TaskManagerValues(id.clone(), list.clone());
+            self.wanted.extend(lists(TASK_MANAGERS).map(ask));
+        }
     }
 
     /// The next question of the round.
@@ -126,6 +154,12 @@ impl FollowedCluster {
     /// Follows a job no more; if the cluster still has it, it is followed anew from the next list on.
     pub fn forget(&mut self, id: &str) {
         self.jobs.remove(id);
+    }
+
+    /// What was told of the cluster could not be written down: it is asked for everything again.
+    pub fn forget_cluster(&mut self) {
+        self.known = None;
+        self.task_managers.clear();
     }
 
     /// The jobs that are followed since this was asked last.
@@ -159,40 +193,60 @@ impl FollowedCluster {
     ///
     /// # Errors
     /// [`FollowError`].
-    pub fn answered(&mut self, ask: &ClusterAsk, answer: Value, at_ms: i64) -> Result<Vec<Observation>, FollowError> {
-        match ask {
-            ClusterAsk::Jobs => return self.listed(&answer, at_ms),
-            ClusterAsk::Overview | ClusterAsk::Config | ClusterAsk::Configuration => {
-                self.parts.insert(ask.clone(), answer);
-                return self.whole(at_ms);
-            }
-            _ => {}
-        }
+    pub fn answered(&mut self, ask: &ClusterAsk, answer: Value, at_ms: i64) -> Result<ClusterTold, FollowError> {
+        let mut told = ClusterTold::default();
         let mut seen = self.observation(at_ms);
         match ask {
+            ClusterAsk::Jobs => told.observations = self.listed(&answer, at_ms)?,
+            ClusterAsk::Overview | ClusterAsk::Config | ClusterAsk::Configuration => {
+                self.parts.insert(ask.clone(), answer);
+                self.whole(&mut seen)?;
+            }
             ClusterAsk::TaskManagers => self.managers(&answer, &mut seen)?,
             ClusterAsk::TaskManager(_) => {
                 let manager = convert::task_manager(&answer)?;
                 seen.put(&manager)?;
                 self.task_managers.insert(manager.id.clone(), manager);
             }
-            ClusterAsk::MetricNames => put_names(&mut seen, "", &answer)?,
-            _ => put_names(&mut seen, TASK_MANAGERS, &answer)?,
+            ClusterAsk::MetricNames => self.metric_names(MASTER, &answer, &mut seen)?,
+            ClusterAsk::TaskManagerMetricNames => self.metric_names(TASK_MANAGERS, &answer, &mut seen)?,
+            ClusterAsk::Values(_) => {
+                told.metrics = follow::numbers(None, &answer).into_iter().map(|number| (None, number)).collect();
+            }
+            ClusterAsk::TaskManagerValues(id, _) => {
+                let numbers = follow::numbers(None, &answer).into_iter();
+                told.metrics = numbers.map(|number| (Some(id.clone()), number)).collect();
+            }
         }
-        Ok(if seen.is_empty() { Vec::new() } else { vec![seen] })
+        told.observations.extend(Some(seen).filter(|seen| !seen.is_empty()));
+        Ok(told)
+    }
+
+    /// Nothing is said by an empty list: the cluster begins to look only when it is asked.
+    fn metric_names(&mut self, of: &'static str, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+        let listed = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut names: Vec<String> = listed.iter().filter_map(|name| Some(name["id"].as_str()?.to_owned())).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        names.sort_unstable();
+        if self.metrics == Metrics::Rest {
+            self.lists.insert(of, follow::pieces(names.iter().cloned()));
+        }
+        seen.put(&MetricNames { of: of.to_owned(), names })?;
+        Ok(())
     }
 
     /// The document of the cluster, when all its parts are there.
-    fn whole(&mut self, at_ms: i64) -> Result<Vec<Observation>, FollowError> {
+    fn whole(&mut self, seen: &mut Observation) -> Result<(), FollowError> {
         let part = |ask| self.parts.get(&ask);
         let parts = (part(ClusterAsk::Config), part(ClusterAsk::Overview), part(ClusterAsk::Configuration));
-        let (Some(config), Some(overview), Some(configuration)) = parts else { return Ok(Vec::new()) };
+        let (Some(config), Some(overview), Some(configuration)) = parts else { return Ok(()) };
         let cluster = convert::cluster(config, overview, configuration)?;
-        let mut seen = self.observation(at_ms);
         seen.put(&cluster)?;
         self.parts.clear();
         self.known = Some(cluster);
-        Ok(vec![seen])
+        Ok(())
     }
 
     /// Details are asked for of a task manager whose entry in the list has changed; one that is not listed is gone.
@@ -260,17 +314,6 @@ fn is_same(known: &TaskManager, listed: &TaskManager) -> bool {
     known == *listed
 }
 
-/// Nothing is said by an empty list: the cluster begins to look only when it is asked.
-fn put_names(seen: &mut Observation, of: &str, answer: &Value) -> Result<(), FollowError> {
-    let listed = answer.as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut names: Vec<String> = listed.iter().filter_map(|name| Some(name["id"].as_str()?.to_owned())).collect();
-    if !names.is_empty() {
-        names.sort_unstable();
-        seen.put(&MetricNames { of: of.to_owned(), names })?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -296,6 +339,29 @@ mod tests {
         std::iter::from_fn(|| cluster.take()).collect()
     }
 
+    /// How many observations there are to record.
+    fn told(told: Result<ClusterTold, FollowError>) -> usize {
+        told.unwrap().observations.len()
+    }
+
+    #[test]
+    fn numbers_are_asked_for_where_nobody_scrapes() {
+        let names = json!([{"id": "a"}, {"id": "b.c"}]);
+        let mut scraped = cluster(Vec::new());
+        scraped.answered(&ClusterAsk::MetricNames, names.clone(), 1).unwrap();
+        assert!(!all(&mut scraped).iter().any(|ask| matches!(ask, ClusterAsk::Values(_))));
+        let mut cluster = FollowedCluster::new("", "main", Metrics::Rest, Vec::new());
+        cluster.answered(&ClusterAsk::TaskManagers, managers(1), 1).unwrap();
+        cluster.answered(&ClusterAsk::MetricNames, names.clone(), 1).unwrap();
+        cluster.answered(&ClusterAsk::TaskManagerMetricNames, names, 1).unwrap();
+        let asks = all(&mut cluster);
+        let list = "a,b.c".to_owned();
+        let of_manager = ClusterAsk::TaskManagerValues("tm".to_owned(), list.clone());
+        assert!(asks.contains(&ClusterAsk::Values(list)) && asks.contains(&of_manager));
+        let told = cluster.answered(&of_manager, json!([{"id": "b.c", "value": "2.5"}]), 1).unwrap();
+        assert_eq!((told.metrics[0].0.as_deref(), told.metrics[0].1.value), (Some("tm"), 2.5));
+    }
+
     #[test]
     fn what_seldom_changes_is_seldom_asked_for() {
         let mut cluster = cluster(Vec::new());
@@ -305,9 +371,9 @@ mod tests {
             (ClusterAsk::Config, json!({"refresh-interval": 3000})),
             (ClusterAsk::Configuration, json!([{"key": "a", "value": "b"}])),
         ];
-        let told: Vec<usize> =
-            parts.into_iter().map(|(ask, answer)| cluster.answered(&ask, answer, 1).unwrap().len()).collect();
-        assert_eq!(told, [0, 0, 1], "one document of three answers");
+        let counts: Vec<usize> =
+            parts.into_iter().map(|(ask, answer)| told(cluster.answered(&ask, answer, 1))).collect();
+        assert_eq!(counts, [0, 0, 1], "one document of three answers");
         for _ in 1..CONFIGURATION_ROUNDS {
             assert_eq!(all(&mut cluster), [ClusterAsk::Jobs, ClusterAsk::TaskManagers]);
         }
@@ -332,11 +398,10 @@ mod tests {
         );
         let run = run.unwrap().run;
         let mut cluster = cluster(vec![("old".to_owned(), run.clone()), ("a".to_owned(), run)]);
-        let told = cluster.answered(&ClusterAsk::Jobs, jobs(&["a", "b"]), 5).unwrap();
-        assert_eq!(told.len(), 1, "the old one");
+        assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&["a", "b"]), 5)), 1, "the old one");
         assert_eq!(cluster.jobs().count(), 2);
-        let told = cluster.answered(&ClusterAsk::Jobs, jobs(&["b"]), 6).unwrap();
-        assert_eq!(told.len(), 1, "the one that was known from before and is gone now");
+        let gone = told(cluster.answered(&ClusterAsk::Jobs, jobs(&["b"]), 6));
+        assert_eq!(gone, 1, "the one that was known from before and is gone now");
         assert_eq!(cluster.jobs().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 
@@ -344,16 +409,15 @@ mod tests {
     fn task_managers_are_looked_at_when_their_slots_change() {
         let mut cluster = cluster(Vec::new());
         let details = ClusterAsk::TaskManager("tm".to_owned());
-        assert_eq!(cluster.answered(&ClusterAsk::TaskManagers, managers(1), 1).unwrap().len(), 1);
+        assert_eq!(told(cluster.answered(&ClusterAsk::TaskManagers, managers(1), 1)), 1);
         assert_eq!(cluster.take(), Some(details.clone()));
         let mut answer = managers(1)["taskmanagers"][0].clone();
         answer["allocatedSlots"] = json!([{"jobId": "j"}]);
         cluster.answered(&details, answer, 1).unwrap();
-        assert!(cluster.answered(&ClusterAsk::TaskManagers, managers(1), 2).unwrap().is_empty());
+        assert_eq!(told(cluster.answered(&ClusterAsk::TaskManagers, managers(1), 2)), 0);
         assert_eq!(cluster.take(), None);
         cluster.answered(&ClusterAsk::TaskManagers, managers(0), 3).unwrap();
         assert_eq!(cluster.take(), Some(details));
-        let gone = cluster.answered(&ClusterAsk::TaskManagers, json!({"taskmanagers": []}), 4).unwrap();
-        assert_eq!(gone.len(), 1);
+        assert_eq!(told(cluster.answered(&ClusterAsk::TaskManagers, json!({"taskmanagers": []}), 4)), 1, "it is gone");
     }
 }

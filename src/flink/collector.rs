@@ -3,17 +3,19 @@
 //! What to ask is decided by [`super::cluster`] and [`super::follow`]; this file has the sockets, the clock and the store.
 //! Requests of a cluster follow one another over one connection, so that it never has more than one of ours to answer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::http::StatusCode;
 use model::{Labels, Matcher, Scope};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::cluster::{ClusterAsk, FollowedCluster};
-use super::follow::{Ask, FollowError, Follower, Metrics, Told};
+use super::follow::{Ask, FollowError, Follower, Metrics, Number, Told};
 use super::reach::Reach;
-use super::samples::Owner;
+use super::samples::{self, Owner};
 use crate::app::App;
 use crate::config::FlinkCluster;
 use crate::ingest::{Origin, Rejection};
@@ -23,6 +25,12 @@ use crate::scrape::config::{Auth, ClientOptions, Secret};
 
 /// Most bytes of one answer: the details of a job with thousands of subtasks are a few million.
 const ANSWER_BYTES_MAX: (&str, usize) = ("the answer of a cluster", 64 << 20);
+
+/// Jobs that are written down at the same time.
+const WRITES_MAX: usize = 32;
+
+/// Jobs in a row without an answer at which a round ends.
+const MISSES_MAX: usize = 3;
 
 /// Checkpoints that are looked up of a job that is followed again; Flink lists ten and four.
 const RECALLED_MAX: usize = 20;
@@ -68,8 +76,20 @@ fn recall(app: &App, cluster: &FlinkCluster) -> Vec<(String, Run)> {
 enum Missing {
     /// The cluster answered with this status.
     Refused(StatusCode),
-    /// Nobody answered, or nothing that is JSON.
+    /// It answered with something else than JSON, or with too much.
+    Unusable(String),
+    /// Nobody answered, or not in time.
     Unreachable(String),
+}
+
+impl Missing {
+    /// For people.
+    fn reason(&self) -> String {
+        match self {
+            Missing::Refused(status) => format!("HTTP status {status}"),
+            Missing::Unusable(reason) | Missing::Unreachable(reason) => reason.clone(),
+        }
+    }
 }
 
 struct Collector {
@@ -78,6 +98,8 @@ struct Collector {
     followed: FollowedCluster,
     reach: Reach,
     client: Client,
+    /// What is being written down, by job; the oldest first.
+    writing: VecDeque<(String, JoinHandle<bool>)>,
 }
 
 /// What a round gathers of one job.
@@ -118,6 +140,7 @@ impl Collector {
             client: Client::new(ClientOptions { auth, ..ClientOptions::default() }),
             app,
             cluster,
+            writing: VecDeque::new(),
         }
     }
 
@@ -127,6 +150,17 @@ impl Collector {
     async fn round(&mut self) -> Result<(), String> {
         let at_ms = self.app.clock.now_ms();
         self.followed.begin();
+        let asked = self.ask_cluster(at_ms).await;
+        let asked = match asked {
+            Ok(()) => self.ask_jobs(at_ms).await,
+            lost => lost,
+        };
+        // What was told before the cluster went away counts.
+        self.finish_writing(0).await;
+        asked
+    }
+
+    async fn ask_cluster(&mut self, at_ms: i64) -> Result<(), String> {
         while let Some(ask) = self.followed.take() {
             match self.get(&ask.path()).await {
                 Ok(answer) => {
@@ -135,38 +169,64 @@ impl Collector {
                     }
                     self.tell_cluster(&ask, answer, at_ms).await;
                 }
-                // A JobManager that does not lead answers with an error until it does.
-                Err(Missing::Refused(status)) if ask == ClusterAsk::Jobs => {
-                    return Err(format!("HTTP status {status}"));
-                }
-                Err(Missing::Refused(status)) => self.refused(&ask.path(), status),
                 Err(Missing::Unreachable(reason)) => return Err(reason),
+                // A JobManager that does not lead answers with an error until it does.
+                Err(missing) if ask == ClusterAsk::Jobs => return Err(missing.reason()),
+                Err(missing) => self.missed(&ask.path(), &missing),
             }
         }
         self.recall_checkpoints().await;
+        Ok(())
+    }
+
+    async fn ask_jobs(&mut self, at_ms: i64) -> Result<(), String> {
         let ids: Vec<String> = self.followed.jobs().map(|(id, _)| id.clone()).collect();
+        let mut misses = 0;
         for id in ids {
             let mut gathered = Gathered::default();
             let asked = self.ask_job(&id, at_ms, &mut gathered).await;
-            // What was told before the cluster went away counts.
-            self.keep_job(&id, gathered, at_ms).await;
-            asked?;
+            self.write(id, gathered, at_ms).await;
+            match asked {
+                Ok(()) => misses = 0,
+                // One job whose details take too long must not keep the others from being asked for.
+                Err(reason) => {
+                    misses += 1;
+                    if misses == MISSES_MAX {
+                        return Err(reason);
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    fn refused(&self, path: &str, status: StatusCode) {
-        tracing::debug!(cluster = self.cluster.name, path, %status, "a cluster refused a request");
+    fn missed(&self, path: &str, missing: &Missing) {
+        let (cluster, reason) = (&self.cluster.name, missing.reason());
+        match missing {
+            Missing::Refused(_) => tracing::debug!(cluster, path, reason, "a cluster refused a request"),
+            _ => tracing::warn!(cluster, path, reason, "an answer cannot be used"),
+        }
     }
 
     async fn tell_cluster(&mut self, ask: &ClusterAsk, answer: Value, at_ms: i64) {
-        match self.followed.answered(ask, answer, at_ms) {
-            Ok(observations) => {
-                for observation in observations {
-                    self.record(observation).await;
-                }
+        let told = match self.followed.answered(ask, answer, at_ms) {
+            Ok(told) => told,
+            Err(error) => {
+                tracing::warn!(%error, cluster = self.cluster.name, ?ask, "an answer cannot be used");
+                return;
             }
-            Err(error) => tracing::warn!(%error, cluster = self.cluster.name, ?ask, "an answer cannot be used"),
+        };
+        let (org, name) = (&self.cluster.org, &self.cluster.name);
+        let sample =
+            |(manager, number): &(Option<String>, Number)| samples::of_cluster(org, name, manager.as_deref(), number);
+        let samples: Vec<_> = told.metrics.iter().filter_map(sample).collect();
+        let app = Arc::clone(&self.app);
+        let kept = on_thread(move || {
+            write_samples(&app, &samples, at_ms);
+            told.observations.into_iter().fold(true, |is_kept, observation| record(&app, observation) && is_kept)
+        });
+        if kept.await != Some(true) {
+            self.followed.forget_cluster();
         }
     }
 
@@ -176,57 +236,54 @@ impl Collector {
             let Some(job) = self.followed.job(id) else { return Ok(()) };
             let Some(ask) = job.take(1).pop() else { return Ok(()) };
             let path = job.path(&ask);
-            match self.get(&path).await {
-                Ok(answer) => self.tell_job(id, &ask, &answer, at_ms, gathered),
-                Err(Missing::Refused(status)) => {
-                    self.refused(&path, status);
-                    if let Some(job) = self.followed.job(id) {
-                        let told = job.refused(ask.clone(), status.is_server_error(), at_ms);
-                        gathered.add(&self.cluster, job, &ask, told);
-                    }
-                }
+            let answered = self.get(&path).await;
+            if let Err(missing @ (Missing::Refused(_) | Missing::Unusable(_))) = &answered {
+                self.missed(&path, missing);
+            }
+            let Some(job) = self.followed.job(id) else { return Ok(()) };
+            let told = match answered {
+                Ok(answer) => job.answered(&ask, &answer, at_ms),
+                Err(Missing::Refused(status)) => job.refused(ask.clone(), status.is_server_error(), at_ms),
+                Err(Missing::Unusable(_)) => job.refused(ask.clone(), false, at_ms),
                 Err(Missing::Unreachable(reason)) => {
-                    if let Some(job) = self.followed.job(id) {
-                        job.put_back(ask);
-                    }
+                    job.put_back(ask);
                     return Err(reason);
                 }
-            }
+            };
+            gathered.add(&self.cluster, job, &ask, told);
         }
         Ok(())
     }
 
-    fn tell_job(&mut self, id: &str, ask: &Ask, answer: &Value, at_ms: i64, gathered: &mut Gathered) {
-        if let Some(job) = self.followed.job(id) {
-            let told = job.answered(ask, answer, at_ms);
-            gathered.add(&self.cluster, job, ask, told);
+    /// Begins to write down what a round told of a job. The next job is asked for meanwhile, so that several share one
+    /// commit.
+    async fn write(&mut self, id: String, gathered: Gathered, at_ms: i64) {
+        if gathered.observation.is_none() && gathered.samples.is_empty() {
+            return;
         }
-    }
-
-    /// Writes down what a round told of a job. If that fails the job is followed anew: everything is asked for again.
-    async fn keep_job(&mut self, id: &str, gathered: Gathered, at_ms: i64) {
-        let mut is_kept = true;
-        if let Some(observation) = gathered.observation {
-            is_kept = self.record(observation).await;
-        }
-        if !gathered.samples.is_empty() {
-            let app = Arc::clone(&self.app);
-            on_thread(move || write(&app, &gathered.samples, at_ms)).await;
-        }
-        if !is_kept {
-            self.followed.forget(id);
-        }
-    }
-
-    async fn record(&self, observation: Observation) -> bool {
+        self.finish_writing(WRITES_MAX - 1).await;
         let app = Arc::clone(&self.app);
-        match on_thread(move || app.jobs.record(observation)).await {
-            Some(Ok(_)) => true,
-            Some(Err(error)) => {
-                tracing::error!(%error, cluster = self.cluster.name, "what a cluster said cannot be recorded");
+        let writing = tokio::task::spawn_blocking(move || {
+            let is_kept = gathered.observation.is_none_or(|observation| record(&app, observation));
+            write_samples(&app, &gathered.samples, at_ms);
+            is_kept
+        });
+        self.writing.push_back((id, writing));
+    }
+
+    /// Waits until at most so many jobs are being written. One that could not be is followed anew: everything is asked for
+    /// again.
+    async fn finish_writing(&mut self, left: usize) {
+        while self.writing.len() > left
+            && let Some((id, writing)) = self.writing.pop_front()
+        {
+            let is_kept = writing.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "background work of a collector failed");
                 false
+            });
+            if !is_kept {
+                self.followed.forget(&id);
             }
-            None => false,
         }
     }
 
@@ -252,7 +309,8 @@ impl Collector {
             tracing::warn!(reason, cluster = self.cluster.name, "the cluster is lost; its jobs stay as they were");
             match self.followed.lost(now_ms) {
                 Ok(Some(observation)) => {
-                    self.record(observation).await;
+                    let app = Arc::clone(&self.app);
+                    on_thread(move || record(&app, observation)).await;
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "the loss of a cluster cannot be recorded"),
@@ -269,14 +327,18 @@ impl Collector {
         let answered = tokio::time::timeout(timeout, self.client.get(&url, &ask)).await;
         let outcome = match answered {
             Ok(Ok(answer)) => serde_json::from_slice(&answer.body)
-                .map_err(|error| Missing::Unreachable(format!("Get {url:?}: the answer is not JSON: {error}"))),
+                .map_err(|error| Missing::Unusable(format!("Get {url:?}: the answer is not JSON: {error}"))),
             Ok(Err(FetchError::Status(status))) => Err(Missing::Refused(status)),
+            Ok(Err(error @ (FetchError::TooLarge { .. } | FetchError::Encoding(_)))) => {
+                Err(Missing::Unusable(error.to_string()))
+            }
             Ok(Err(error)) => Err(Missing::Unreachable(error.to_string())),
             Err(_) => Err(Missing::Unreachable(format!("Get {url:?}: no answer within {timeout:?}"))),
         };
         let word = match &outcome {
             Ok(_) => "success",
             Err(Missing::Refused(_)) => "refused",
+            Err(Missing::Unusable(_)) => "unusable",
             Err(Missing::Unreachable(_)) => "unreachable",
         };
         self.app.telemetry.flink_requests.add(&[self.cluster.name.as_str(), word], 1);
@@ -317,8 +379,20 @@ fn checkpoints(app: &App, org: &str, job: &str) -> Vec<Checkpoint> {
     all.into_iter().rev().take(RECALLED_MAX).map(|version| version.document).collect()
 }
 
+/// Records an observation; false if that failed.
+fn record(app: &App, observation: Observation) -> bool {
+    let recorded = app.jobs.record(observation);
+    if let Err(error) = &recorded {
+        tracing::error!(%error, "what a cluster said cannot be recorded");
+    }
+    recorded.is_ok()
+}
+
 /// Writes samples of one moment.
-fn write(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
+fn write_samples(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
+    if samples.is_empty() {
+        return;
+    }
     let mut batch = app.ingest.batch();
     for (labels, value) in samples {
         let fits = app.ingest.limits().check(labels.iter());

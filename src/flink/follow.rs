@@ -312,19 +312,7 @@ impl Follower {
         } else {
             Box::new((0..subtasks).flat_map(move |index| names.iter().map(move |name| format!("{index}.{name}"))))
         };
-        let mut pieces: Vec<String> = Vec::new();
-        for id in ids {
-            let id = escaped(&id);
-            match pieces.last_mut().filter(|piece| piece.len() + 1 + id.len() <= GET_BYTES_MAX) {
-                Some(piece) => {
-                    piece.push(',');
-                    piece.push_str(&id);
-                }
-                None if pieces.len() == PIECES_MAX => break,
-                None => pieces.push(id),
-            }
-        }
-        pieces
+        pieces(ids)
     }
 
     fn want_all(&mut self) {
@@ -550,8 +538,25 @@ impl Follower {
     }
 }
 
+/// Ids as values of `get`, in pieces that fit into a request.
+pub(super) fn pieces(ids: impl Iterator<Item = String>) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    for id in ids {
+        let id = escaped(&id);
+        match pieces.last_mut().filter(|piece| piece.len() + 1 + id.len() <= GET_BYTES_MAX) {
+            Some(piece) => {
+                piece.push(',');
+                piece.push_str(&id);
+            }
+            None if pieces.len() == PIECES_MAX => break,
+            None => pieces.push(id),
+        }
+    }
+    pieces
+}
+
 /// The values of `?get=`, those that are numbers or yes and no; of a vertex's the subtask stands before the name.
-fn numbers(vertex: Option<&String>, answer: &Value) -> Vec<Number> {
+pub(super) fn numbers(vertex: Option<&String>, answer: &Value) -> Vec<Number> {
     let number = |entry: &Value| {
         let (id, text) = (entry["id"].as_str()?, entry["value"].as_str()?);
         let value = match text {

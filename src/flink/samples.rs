@@ -65,14 +65,13 @@ impl Owner<'_> {
     /// A metric of the job, or of a subtask in its newest attempt.
     pub fn metric(&self, number: &Number, vertex_name: &str, attempt: Option<u64>) -> Option<(Labels, f64)> {
         let prefix = if number.vertex.is_some() { "flink_taskmanager_job_task_" } else { "flink_jobmanager_job_" };
-        let name: String = number.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let place = Place {
             vertex: number.vertex.as_deref().map(|id| (id, vertex_name)),
             subtask: number.subtask,
             attempt,
             accumulator: None,
         };
-        Some((self.labels(&format!("{prefix}{name}"), place)?, number.value))
+        Some((self.labels(&format!("{prefix}{}", sanitized(&number.name)), place)?, number.value))
     }
 
     /// An accumulator of the job, of a vertex, or of a subtask.
@@ -85,6 +84,20 @@ impl Owner<'_> {
         };
         Some((self.labels(ACCUMULATOR, place)?, number.value))
     }
+}
+
+/// A metric of a cluster's master, or of one of its task managers.
+pub fn of_cluster(org: &str, cluster: &str, task_manager: Option<&str>, number: &Number) -> Option<(Labels, f64)> {
+    let prefix = if task_manager.is_some() { "flink_taskmanager_" } else { "flink_jobmanager_" };
+    let name = format!("{prefix}{}", sanitized(&number.name));
+    let pairs =
+        [(METRIC_NAME, &*name), ("org", org), ("cluster", cluster), ("tm_id", task_manager.unwrap_or_default())];
+    Some((Labels::from_pairs(pairs).ok()?, number.value))
+}
+
+/// What Flink's reporter makes of an id.
+fn sanitized(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 #[cfg(test)]
@@ -122,6 +135,21 @@ mod tests {
         let number = Number { vertex: Some("v".to_owned()), subtask: Some(0), name, value: 5.0 };
         let (labels, _) = OWNER.metric(&number, "score", Some(0)).unwrap();
         assert_eq!(labels.metric_name(), "flink_taskmanager_job_task_Shuffle_Netty_Input_Buffers_inPoolUsage");
+    }
+
+    #[test]
+    fn a_cluster_has_series_without_a_job() {
+        let number = Number { vertex: None, subtask: None, name: "Status.JVM.CPU.Load".to_owned(), value: 0.5 };
+        let (labels, _) = of_cluster("o", "main", Some("tm-1"), &number).unwrap();
+        let expected = [
+            ("__name__", "flink_taskmanager_Status_JVM_CPU_Load"),
+            ("cluster", "main"),
+            ("org", "o"),
+            ("tm_id", "tm-1"),
+        ];
+        assert_eq!(pairs(&labels), expected);
+        let (labels, _) = of_cluster("", "main", None, &number).unwrap();
+        assert_eq!((labels.metric_name(), labels.get("tm_id")), ("flink_jobmanager_Status_JVM_CPU_Load", None));
     }
 
     #[test]
