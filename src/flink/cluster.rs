@@ -70,6 +70,15 @@ const MASTER: &str = "";
 /// The key of the names of task managers' metrics.
 const TASK_MANAGERS: &str = "taskmanagers";
 
+/// What the store has of a cluster from before this process began.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    /// Jobs that had neither ended nor been lost.
+    pub runs: Vec<(String, Run)>,
+    /// Ids of task managers.
+    pub task_managers: Vec<String>,
+}
+
 /// A cluster that is followed.
 #[derive(Debug)]
 pub struct FollowedCluster {
@@ -79,7 +88,8 @@ pub struct FollowedCluster {
     /// Answers that make one document together.
     parts: BTreeMap<ClusterAsk, Value>,
     known: Option<Cluster>,
-    task_managers: BTreeMap<String, TaskManager>,
+    /// Task managers that are in the store, and what is there of them if it was written by this process.
+    task_managers: BTreeMap<String, Option<TaskManager>>,
     /// Metric ids of the master and of task managers, as pieces of a list; only where numbers come from the REST API.
     lists: BTreeMap<&'static str, Vec<String>>,
     jobs: BTreeMap<String, Follower>,
@@ -92,12 +102,12 @@ pub struct FollowedCluster {
 
 impl FollowedCluster {
     /// Begins to follow; [`FollowedCluster::begin`] comes next. `recalled` are the jobs of this cluster in the store that
-    /// had neither ended nor been lost.
+    /// had neither ended nor been lost, and the ids of its task managers there.
     pub fn new(
         org: impl Into<String>,
         name: impl Into<String>,
         metrics: Metrics,
-        recalled: impl IntoIterator<Item = (String, Run)>,
+        recalled: Recalled,
     ) -> FollowedCluster {
         FollowedCluster {
             subject: Subject::cluster(org, name),
@@ -105,10 +115,10 @@ impl FollowedCluster {
             wanted: BTreeSet::new(),
             parts: BTreeMap::new(),
             known: None,
-            task_managers: BTreeMap::new(),
+            task_managers: recalled.task_managers.into_iter().map(|id| (id, None)).collect(),
             lists: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            recalled: recalled.into_iter().collect(),
+            recalled: recalled.runs.into_iter().collect(),
             fresh: Vec::new(),
             round: 0,
         }
@@ -159,7 +169,7 @@ impl FollowedCluster {
     /// What was told of the cluster could not be written down: it is asked for everything again.
     pub fn forget_cluster(&mut self) {
         self.known = None;
-        self.task_managers.clear();
+        self.task_managers.values_mut().for_each(|manager| *manager = None);
     }
 
     /// The jobs that are followed since this was asked last.
@@ -206,7 +216,7 @@ impl FollowedCluster {
             ClusterAsk::TaskManager(_) => {
                 let manager = convert::task_manager(&answer)?;
                 seen.put(&manager)?;
-                self.task_managers.insert(manager.id.clone(), manager);
+                self.task_managers.insert(manager.id.clone(), Some(manager));
             }
             ClusterAsk::MetricNames => self.metric_names(MASTER, &answer, &mut seen)?,
             ClusterAsk::TaskManagerMetricNames => self.metric_names(TASK_MANAGERS, &answer, &mut seen)?,
@@ -254,13 +264,13 @@ impl FollowedCluster {
         let mut gone: BTreeSet<String> = self.task_managers.keys().cloned().collect();
         for listed in convert::task_managers(answer)? {
             gone.remove(&listed.id);
-            let known = self.task_managers.get(&listed.id);
+            let known = self.task_managers.get(&listed.id).and_then(Option::as_ref);
             if known.is_some_and(|known| is_same(known, &listed)) {
                 continue;
             }
             self.wanted.insert(ClusterAsk::TaskManager(listed.id.clone()));
             seen.put(&listed)?;
-            self.task_managers.insert(listed.id.clone(), listed);
+            self.task_managers.insert(listed.id.clone(), Some(listed));
         }
         for id in gone {
             self.task_managers.remove(&id);
@@ -321,8 +331,8 @@ mod tests {
     use super::*;
     use crate::jobs::JobState;
 
-    fn cluster(recalled: Vec<(String, Run)>) -> FollowedCluster {
-        FollowedCluster::new("", "main", Metrics::Scrape, recalled)
+    fn cluster(runs: Vec<(String, Run)>) -> FollowedCluster {
+        FollowedCluster::new("", "main", Metrics::Scrape, Recalled { runs, ..Recalled::default() })
     }
 
     fn jobs(ids: &[&str]) -> Value {
@@ -350,7 +360,7 @@ mod tests {
         let mut scraped = cluster(Vec::new());
         scraped.answered(&ClusterAsk::MetricNames, names.clone(), 1).unwrap();
         assert!(!all(&mut scraped).iter().any(|ask| matches!(ask, ClusterAsk::Values(_))));
-        let mut cluster = FollowedCluster::new("", "main", Metrics::Rest, Vec::new());
+        let mut cluster = FollowedCluster::new("", "main", Metrics::Rest, Recalled::default());
         cluster.answered(&ClusterAsk::TaskManagers, managers(1), 1).unwrap();
         cluster.answered(&ClusterAsk::MetricNames, names.clone(), 1).unwrap();
         cluster.answered(&ClusterAsk::TaskManagerMetricNames, names, 1).unwrap();
@@ -419,5 +429,9 @@ mod tests {
         cluster.answered(&ClusterAsk::TaskManagers, managers(0), 3).unwrap();
         assert_eq!(cluster.take(), Some(details));
         assert_eq!(told(cluster.answered(&ClusterAsk::TaskManagers, json!({"taskmanagers": []}), 4)), 1, "it is gone");
+        let recalled = Recalled { task_managers: vec!["before".to_owned()], ..Recalled::default() };
+        let mut cluster = FollowedCluster::new("", "main", Metrics::Scrape, recalled);
+        let gone = told(cluster.answered(&ClusterAsk::TaskManagers, json!({"taskmanagers": []}), 4));
+        assert_eq!(gone, 1, "also one from before");
     }
 }

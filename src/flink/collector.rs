@@ -12,14 +12,14 @@ use model::{Labels, Matcher, Scope};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::cluster::{ClusterAsk, FollowedCluster};
+use super::cluster::{ClusterAsk, FollowedCluster, Recalled};
 use super::follow::{Ask, FollowError, Follower, Metrics, Number, Told};
 use super::reach::Reach;
 use super::samples::{self, Owner};
 use crate::app::App;
 use crate::config::FlinkCluster;
 use crate::ingest::{Origin, Rejection};
-use crate::jobs::{Checkpoint, Observation, Run, SubjectKind, Version};
+use crate::jobs::{Checkpoint, Observation, SubjectKind, TaskManager, Version};
 use crate::scrape::client::{self, Client, FetchError};
 use crate::scrape::config::{Auth, ClientOptions, Secret};
 
@@ -59,17 +59,26 @@ pub(crate) async fn run(app: Arc<App>, cluster: FlinkCluster) {
     }
 }
 
-/// The jobs of a cluster that were running when they were recorded last.
-fn recall(app: &App, cluster: &FlinkCluster) -> Vec<(String, Run)> {
+/// What the store has of a cluster. If it cannot be read, the cluster is followed as if it were new.
+fn recall(app: &App, cluster: &FlinkCluster) -> Recalled {
     let scope = Scope::confined(Matcher::equal("org", &cluster.org));
-    let found = app.jobs.read(|reader| reader.runs(&scope, i64::MAX));
-    let runs = found.unwrap_or_else(|error| {
-        tracing::error!(%error, cluster = cluster.name, "the jobs of a cluster cannot be read");
-        Vec::new()
+    let found = app.jobs.read(|reader| {
+        let managers: Vec<Version<TaskManager>> = match reader.find(&scope, SubjectKind::Cluster, &cluster.name)? {
+            Some(known) => reader.documents(&known, i64::MAX)?,
+            None => Vec::new(),
+        };
+        Ok((reader.runs(&scope, i64::MAX)?, managers))
+    });
+    let (runs, managers) = found.unwrap_or_else(|error| {
+        tracing::error!(%error, cluster = cluster.name, "what is known of a cluster cannot be read");
+        Default::default()
     });
     let of_cluster = runs.into_iter().filter(|(job, _)| job.cluster.as_deref() == Some(cluster.name.as_str()));
     let runs = of_cluster.map(|(job, run)| (job.subject.id, run.document));
-    runs.filter(|(_, run)| !run.state.has_ended() && run.lost_ms.is_none()).collect()
+    Recalled {
+        runs: runs.filter(|(_, run)| !run.state.has_ended() && run.lost_ms.is_none()).collect(),
+        task_managers: managers.into_iter().map(|version| version.document.id).collect(),
+    }
 }
 
 /// Why there is no answer.
@@ -129,7 +138,7 @@ impl Gathered {
 }
 
 impl Collector {
-    fn new(app: Arc<App>, cluster: FlinkCluster, recalled: Vec<(String, Run)>) -> Collector {
+    fn new(app: Arc<App>, cluster: FlinkCluster, recalled: Recalled) -> Collector {
         let auth = cluster
             .token_file
             .clone()
