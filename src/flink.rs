@@ -5,6 +5,7 @@
 //!   concern of it.
 //! - [`follow`] and [`cluster`] decide what to ask next of a job and of a cluster, and [`reach`] whom. They are pure too:
 //!   answers and times go in, questions and documents come out.
+//! - [`forward`] sends on what only a cluster can do.
 //! - [`samples`] names the series of numbers; `collector` has the sockets, the clock and the stores.
 //!
 //! What it costs a JobManager, per round: two requests (jobs, task managers), one for each running job in which nothing
@@ -18,6 +19,7 @@ pub mod cluster;
 pub(crate) mod collector;
 pub mod convert;
 pub mod follow;
+pub(crate) mod forward;
 pub mod reach;
 pub mod samples;
 

@@ -21,11 +21,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::http::{Method, Uri};
-use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use axum::{Extension, Router};
 
 use crate::app::App;
 
@@ -68,8 +67,11 @@ fn routes() -> Router<Arc<App>> {
 }
 
 /// Answers for a path that no route took.
-async fn elsewhere(app: State<Arc<App>>, method: Method, uri: Uri) -> Response {
-    if flink::owns(uri.path()) { flink::serve(app, method, uri).await } else { error::unknown_path(uri).await }
+async fn elsewhere(app: State<Arc<App>>, peer: Extension<Peer>, request: Request) -> Response {
+    if flink::owns(request.uri().path()) {
+        return flink::serve(app, peer, request).await;
+    }
+    error::unknown_path(request.uri().clone()).await
 }
 
 /// Counts each request under the route that answered it, never under its full path: that would be unbounded.

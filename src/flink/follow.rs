@@ -574,7 +574,7 @@ pub(super) fn numbers(vertex: Option<&String>, answer: &Value) -> Vec<Number> {
 }
 
 /// An id in a query: what could end it or the list is escaped.
-pub(super) fn escaped(id: &str) -> String {
+pub(crate) fn escaped(id: &str) -> String {
     let mut out = String::with_capacity(id.len());
     for byte in id.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {

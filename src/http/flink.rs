@@ -1,8 +1,9 @@
 //! Flink's monitoring REST API, as views of the jobs and series that we have.
 //!
-//! The paths stand at the root, under `/v1`, under `/flink`, and on a listener of their own. Flink's own rules hold for them, not ours: a trailing slash
-//! and doubled ones do not count, unknown parameters do not either, and a path that is not there with this method is a
-//! 404 whatever other methods it has ([`route`]). So the router gives us whole trees, and [`serve`] looks at the path.
+//! The paths stand at the root, under `/v1`, under `/flink`, and on a listener of their own. Flink's own rules hold for
+//! them, not ours: a trailing slash and doubled ones do not count, unknown parameters do not either, and a path that is
+//! not there with this method is a 404 whatever other methods it has ([`route`]). So the router gives us whole trees, and
+//! [`serve`] looks at the path. What only a cluster can do is sent on to it ([`forward`]).
 //!
 //! Every read takes `at` (milliseconds since 1970, or RFC 3339), an extension: the answer is what it would have been then.
 
@@ -10,6 +11,7 @@ mod answer;
 mod checkpoints;
 mod cluster;
 mod fields;
+mod forward;
 mod io;
 mod job;
 mod metric_id;
@@ -22,11 +24,11 @@ mod view;
 
 use std::sync::Arc;
 
-use ::http::{Method, Uri};
-use axum::Router;
-use axum::extract::State;
+use ::http::Uri;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use axum::{Extension, Router};
 use model::Budget;
 
 pub(super) use answer::of_fault;
@@ -37,6 +39,7 @@ use parameters::Parameters;
 use route::{Ask, Route};
 use view::View;
 
+use super::Peer;
 use crate::app::App;
 
 /// The first segments that belong to this dialect at the root and behind `/v1` and `/flink`.
@@ -74,22 +77,23 @@ pub(super) fn listener_routes() -> Router<Arc<App>> {
 }
 
 /// Answers any request to one of our paths among others.
-pub(super) async fn serve(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
-    respond(&app, app.config.flink_shape.into(), &method, &uri).await
+pub(super) async fn serve(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    respond(&app, app.config.flink_shape.into(), peer, request).await
 }
 
 /// Answers any request on our own listener.
-async fn serve_alone(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
-    respond(&app, app.config.flink_listen_shape.into(), &method, &uri).await
+async fn serve_alone(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    respond(&app, app.config.flink_listen_shape.into(), peer, request).await
 }
 
-async fn respond(app: &Arc<App>, shape: Shape, method: &Method, uri: &Uri) -> Response {
-    let path = uri.path();
+async fn respond(app: &Arc<App>, shape: Shape, peer: Peer, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
-    let answered = match route::of(method, path) {
-        Ok(Route::Read(ask)) => read(app, shape, ask, uri).await,
-        Ok(Route::Change) => Err(Failure::not_implemented(path)),
-        Ok(Route::Unknown) => Err(Failure::unknown_path(method, path)),
+    let answered = match route::of(&head.method, path) {
+        Ok(Route::Read(ask)) => read(app, shape, ask, &head.uri).await,
+        Ok(Route::Forward(forwarded)) => forward::answer(app, forwarded, peer, head, body).await,
+        Ok(Route::Unknown) => Err(Failure::unknown_path(&head.method, path)),
         Err(failure) => Err(failure),
     };
     answered.unwrap_or_else(Failure::into_response)

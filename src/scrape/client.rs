@@ -16,7 +16,7 @@ use hyper::body::{Body, Incoming};
 
 use super::blocking::blocking;
 use super::config::{Auth, ClientOptions, Secret};
-use connection::Connection;
+pub(crate) use connection::Connection;
 pub(super) use url::encode_query;
 
 /// Redirects that are followed for one request, as in Go's client.
@@ -111,7 +111,7 @@ impl Client {
                 return Ok(response);
             }
         }
-        let mut connection = Connection::open(uri, &self.options.tls).await?;
+        let mut connection: Connection = Connection::open(uri, &self.options.tls).await?;
         let response = connection.send(uri, headers).await.map_err(|error| broken(uri, &error))?;
         self.kept = Some(connection);
         Ok(response)
@@ -173,7 +173,7 @@ fn headers(ask: &Ask, credentials: Option<&HeaderValue>) -> HeaderMap {
 }
 
 /// The value of the header `Authorization`.
-async fn credentials(auth: &Auth) -> Result<Option<HeaderValue>, FetchError> {
+pub(crate) async fn credentials(auth: &Auth) -> Result<Option<HeaderValue>, FetchError> {
     let text = match auth {
         Auth::None => return Ok(None),
         Auth::Basic { username, password } => {

@@ -238,3 +238,51 @@ fn an_answer_of_an_unknown_shape_does_not_stop_the_others() {
     let server = follow(&[format!("http://{}", cluster.address)]);
     wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
 }
+
+#[test]
+fn control_is_sent_on_to_the_cluster_that_the_job_came_from() {
+    let answers = answers();
+    let trigger = json!({"request-id": "2914a1b6157585829cf985c4118057d2"});
+    answers.lock().unwrap().insert(format!("/jobs/{JOB}/savepoints"), trigger.clone());
+    answers.lock().unwrap().insert("/jars".to_owned(), json!({"address": "http://c", "files": []}));
+    let cluster = cluster(&answers);
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    let path = format!("/flink/v1//jobs/{}/savepoints/?x=1&cluster=other", JOB.to_uppercase());
+    let json = [("content-type", "application/json"), ("authorization", "Bearer nobody's")];
+    let refused = server.send("POST", &path, &json, b"{}");
+    assert_eq!(refused.status, 401, "a token that is given must be right");
+    let foreign = [("content-type", "application/json"), ("origin", "http://evil.example")];
+    assert_eq!(server.send("POST", &path, &foreign, b"{}").status, 403);
+    assert!(cluster.asked().iter().all(|asked| !asked.path.contains("savepoints")));
+    let answer = server.send("POST", &path, &[("content-type", "application/json")], br#"{"cancel-job":false}"#);
+    assert_eq!((answer.status, answer.json()), (200, trigger), "{}", answer.body);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let asked = cluster.asked();
+    let sent = asked.iter().find(|asked| asked.path.contains("savepoints")).unwrap();
+    assert_eq!(sent.path, format!("/jobs/{JOB}/savepoints?x=1"));
+    assert_eq!(sent.header("content-length"), Some("20"));
+    assert_eq!(server.get("/jars").json()["files"], json!([]));
+    let missing = server.send("DELETE", "/jars/nope.jar", &[], b"");
+    assert_eq!(missing.status, 404, "as the cluster says");
+    let other = server.get("/jars?cluster=other");
+    assert_eq!(other.status, 503);
+    assert!(other.json()["errors"][0].as_str().unwrap().contains("other"), "{}", other.body);
+}
+
+#[test]
+fn where_no_cluster_is_control_is_refused_in_flinks_shape() {
+    let server = Server::start();
+    for (method, path) in
+        [("POST", format!("/jobs/{JOB}/stop")), ("GET", "/jars".to_owned()), ("DELETE", "/cluster".to_owned())]
+    {
+        let answer = server.send(method, &path, &[], b"");
+        assert_eq!(answer.status, 503, "{method} {path}: {}", answer.body);
+        assert!(answer.json()["errors"][0].as_str().unwrap().starts_with("No cluster is followed"));
+    }
+    let small = Server::with(&[("flink", "http://127.0.0.1:1"), ("flink_max_upload_bytes", "4")]);
+    let path = "/jars/upload";
+    assert_eq!(small.send("POST", path, &[], b"12345").status, 413);
+    let fits = small.send("POST", path, &[], b"1234");
+    assert_eq!(fits.status, 503, "within the limit, and nobody is there: {}", fits.body);
+}

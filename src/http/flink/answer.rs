@@ -4,6 +4,7 @@ use ::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::auth::Denied;
 use crate::http::error::Fault;
 use crate::jobs::JobsError;
 use crate::workers::WorkError;
@@ -55,9 +56,15 @@ impl Failure {
         Failure::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 503 for a request that changes something, which nobody here can carry out.
-    pub(super) fn not_implemented(path: &str) -> Failure {
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("No cluster is there to carry out {path}."))
+    /// 503 for a request that nobody here can carry out.
+    pub(super) fn unavailable(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// 413 for a body above a limit.
+    pub(super) fn too_large(limit: &str, bytes: usize) -> Failure {
+        let message = format!("The body is too large: limit {limit} = {bytes} bytes reached.");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
     /// 500 in Flink's two entries.
@@ -84,6 +91,12 @@ impl From<Fault> for Failure {
     }
 }
 
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Failure {
+        Fault::from(denied).into()
+    }
+}
+
 impl From<WorkError> for Failure {
     fn from(error: WorkError) -> Failure {
         Fault::from(error).into()
@@ -100,6 +113,12 @@ impl From<model::SourceError> for Failure {
     fn from(error: model::SourceError) -> Failure {
         Failure::internal(error)
     }
+}
+
+/// What a cluster answered: any page may read it, as it may when the cluster is asked directly.
+pub(super) fn of_cluster(mut answer: Response) -> Response {
+    answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    answer
 }
 
 /// 200 with a body.

@@ -12,10 +12,21 @@ use super::parameters::{hex_id, number};
 pub(super) enum Route {
     /// It reads.
     Read(Ask),
-    /// It changes something; only the cluster can.
-    Change,
+    /// Only a cluster can answer it.
+    Forward(Forwarded),
     /// There is no such path with this method.
     Unknown,
+}
+
+/// What only a cluster can answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Forwarded {
+    /// The job that it is about; without one it is about a cluster.
+    pub(super) job: Option<String>,
+    /// Whether it needs the right to control: it changes something, or runs a program to answer.
+    pub(super) is_control: bool,
+    /// The path on the cluster.
+    pub(super) path: String,
 }
 
 /// What is asked for. Ids are in lower case.
@@ -98,10 +109,22 @@ pub(super) fn of(method: &Method, path: &str) -> Result<Route, Failure> {
     if names.first() == Some(&"v1") {
         names.remove(0);
     }
-    if *method == Method::GET {
-        return Ok(read(&names)?.map_or_else(|| Route::Unknown, Route::Read));
+    if let Some(is_control) = forwarded(method, &names) {
+        let job = match names.as_slice() {
+            ["jobs", id, _, ..] | ["jobs", id] => Some(hex_id("jobid", id)?),
+            _ => None,
+        };
+        return Ok(Route::Forward(Forwarded { job, is_control, path: joined(&names) }));
     }
-    Ok(if changes(method, &names) { Route::Change } else { Route::Unknown })
+    if *method != Method::GET {
+        return Ok(Route::Unknown);
+    }
+    Ok(read(&names)?.map_or_else(|| Route::Unknown, Route::Read))
+}
+
+/// The parts as a path, each escaped.
+fn joined(names: &[&str]) -> String {
+    names.iter().fold(String::new(), |path, name| path + "/" + &crate::flink::follow::escaped(name))
 }
 
 fn read(names: &[&str]) -> Result<Option<Ask>, Failure> {
@@ -192,16 +215,21 @@ fn of_vertex(names: &[&str]) -> Option<Result<OfVertex, Failure>> {
     })
 }
 
-/// True if Flink has such a path with such a method.
-fn changes(method: &Method, names: &[&str]) -> bool {
-    matches!(
-        (method.as_str(), names),
+/// Whether Flink has such a path with such a method that we send on, and then whether it needs the right to control.
+fn forwarded(method: &Method, names: &[&str]) -> Option<bool> {
+    match (method.as_str(), names) {
+        ("GET", ["jars"] | ["savepoint-disposal", _] | ["jobs", _, "resource-requirements"]) => Some(false),
+        ("GET", ["jobs", _, "savepoints" | "rescaling", _]) => Some(false),
+        ("GET", ["jobs", _, "checkpoints", trigger]) if *trigger != "config" => Some(false),
+        // To show the plan, the cluster runs the program in the jar.
+        ("GET", ["jars", _, "plan"]) => Some(true),
         ("DELETE", ["cluster"] | ["jars", _])
-            | ("POST", ["jars", "upload"] | ["jars", _, "plan" | "run"] | ["jobs"] | ["savepoint-disposal"])
-            | ("POST", ["jobs", _, "savepoints" | "stop" | "checkpoints"])
-            | ("PATCH", ["jobs", _] | ["jobs", _, "rescaling"])
-            | ("PUT", ["jobs", _, "resource-requirements"])
-    )
+        | ("POST", ["jars", "upload"] | ["jars", _, "plan" | "run"] | ["jobs"] | ["savepoint-disposal"])
+        | ("POST", ["jobs", _, "savepoints" | "stop" | "checkpoints"])
+        | ("PATCH", ["jobs", _] | ["jobs", _, "rescaling"])
+        | ("PUT", ["jobs", _, "resource-requirements"]) => Some(true),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -243,13 +271,39 @@ mod tests {
         for method in [Method::HEAD, Method::OPTIONS, Method::PUT] {
             assert_eq!(of(&method, "/jobs"), Ok(Route::Unknown), "{method}");
         }
-        assert_eq!(of(&Method::POST, "/jobs"), Ok(Route::Change));
         assert_eq!(of(&Method::DELETE, &format!("/jobs/{ID}")), Ok(Route::Unknown));
-        assert_eq!(of(&Method::PATCH, &format!("/jobs/{ID}")), Ok(Route::Change));
         for path in ["stop", "savepoints"] {
             assert_eq!(get(&format!("/jobs/{ID}/{path}")), Ok(Route::Unknown), "{path}");
         }
         assert_eq!(get("/jobs/nothex/nosuchpath"), Ok(Route::Unknown));
+    }
+
+    #[test]
+    fn what_only_a_cluster_can_do_is_sent_on() {
+        let forward = |method: &str, path: &str| match of(&method.parse().unwrap(), path) {
+            Ok(Route::Forward(forwarded)) => Some((forwarded.job.is_some(), forwarded.is_control, forwarded.path)),
+            Ok(_) => None,
+            Err(failure) => panic!("{method} {path}: {failure:?}"),
+        };
+        let job = |rest: &str| format!("/jobs/{ID}{rest}");
+        for (method, path, of_job, is_control) in [
+            ("POST", "/jobs".to_owned(), false, true),
+            ("POST", "/jars/upload".to_owned(), false, true),
+            ("GET", "/jars".to_owned(), false, false),
+            ("GET", "/jars/a%20b.jar/plan".to_owned(), false, true),
+            ("DELETE", "/cluster".to_owned(), false, true),
+            ("PATCH", job(""), true, true),
+            ("POST", job("/savepoints"), true, true),
+            ("GET", job("/savepoints/0000"), true, false),
+            ("GET", job("/checkpoints/0000"), true, false),
+            ("GET", "/savepoint-disposal/0000".to_owned(), false, false),
+        ] {
+            assert_eq!(forward(method, &format!("/v1/{path}/")), Some((of_job, is_control, path)), "{method}");
+        }
+        assert_eq!(forward("GET", &job("/checkpoints/config")), None);
+        assert_eq!(forward("GET", "/cluster"), None);
+        let refused = of(&Method::PATCH, "/jobs/nothex");
+        assert_eq!(refused, Err(Failure::unresolved("path", "jobid", "nothex")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ::http::header::HOST;
 use ::http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -19,15 +19,15 @@ use super::{FetchError, tls};
 use crate::scrape::blocking::blocking;
 use crate::scrape::config::TlsOptions;
 
-/// A connection that requests can be sent over, one after the other.
-pub(super) struct Connection {
-    sender: SendRequest<Empty<Bytes>>,
+/// A connection that requests with bodies of one kind can be sent over, one after the other.
+pub(crate) struct Connection<B = Empty<Bytes>> {
+    sender: SendRequest<B>,
     server: (bool, String),
     /// Ends with the connection; aborted when it is dropped, also in the middle of an answer.
     driver: tokio::task::AbortHandle,
 }
 
-impl Drop for Connection {
+impl<B> Drop for Connection<B> {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -38,9 +38,14 @@ fn server_of(uri: &Uri) -> (bool, String) {
     (is_tls, uri.authority().map(ToString::to_string).unwrap_or_default())
 }
 
-impl Connection {
+impl<B> Connection<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     /// Connects to the server of a URL.
-    pub(super) async fn open(uri: &Uri, options: &TlsOptions) -> Result<Connection, FetchError> {
+    pub(crate) async fn open(uri: &Uri, options: &TlsOptions) -> Result<Connection<B>, FetchError> {
         let url = || uri.to_string();
         let host = uri.host().ok_or_else(|| FetchError::Url(url()))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -63,7 +68,7 @@ impl Connection {
         Connection::over(stream, server).await.map_err(failed)
     }
 
-    async fn over<S>(stream: S, server: (bool, String)) -> Result<Connection, String>
+    async fn over<S>(stream: S, server: (bool, String)) -> Result<Connection<B>, String>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -80,17 +85,27 @@ impl Connection {
         !self.sender.is_closed() && self.server == server_of(uri)
     }
 
-    /// Sends a GET; gives back the head of the answer.
-    pub(super) async fn send(&mut self, uri: &Uri, headers: HeaderMap) -> Result<Response<Incoming>, hyper::Error> {
-        let mut request = Request::new(Empty::new());
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
-        *request.headers_mut() = headers;
+    /// Sends a request; gives back the head of the answer. The URL is that of the request, its server that of the
+    /// connection.
+    pub(crate) async fn exchange(&mut self, mut request: Request<B>) -> Result<Response<Incoming>, hyper::Error> {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
+        *request.uri_mut() = path;
         if let Ok(host) = HeaderValue::from_str(&self.server.1) {
             request.headers_mut().insert(HOST, host);
         }
         self.sender.ready().await?;
         self.sender.send_request(request).await
+    }
+}
+
+impl Connection {
+    /// Sends a GET; gives back the head of the answer.
+    pub(super) async fn send(&mut self, uri: &Uri, headers: HeaderMap) -> Result<Response<Incoming>, hyper::Error> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers;
+        self.exchange(request).await
     }
 }
 

@@ -1,0 +1,108 @@
+//! Requests that only a cluster can answer: which cluster, whether the caller may, and the way there.
+
+use std::sync::Arc;
+
+use ::http::request::Parts;
+use axum::body::Body;
+use axum::response::Response;
+use model::Scope;
+
+use super::answer::{self, Failure};
+use super::parameters::Parameters;
+use super::route::Forwarded;
+use crate::app::App;
+use crate::auth;
+use crate::config::FlinkCluster;
+use crate::flink::forward::{Forward, forward};
+use crate::http::Peer;
+use crate::jobs::{Origin, SubjectKind};
+
+/// Parameters that are ours and not the cluster's.
+const OWN_PARAMETERS: [&str; 2] = ["cluster", "at"];
+
+pub(super) async fn answer(
+    app: &Arc<App>,
+    forwarded: Forwarded,
+    peer: Peer,
+    head: Parts,
+    body: Body,
+) -> Result<Response, Failure> {
+    if forwarded.is_control {
+        auth::may_administer(app.token.as_ref(), peer.0.ip(), &head.headers)?;
+    }
+    let parameters = Parameters::of(&head.uri)?;
+    let cluster = find(app, &forwarded, &parameters).await?;
+    let query = query(head.uri.query().unwrap_or_default());
+    let path = if query.is_empty() { forwarded.path } else { format!("{}?{query}", forwarded.path) };
+    let limit = usize::try_from(app.config.flink_max_upload_bytes.0).unwrap_or(usize::MAX);
+    let announced = head.headers.get(::http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > app.config.flink_max_upload_bytes.0) {
+        return Err(Failure::too_large("flink_max_upload_bytes", limit));
+    }
+    let body = Body::new(http_body_util::Limited::new(body, limit));
+    let sent = Forward { method: head.method, path, headers: head.headers, body };
+    match forward(&cluster, sent).await {
+        Ok(answer) => Ok(answer::of_cluster(answer)),
+        Err(error) => Err(Failure::unavailable(error.to_string())),
+    }
+}
+
+/// The query as it came, without what is ours.
+fn query(query: &str) -> String {
+    let is_own = |pair: &&str| OWN_PARAMETERS.contains(&pair.split('=').next().unwrap_or_default());
+    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !is_own(pair)).collect();
+    rest.join("&")
+}
+
+/// The cluster that the job came from, the one that is named, or the only one there is.
+async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) -> Result<FlinkCluster, Failure> {
+    let mut name = parameters.text("cluster").map(str::to_owned);
+    if let Some(id) = &forwarded.job
+        && let Some(known) = known(app, id).await?
+    {
+        if known.origin != Origin::Flink {
+            let message = format!("Job {id} came from no cluster that is followed: nobody here can carry this out.");
+            return Err(Failure::unavailable(message));
+        }
+        name = known.cluster.or(name);
+    }
+    let clusters = &app.config.flink.clusters;
+    let found = match (&name, clusters.as_slice()) {
+        (Some(name), _) => clusters.iter().find(|cluster| cluster.name == *name),
+        (None, [only]) => Some(only),
+        (None, []) => None,
+        (None, _) => {
+            let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+            return Err(Failure::bad_request(format!(
+                "Say which cluster with ?cluster=, one of {}.",
+                names.join(", ")
+            )));
+        }
+    };
+    let missing = || match &name {
+        Some(name) => Failure::unavailable(format!("The cluster {name} is not followed.")),
+        None => Failure::unavailable("No cluster is followed: nobody here can carry this out."),
+    };
+    found.cloned().ok_or_else(missing)
+}
+
+/// The job, if it is in the store. One that is not may be too young: its cluster is asked.
+async fn known(app: &Arc<App>, id: &str) -> Result<Option<crate::jobs::Known>, Failure> {
+    let (state, id) = (Arc::clone(app), id.to_owned());
+    let found = app
+        .workers
+        .query(None, move |_| state.jobs.read(|reader| reader.find_hex(&Scope::default(), SubjectKind::Job, &id)));
+    Ok(found.await??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_ours_stay_here() {
+        assert_eq!(query("mode=cancel&cluster=a&at=1&x=%20&&y"), "mode=cancel&x=%20&y");
+        assert_eq!(query("cluster=a"), "");
+        assert_eq!(query("clusters=a"), "clusters=a");
+    }
+}
