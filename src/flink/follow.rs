@@ -2,8 +2,9 @@
 //!
 //! A round begins with what the list of all jobs says of it. If nothing has changed since the last round (Flink's
 //! `last-modification` covers the states of all its subtasks) only the checkpoints are asked for, and from time to time the
-//! accumulators; in the mode [`Metrics::Rest`] also the numbers. What has changed is asked for in the order of [`Ask`]; what
-//! does not fit into a round waits for the next, and is asked for once however often it was wanted meanwhile.
+//! accumulators; in the mode [`Metrics::Rest`] also the numbers. What has changed is asked for, and once more in the next
+//! round, in the order of [`Ask`]; what does not fit into a round waits for the next, and is asked for once however often it
+//! was wanted meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,6 +135,8 @@ pub struct Follower {
     are_failures_truncated: bool,
     /// False if the cluster said that the job takes none.
     has_checkpoints: bool,
+    /// True in the round after a change.
+    is_settling: bool,
     round: u64,
 }
 
@@ -155,6 +158,7 @@ impl Follower {
             attempts: BTreeMap::new(),
             are_failures_truncated: false,
             has_checkpoints: true,
+            is_settling: true,
             round: 0,
         };
         follower.want_all();
@@ -163,7 +167,7 @@ impl Follower {
 
     /// True if it has ended and all that can be known of it is: there is nothing to ask any more.
     pub fn is_done(&self) -> bool {
-        self.entry.state.has_ended() && self.wanted.is_empty() && self.later.is_empty()
+        self.entry.state.has_ended() && !self.is_settling && self.wanted.is_empty() && self.later.is_empty()
     }
 
     /// The job's id.
@@ -194,7 +198,11 @@ impl Follower {
         self.entry = entry;
         if has_changed {
             self.want_all();
+        } else if self.is_settling {
+            // A cluster answers from a cache of some seconds: what it said right after the change may be from before it.
+            self.wanted.extend([Ask::Details, Ask::Exceptions]);
         }
+        self.is_settling = has_changed;
         if self.entry.state.has_ended() {
             return;
         }

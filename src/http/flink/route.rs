@@ -110,11 +110,14 @@ pub(super) fn of(method: &Method, path: &str) -> Result<Route, Failure> {
         names.remove(0);
     }
     if let Some(is_control) = forwarded(method, &names) {
-        let job = match names.as_slice() {
-            ["jobs", id, _, ..] | ["jobs", id] => Some(hex_id("jobid", id)?),
-            _ => None,
-        };
-        return Ok(Route::Forward(Forwarded { job, is_control, path: joined(&names) }));
+        return Ok(Route::Forward(match names.as_slice() {
+            ["jobs", id, rest @ ..] => {
+                let id = hex_id("jobid", id)?;
+                let path = joined(&[&["jobs", id.as_str()], rest].concat());
+                Forwarded { job: Some(id), is_control, path }
+            }
+            _ => Forwarded { job: None, is_control, path: joined(&names) },
+        }));
     }
     if *method != Method::GET {
         return Ok(Route::Unknown);
