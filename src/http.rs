@@ -15,6 +15,7 @@ pub mod prometheus;
 mod remote_write;
 mod server;
 mod snapshots;
+mod tsp;
 mod welcome;
 
 use std::net::SocketAddr;
@@ -63,6 +64,7 @@ fn routes() -> Router<Arc<App>> {
         .merge(host::routes())
         .merge(remote_write::routes())
         .merge(snapshots::routes())
+        .merge(tsp::routes())
         .merge(welcome::routes())
 }
 

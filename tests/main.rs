@@ -22,3 +22,4 @@ mod rollups;
 mod scrape;
 mod snapshots;
 mod support;
+mod tsp;

@@ -47,6 +47,7 @@ impl Fault {
             Dialect::NoEtl => json_response(self.status, &json!({"detail": self.message})),
             Dialect::Text => (self.status, format!("{}\n", self.message)).into_response(),
             Dialect::Flink => super::flink::of_fault(self),
+            Dialect::Tsp => super::tsp::of_fault(self),
             Dialect::Plain => json_response(self.status, &json!({"error": self.message})),
         };
         if let Some(seconds) = self.retry_after_s {
@@ -113,6 +114,8 @@ pub enum Dialect {
     Text,
     /// Flink's `{"errors":[…]}`.
     Flink,
+    /// TSP's `{"errorCode":…,"message":…,"errors":[]}`.
+    Tsp,
     /// `{"error":…}`, our own.
     Plain,
 }
@@ -133,6 +136,8 @@ impl Dialect {
             Dialect::NoEtl
         } else if super::flink::owns(path) {
             Dialect::Flink
+        } else if under("/tsp") {
+            Dialect::Tsp
         } else {
             Dialect::Plain
         }
@@ -170,6 +175,7 @@ mod tests {
         assert_eq!(Dialect::of_path("//jobs/overview"), Dialect::Flink);
         assert_eq!(Dialect::of_path("/v1/jobs"), Dialect::Flink);
         assert_eq!(Dialect::of_path("/v1/pipelines"), Dialect::Plain);
+        assert_eq!(Dialect::of_path("/tsp/jobs/overview"), Dialect::Tsp);
         assert_eq!(Dialect::of_path("/"), Dialect::Plain);
         assert_eq!(Dialect::of_path("/prometheusx"), Dialect::Plain);
         assert_eq!(Dialect::of_path("/prometheus/nothing"), Dialect::Prometheus);

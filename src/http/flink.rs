@@ -25,21 +25,26 @@ mod view;
 use std::sync::Arc;
 
 use ::http::Uri;
+use ::http::request::Parts;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
 use model::Budget;
+use serde_json::Value;
 
 pub(super) use answer::of_fault;
+pub(super) use route::segments;
 
 use answer::Failure;
 use fields::Shape;
 use parameters::Parameters;
-use route::{Ask, Route};
+use route::{Ask, Forwarded, OfJob, OfMetrics, Route};
 use view::View;
 
 use super::Peer;
+use super::error::Fault;
 use crate::app::App;
 
 /// The first segments that belong to this dialect at the root and behind `/v1` and `/flink`.
@@ -106,14 +111,48 @@ async fn read(app: &Arc<App>, shape: Shape, ask: Ask, uri: &Uri) -> Result<Respo
     done.map(|body| answer::ok(&body))
 }
 
+/// The moment that a request asks for, for dialects that are made of this one.
+pub(super) fn at(uri: &Uri) -> Result<Option<i64>, Fault> {
+    Ok(Parameters::of(uri)?.at()?)
+}
+
+/// `/jobs/:jobid` in the page's shape.
+pub(super) async fn job_details(app: &Arc<App>, id: &str, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, Ask::Job(id.to_owned(), OfJob::Details), uri).await
+}
+
+/// `/jobs/:jobid/exceptions` in the page's shape.
+pub(super) async fn job_exceptions(app: &Arc<App>, id: &str, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, Ask::Job(id.to_owned(), OfJob::Exceptions), uri).await
+}
+
+/// `/jobs/overview` in the page's shape.
+pub(super) async fn jobs_overview(app: &Arc<App>, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, Ask::JobsOverview, uri).await
+}
+
+/// `…/vertices/:vertexid/watermarks`
+pub(super) async fn watermarks(app: &Arc<App>, id: &str, vertex: &str, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, Ask::Metrics(OfMetrics::Watermarks(id.to_owned(), vertex.to_owned())), uri).await
+}
+
+/// Cancels a job on its cluster; `head` says so.
+pub(super) async fn cancel(app: &Arc<App>, id: String, peer: Peer, head: Parts, body: Body) -> Result<(), Fault> {
+    let path = format!("/jobs/{id}");
+    let forwarded = Forwarded { job: Some(id), is_control: true, path };
+    let answer = forward::answer(app, forwarded, peer, head, body).await?;
+    if answer.status().is_success() { Ok(()) } else { Err(Fault::new(answer.status(), "the cluster refused")) }
+}
+
+async fn ask(app: &Arc<App>, ask: Ask, uri: &Uri) -> Result<Value, Fault> {
+    let parameters = Parameters::of(uri)?;
+    let state = Arc::clone(app);
+    let done = app.workers.query(None, move |budget| see(&state, Shape::Page, &ask, &parameters, budget)).await?;
+    Ok(done?)
+}
+
 /// Makes the view of one moment.
-fn see(
-    app: &App,
-    shape: Shape,
-    ask: &Ask,
-    parameters: &Parameters,
-    budget: &Budget,
-) -> Result<serde_json::Value, Failure> {
+fn see(app: &App, shape: Shape, ask: &Ask, parameters: &Parameters, budget: &Budget) -> Result<Value, Failure> {
     let snapshot = app.db.snapshot();
     let now_ms = app.clock.now_ms();
     let at_ms = parameters.at()?;

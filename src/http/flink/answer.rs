@@ -91,6 +91,12 @@ impl From<Fault> for Failure {
     }
 }
 
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Fault {
+        Fault { status: failure.status, message: failure.errors.join("\n"), retry_after_s: failure.retry_after_s }
+    }
+}
+
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Failure {
         Fault::from(denied).into()

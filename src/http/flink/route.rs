@@ -90,7 +90,7 @@ pub(super) enum OfVertex {
 }
 
 /// The parts of a path between slashes, decoded. Empty ones do not count, so that doubled and trailing slashes do not.
-pub(super) fn segments(path: &str) -> Vec<Cow<'_, str>> {
+pub(in crate::http) fn segments(path: &str) -> Vec<Cow<'_, str>> {
     path.split('/').filter(|part| !part.is_empty()).map(decode).collect()
 }
 

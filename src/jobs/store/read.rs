@@ -139,6 +139,20 @@ impl<'c> Reader<'c> {
         all_in(scope, rows)
     }
 
+    /// The run of a name that began last, of those that were known at a time.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn newest_of(&self, scope: &Scope, name: &str, at_ms: i64) -> Result<Option<Known>, JobsError> {
+        let sql = format!(
+            "SELECT {COLUMNS} {FROM} WHERE p.name = ?1 AND s.first_ms <= ?2 \
+             ORDER BY s.started_ms DESC, s.subject_ref DESC"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((name, at_ms), known)?;
+        first_in(scope, rows)
+    }
+
     /// The document of a key that holds at a time.
     ///
     /// # Errors

@@ -238,6 +238,8 @@ fn runs_of_one_name_belong_together_and_organizations_do_not_see_each_other() {
     let pipeline = find(&jobs, "second").unwrap().pipeline_id.unwrap();
     let runs = jobs.read(|reader| reader.of_pipeline(&Scope::default(), &pipeline)).unwrap();
     assert_eq!(runs.iter().map(|job| job.subject.id.as_str()).collect::<Vec<_>>(), ["second", "first"]);
+    let newest = |at_ms| jobs.read(|reader| reader.newest_of(&ours, "etl", at_ms)).unwrap().map(|job| job.subject.id);
+    assert_eq!([newest(0), newest(5), newest(6)], [None, Some("first".to_owned()), Some("second".to_owned())]);
     let theirs = jobs.read(|reader| reader.find(&theirs, SubjectKind::Job, "second")).unwrap();
     assert_eq!(theirs, None);
 }
