@@ -192,8 +192,8 @@ fn event_time(watermarks: &Value) -> i64 {
 
 /// Cancels the job, as TSP did, on the cluster that it came from.
 async fn stop(app: &Arc<App>, uuid: &str, peer: Peer, request: Request) -> Result<Value, Problem> {
-    let id = find(app, uuid, request.uri()).await?;
     let (mut head, _) = request.into_parts();
+    let id = find(app, uuid, &head.uri).await?;
     head.method = Method::PATCH;
     head.uri = Uri::from_static("/?mode=cancel");
     flink::cancel(app, id, peer, head, Body::empty()).await?;
