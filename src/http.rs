@@ -7,6 +7,7 @@ pub mod error;
 mod export;
 mod flink;
 mod host;
+mod jobs;
 pub mod metrics;
 mod noetl;
 mod operations;
@@ -62,6 +63,7 @@ fn routes() -> Router<Arc<App>> {
         .merge(operations::routes())
         .merge(prometheus::routes())
         .merge(host::routes())
+        .merge(jobs::routes())
         .merge(remote_write::routes())
         .merge(snapshots::routes())
         .merge(tsp::routes())

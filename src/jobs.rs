@@ -22,7 +22,7 @@
 //! - **Fields of one engine.** What only one engine knows and no other view needs stays in [`Kept`], by that engine's own
 //!   names; its dialect hands it out again.
 //!
-//! `model` is the vocabulary, `store` keeps it in `catalog.db`. Neither knows HTTP or a dialect: [`crate::http`] has the
+//! `model` is the vocabulary, `store` keeps it in `catalog.db`, `timeline` puts together what happened to a job. Neither knows HTTP or a dialect: [`crate::http`] has the
 //! views, and the collectors turn an engine's answers into documents.
 
 mod document;
@@ -30,6 +30,7 @@ mod error;
 mod hex_id;
 mod model;
 mod store;
+mod timeline;
 mod upkeep;
 
 pub use document::{Document, Kind};
@@ -51,4 +52,5 @@ pub use model::vertex::{Attempt, Count, Io, Subtask, Subtasks, Vertex};
 pub use store::{
     Forgotten, JobOptions, Jobs, Known, Observation, Origin, Reader, Recorded, Subject, SubjectKind, Version,
 };
+pub use timeline::{Event, What, timeline};
 pub(crate) use upkeep::retain_regularly;

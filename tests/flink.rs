@@ -324,6 +324,45 @@ fn checkpoints_and_exceptions_have_the_fields_of_both_releases() {
 }
 
 #[test]
+fn what_happened_to_a_job_is_one_list() {
+    let server = Server::start();
+    let app = server.app();
+    let now_ms = app.clock.now_ms();
+    let began_ms = now_ms - 60_000;
+    observe(&server, began_ms);
+    let mut more = Observation::new(Subject::job("", JOB), Origin::Flink, began_ms + 50_000);
+    let mut failed = run(JobState::Failed, began_ms, Some(began_ms + 50_000));
+    failed.state_times.insert(JobState::Failed, began_ms + 50_000);
+    more.put(&failed).unwrap();
+    app.jobs.record(more).unwrap();
+    let found = server.get(&format!("/api/jobs/{JOB}/timeline")).json();
+    let kinds: Vec<String> = found["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| format!("{} {}", e["kind"].as_str().unwrap(), e["state"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(kinds, ["state INITIALIZING", "deployment ", "state RUNNING", "state FAILED"]);
+    let newest = server.get(&format!("/api/jobs/{JOB}/timeline?limit=1")).json();
+    assert_eq!((&newest["truncated"], &newest["events"][0]["state"]), (&json!(true), &json!("FAILED")));
+    let part = server.get(&format!("/api/jobs/{JOB}/timeline?start={}&end={}", began_ms + 1, began_ms + 10)).json();
+    assert_eq!(part["events"].as_array().unwrap().len(), 1);
+    let then = server.get(&format!("/api/jobs/{JOB}/timeline?at={}", began_ms + 10)).json();
+    assert_eq!(then["events"].as_array().unwrap().len(), 3, "what was known then");
+    let one = server.get(&format!("/api/jobs/{JOB}")).json();
+    assert_eq!((&one["state"], &one["runs"], &one["cluster"]), (&json!("FAILED"), &json!([JOB]), &json!("main")));
+    assert_eq!(server.get("/api/jobs?state=RUNNING").json(), json!({"jobs": []}));
+    assert_eq!(server.get("/api/jobs?name=demo").json()["jobs"][0]["id"], JOB);
+    for (path, status) in [("/api/jobs/nope", 404), ("/api/jobs?at=noon", 400), ("/api/jobs/x/timeline?limit=0", 400)] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.json()["error"].is_string(), "{path}: {}", answer.body);
+    }
+    let limit = |limit: usize| server.get(&format!("/api/jobs/{JOB}/timeline?limit={limit}")).status;
+    assert_eq!([limit(10_000), limit(10_001)], [200, 400]);
+}
+
+#[test]
 fn an_id_that_flink_could_not_have_gets_one_that_it_could() {
     let server = Server::start();
     let app = server.app();
