@@ -324,6 +324,23 @@ fn checkpoints_and_exceptions_have_the_fields_of_both_releases() {
 }
 
 #[test]
+fn lists_are_of_all_clusters_or_of_one() {
+    let server = Server::start();
+    let app = server.app();
+    let now_ms = app.clock.now_ms();
+    observe(&server, now_ms - 60_000);
+    let mut other = Observation::new(Subject::job("", NO), Origin::Push, now_ms - 50_000);
+    other.put(&run(JobState::Running, now_ms - 50_000, None)).unwrap();
+    app.jobs.record(other).unwrap();
+    let count = |path: &str| server.get(path).json()["jobs"].as_array().unwrap().len();
+    assert_eq!([count("/jobs"), count("/jobs?cluster=main"), count("/jobs/overview?cluster=nope")], [2, 1, 0]);
+    let overview = |path: &str| server.get(path).json();
+    assert_eq!(overview("/overview")["jobs-running"], 2);
+    assert_eq!(overview("/overview?cluster=main")["jobs-running"], 1);
+    assert_eq!(overview("/overview?cluster=nope")["taskmanagers"], 0);
+}
+
+#[test]
 fn what_happened_to_a_job_is_one_list() {
     let server = Server::start();
     let app = server.app();

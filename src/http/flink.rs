@@ -5,7 +5,8 @@
 //! not there with this method is a 404 whatever other methods it has ([`route`]). So the router gives us whole trees, and
 //! [`serve`] looks at the path. What only a cluster can do is sent on to it ([`forward`]).
 //!
-//! Every read takes `at` (milliseconds since 1970, or RFC 3339), an extension: the answer is what it would have been then.
+//! Every read takes two parameters of our own: `at` (milliseconds since 1970, or RFC 3339) gives the answer as it would
+//! have been then, `cluster` confines lists to the jobs of one cluster.
 
 mod answer;
 mod checkpoints;
@@ -165,6 +166,7 @@ fn see(app: &App, shape: Shape, ask: &Ask, parameters: &Parameters, budget: &Bud
             scope: model::Scope::default(),
             shape,
             at_ms: at_ms.unwrap_or(i64::MAX),
+            cluster: parameters.text("cluster").map(str::to_owned),
             now_ms: at_ms.unwrap_or(now_ms),
             lost: Default::default(),
         };

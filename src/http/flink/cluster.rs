@@ -7,7 +7,7 @@ use super::answer::Failure;
 use super::fields::Fields;
 use super::io::LOOKBACK_MS;
 use super::view::View;
-use crate::jobs::{Cluster, JobState, Known, SubjectKind, TaskManager, Version};
+use crate::jobs::{Cluster, JobState, Known, TaskManager, Version};
 
 /// What Flink itself says when it does not know its version or commit.
 const UNKNOWN: &str = "<unknown>";
@@ -18,7 +18,7 @@ const REFRESH_MS: i64 = 3000;
 /// All clusters, those that answer first.
 fn clusters(view: &View<'_>) -> Result<Vec<(Known, Cluster)>, Failure> {
     let mut clusters = Vec::new();
-    for known in view.reader.list(&view.scope, SubjectKind::Cluster, view.at_ms)? {
+    for known in view.clusters()? {
         let found: Option<Version<Cluster>> = view.reader.document(&known, "", view.at_ms)?;
         clusters.extend(found.map(|version| (known, version.document)));
     }
@@ -50,7 +50,7 @@ pub(super) fn config(view: &View<'_>) -> Result<Value, Failure> {
 pub(super) fn overview(view: &View<'_>) -> Result<Value, Failure> {
     let clusters = clusters(view)?;
     let managers = all_task_managers(view, &clusters)?;
-    let runs = view.reader.runs(&view.scope, view.at_ms)?;
+    let runs = view.runs()?;
     let count = |is: fn(JobState) -> bool| runs.iter().filter(|(_, run)| is(run.document.state)).count();
     let first = clusters.first().map(|(_, cluster)| cluster);
     let text = |pick: fn(&Cluster) -> Option<&str>| first.and_then(pick).unwrap_or(UNKNOWN);

@@ -11,7 +11,7 @@ use super::fields::Shape;
 use super::metric_id::{self, CHECKPOINT_PATH, Family};
 use super::parameters::{Parameters, hex_id};
 use super::view::{Seen, View};
-use crate::jobs::{Checkpoint, CheckpointStatistics, MetricNames, SubjectKind, Version, checkpoint_key};
+use crate::jobs::{Checkpoint, CheckpointStatistics, MetricNames, Version, checkpoint_key};
 
 /// Newest values by metric id.
 type Values = BTreeMap<String, f64>;
@@ -90,7 +90,7 @@ fn aggregate(shape: Shape, members: &[Values], parameters: &Parameters) -> Resul
 
 pub(super) fn of_job_manager(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
     let mut all = Values::new();
-    for cluster in view.reader.list(&view.scope, SubjectKind::Cluster, view.at_ms)? {
+    for cluster in view.clusters()? {
         let names: Option<Version<MetricNames>> = view.reader.document(&cluster, "", view.at_ms)?;
         let names = names.map(|version| version.document.names).unwrap_or_default();
         let found = metric_id::values(view, view.now_ms, Family::JobManager, &[], &names)?;
@@ -115,7 +115,7 @@ pub(super) fn of_task_managers(view: &View<'_>, parameters: &Parameters) -> Resu
 /// Values by the id of the task manager.
 fn task_managers(view: &View<'_>) -> Result<BTreeMap<String, Values>, Failure> {
     let mut members = BTreeMap::new();
-    for cluster in view.reader.list(&view.scope, SubjectKind::Cluster, view.at_ms)? {
+    for cluster in view.clusters()? {
         let managers: Vec<Version<crate::jobs::TaskManager>> = view.reader.documents(&cluster, view.at_ms)?;
         let names: Vec<Version<MetricNames>> = view.reader.documents(&cluster, view.at_ms)?;
         let names: Vec<String> = names.into_iter().flat_map(|version| version.document.names).collect();
@@ -133,7 +133,7 @@ pub(super) fn of_jobs(view: &View<'_>, parameters: &Parameters) -> Result<Value,
     let mut members = Vec::new();
     let chosen = parameters.list("jobs");
     if chosen.is_empty() {
-        for (job, run) in view.reader.runs(&view.scope, view.at_ms)? {
+        for (job, run) in view.runs()? {
             members.push(of_seen(view, &view.seen(job, Some(&run.document))?)?);
         }
     }

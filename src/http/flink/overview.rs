@@ -24,7 +24,7 @@ pub(super) fn overview(view: &View<'_>) -> Result<Value, Failure> {
 
 /// All jobs, the one that began last first.
 fn newest_first(view: &View<'_>) -> Result<Vec<(Known, Version<Run>)>, Failure> {
-    let mut runs = view.reader.runs(&view.scope, view.at_ms)?;
+    let mut runs = view.runs()?;
     runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.document.started_ms));
     Ok(runs)
 }

@@ -22,6 +22,8 @@ pub(super) struct View<'v> {
     pub(super) shape: Shape,
     /// Documents that hold then.
     pub(super) at_ms: i64,
+    /// The only cluster that lists are about, if one is named.
+    pub(super) cluster: Option<String>,
     /// What "now" is in the answer.
     pub(super) now_ms: i64,
     /// Since when clusters do not answer, by organization and name: looked up once for all their jobs.
@@ -97,6 +99,20 @@ impl View<'_> {
             OfVertex::SubtaskTimes => vertex::times(self, seen, id),
             OfVertex::TaskManagers => vertex::task_managers(self, seen, id),
         }
+    }
+
+    /// All jobs with their runs, of the cluster that is asked for.
+    pub(super) fn runs(&self) -> Result<Vec<(Known, Version<Run>)>, Failure> {
+        let mut runs = self.reader.runs(&self.scope, self.at_ms)?;
+        runs.retain(|(job, _)| self.cluster.is_none() || self.cluster == job.cluster);
+        Ok(runs)
+    }
+
+    /// The clusters, all or the one that is asked for.
+    pub(super) fn clusters(&self) -> Result<Vec<Known>, Failure> {
+        let mut clusters = self.reader.list(&self.scope, SubjectKind::Cluster, self.at_ms)?;
+        clusters.retain(|cluster| self.cluster.as_ref().is_none_or(|asked| *asked == cluster.subject.id));
+        Ok(clusters)
     }
 
     /// A job by the id in a path.
