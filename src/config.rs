@@ -146,7 +146,7 @@ options! {
     "export.max_concurrent" export_max_concurrent: usize = "2", "Most exports of samples (`/api/streamgauge/v1/export`) at the same time; more are refused.";
     "jobs.retention" jobs_retention: Duration = "90d", "How long jobs that have ended are kept, and older states of what still runs; 0 keeps them for ever.";
     "jobs.max_jobs" jobs_max_jobs: usize = "100000", "Most jobs; above, the one that ended first is forgotten, and a new one is refused if none has ended.";
-    "jobs.max_checkpoints" jobs_max_checkpoints: usize = "1000", "Most checkpoints that are kept of one job, the newest.";
+    "jobs.max_checkpoints" jobs_max_checkpoints: usize = "200", "Most checkpoints that are kept of one job, the newest; of the ten newest also the parts of each subtask.";
     "jobs.max_documents" jobs_max_documents: usize = "10000", "Most documents (vertices, subtasks of a vertex, checkpoints, …) that one observation of a job may have.";
     "jobs.max_document_bytes" jobs_max_document_bytes: ByteSize = "4MiB", "Largest document of a job.";
     "jobs.max_pending_bytes" jobs_max_pending_bytes: ByteSize = "64MiB", "Bytes of documents that may wait to be written; above, who brings them is told to come back later.";

@@ -24,7 +24,7 @@ pub struct Known {
     pub first_ms: i64,
     /// When it began, as far as known now.
     pub started_ms: Option<i64>,
-    /// When it ended, as far as known now.
+    /// When it ended, or was lost, as far as known now.
     pub ended_ms: Option<i64>,
 }
 

@@ -183,7 +183,9 @@ fn link(connection: &Connection, subject: i64, org: &str, run: &Run, at_ms: i64)
                   pipeline_ref = (SELECT pipeline_ref FROM pipeline WHERE org = ?4 AND name = ?5) WHERE subject_ref = ?1 \
                   AND (started_ms IS NOT ?2 OR ended_ms IS NOT ?3 OR pipeline_ref IS NOT \
                   (SELECT pipeline_ref FROM pipeline WHERE org = ?4 AND name = ?5))";
-    connection.prepare_cached(update)?.execute((subject, run.started_ms, run.ended_ms, org, &run.name))?;
+    // A lost job takes its turn with those that ended: nothing will be heard of it.
+    let ended_ms = run.ended_ms.or(run.lost_ms);
+    connection.prepare_cached(update)?.execute((subject, run.started_ms, ended_ms, org, &run.name))?;
     Ok(())
 }
 

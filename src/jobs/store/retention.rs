@@ -1,12 +1,19 @@
-//! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints above the limit, contents
-//! that nothing points to. Each piece is a change of its own, so that others get their turn at the writer between them.
+//! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints above the limit, most of
+//! what changes with every checkpoint after a day, contents that nothing points to. Each piece is a change of its own, so that others get their turn at the writer between them.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{JobOptions, Jobs};
 use crate::jobs::document::Document;
 use crate::jobs::error::JobsError;
-use crate::jobs::model::checkpoint::{Checkpoint, CheckpointSubtasks};
+use crate::jobs::model::checkpoint::{Checkpoint, CheckpointStatistics, CheckpointSubtasks};
+
+/// Checkpoints whose parts by subtask are kept: Flink itself keeps ten, and they are the largest documents of a job.
+const PARTS_MAX: usize = 10;
+
+/// Age at which what changes with every checkpoint is thinned out. With a checkpoint in every ten seconds the statistics
+/// alone would be 8 MB a day.
+const THIN_AFTER_MS: i64 = 86_400_000;
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +37,11 @@ pub(super) fn retain(jobs: &Jobs, now_ms: i64) -> Result<Forgotten, JobsError> {
     }
     for subject in subjects(jobs)? {
         let options = jobs.options;
-        let change = move |connection: &Connection| forget_versions(connection, subject, horizon_ms, &options);
+        let thin_ms = now_ms.saturating_sub(THIN_AFTER_MS);
+        let change = move |connection: &Connection| {
+            let thinned = thin(connection, subject, thin_ms)?;
+            Ok::<_, JobsError>(thinned + forget_versions(connection, subject, horizon_ms, &options)?)
+        };
         forgotten.versions += jobs.writer.write(change, |_| ())?;
     }
     let mut after = 0;
@@ -105,19 +116,44 @@ fn forget_versions(
     Ok(count)
 }
 
-/// The newest checkpoints by number stay, with the parts of their subtasks.
+/// The newest checkpoints by number stay, and of the newest of these the parts of their subtasks.
 fn forget_checkpoints(connection: &Connection, subject: i64, keep: usize) -> Result<usize, JobsError> {
-    let newest_gone = "SELECT DISTINCT key FROM version WHERE subject_ref = ?1 AND kind = ?2 \
-                       ORDER BY key DESC LIMIT 1 OFFSET ?3";
-    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-    let values = (subject, Checkpoint::KIND.as_str(), keep);
-    let newest_gone: Option<String> =
-        connection.prepare_cached(newest_gone)?.query_row(values, |row| row.get(0)).optional()?;
-    let Some(newest_gone) = newest_gone else { return Ok(0) };
     // Keys of parts begin with that of their checkpoint and a slash, and the sign after a slash is a zero.
-    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind IN (?2, ?3) AND key < ?4 || '0'";
-    let kinds = (Checkpoint::KIND.as_str(), CheckpointSubtasks::KIND.as_str());
-    Ok(connection.prepare_cached(sql)?.execute((subject, kinds.0, kinds.1, newest_gone))?)
+    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND key < ?3 || '0'";
+    let mut count = 0;
+    for (kind, keep) in [(Checkpoint::KIND, keep), (CheckpointSubtasks::KIND, keep.min(PARTS_MAX))] {
+        if let Some(newest_gone) = newest_gone(connection, subject, keep)? {
+            count += connection.prepare_cached(sql)?.execute((subject, kind.as_str(), newest_gone))?;
+        }
+    }
+    Ok(count)
+}
+
+/// The key of the newest checkpoint that is not among so many newest.
+fn newest_gone(connection: &Connection, subject: i64, keep: usize) -> Result<Option<String>, JobsError> {
+    // Those whose parts are still there count although they are gone themselves.
+    let sql = "SELECT DISTINCT substr(key, 1, 19) AS id FROM version WHERE subject_ref = ?1 AND kind IN (?2, ?3) \
+               ORDER BY id DESC LIMIT 1 OFFSET ?4";
+    let (whole, parts) = (Checkpoint::KIND.as_str(), CheckpointSubtasks::KIND.as_str());
+    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(sql)?.query_row((subject, whole, parts, keep), |row| row.get(0)).optional()?)
+}
+
+/// What changes with every checkpoint is kept at every change for [`THIN_AFTER_MS`]; then the statistics as they were at the
+/// end of each hour are enough, and of each checkpoint what was known of it first and last.
+fn thin(connection: &Connection, subject: i64, before_ms: i64) -> Result<usize, JobsError> {
+    let hourly = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND from_ms < ?3 AND EXISTS \
+                  (SELECT 1 FROM version n WHERE n.subject_ref = version.subject_ref AND n.kind = version.kind \
+                   AND n.key = version.key AND n.from_ms > version.from_ms \
+                   AND n.from_ms / 3600000 = version.from_ms / 3600000)";
+    let statistics = CheckpointStatistics::KIND.as_str();
+    let count = connection.prepare_cached(hourly)?.execute((subject, statistics, before_ms))?;
+    let between = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND from_ms < ?3 AND EXISTS \
+                   (SELECT 1 FROM version n WHERE n.subject_ref = version.subject_ref AND n.kind = version.kind \
+                    AND n.key = version.key AND n.from_ms > version.from_ms) AND EXISTS \
+                   (SELECT 1 FROM version o WHERE o.subject_ref = version.subject_ref AND o.kind = version.kind \
+                    AND o.key = version.key AND o.from_ms < version.from_ms)";
+    Ok(count + connection.prepare_cached(between)?.execute((subject, Checkpoint::KIND.as_str(), before_ms))?)
 }
 
 fn forget_contents(connection: &Connection, after: i64, last: i64) -> Result<usize, JobsError> {

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::CatalogOptions;
 use crate::jobs::{
-    Checkpoint, CheckpointSizes, CheckpointState, CheckpointSubtasks, JobState, Outcome, Plan, PlanNode, Run, Subtask,
-    Subtasks, TaskState,
+    Checkpoint, CheckpointCounts, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks, JobState,
+    Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
 };
 
 const OPTIONS: JobOptions = JobOptions {
@@ -382,6 +382,71 @@ fn old_jobs_and_old_checkpoints_are_forgotten() {
     let (_elsewhere, for_ever) = open_with(&elsewhere, JobOptions { retention_ms: None, ..OPTIONS });
     record(&for_ever, "old", 1, &run("a", 1, Some(2))).unwrap();
     assert_eq!(for_ever.retain(i64::MAX).unwrap(), Forgotten::default());
+}
+
+/// What was lost is as over as what has ended.
+#[test]
+fn a_lost_job_makes_room_and_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "lost", 1, &Run { lost_ms: Some(50), ..run("n", 1, None) }).unwrap();
+    record(&jobs, "back", 1, &Run { lost_ms: Some(50), ..run("n", 1, None) }).unwrap();
+    record(&jobs, "back", 60, &run("n", 1, None)).unwrap();
+    assert_eq!(jobs.retain(1060).unwrap().jobs, 1);
+    assert!(find(&jobs, "lost").is_none() && find(&jobs, "back").is_some());
+}
+
+#[test]
+fn what_changes_with_every_checkpoint_is_thinned_after_a_day() {
+    const HOUR_MS: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open_with(&dir, JobOptions { checkpoints_max: 20, retention_ms: None, ..OPTIONS });
+    let statistics = |total| CheckpointStatistics {
+        counts: CheckpointCounts { total, ..CheckpointCounts::default() },
+        ..CheckpointStatistics::default()
+    };
+    let times = [0, 10, HOUR_MS - 1, HOUR_MS, HOUR_MS + 5];
+    for (total, at_ms) in (0..).zip(times) {
+        record(&jobs, "j", at_ms, &statistics(total)).unwrap();
+        record(&jobs, "j", at_ms, &Checkpoint { acknowledged: total, ..checkpoint(7) }).unwrap();
+    }
+    let known = find(&jobs, "j").unwrap();
+    let all = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+    let left = || {
+        jobs.read(|reader| {
+            let statistics = reader.history::<CheckpointStatistics>(&known, "", all, usize::MAX)?;
+            let key = crate::jobs::checkpoint_key(7);
+            let checkpoints = reader.history::<Checkpoint>(&known, &key, all, usize::MAX)?;
+            let statistics: Vec<i64> = statistics.iter().map(|(from_ms, _)| *from_ms).collect();
+            let checkpoints: Vec<i64> = checkpoints.iter().map(|(from_ms, _)| *from_ms).collect();
+            Ok((statistics, checkpoints))
+        })
+        .unwrap()
+    };
+    jobs.retain(86_400_000).unwrap();
+    assert_eq!(left(), (times.to_vec(), times.to_vec()), "nothing is older than a day");
+    jobs.retain(86_400_000 + HOUR_MS + 6).unwrap();
+    assert_eq!(left(), (vec![HOUR_MS - 1, HOUR_MS + 5], vec![0, HOUR_MS + 5]));
+}
+
+#[test]
+fn parts_of_subtasks_are_kept_of_the_newest_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open_with(&dir, JobOptions { checkpoints_max: 20, retention_ms: None, ..OPTIONS });
+    for id in 1..=11 {
+        record(&jobs, "j", 1, &checkpoint(id)).unwrap();
+        let parts = CheckpointSubtasks { checkpoint: id, vertex: "v".to_owned(), subtasks: Vec::new() };
+        record(&jobs, "j", 1, &parts).unwrap();
+    }
+    assert_eq!(jobs.retain(2).unwrap().versions, 1);
+    let known = find(&jobs, "j").unwrap();
+    let parts = jobs.read(|reader| reader.documents::<CheckpointSubtasks>(&known, i64::MAX)).unwrap();
+    assert_eq!(
+        parts.iter().map(|version| version.document.checkpoint).collect::<Vec<_>>(),
+        (2..=11).collect::<Vec<_>>()
+    );
+    let whole = jobs.read(|reader| reader.documents::<Checkpoint>(&known, i64::MAX)).unwrap();
+    assert_eq!(whole.len(), 11);
 }
 
 /// A view that reads several documents sees them as they were together.
