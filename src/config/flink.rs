@@ -216,5 +216,7 @@ mod tests {
             FlinkClusters::parse(&format!("[{}]", list.join(",")))
         };
         assert!(many(CLUSTERS_MAX).is_ok() && many(CLUSTERS_MAX + 1).is_err());
+        let urls = |count: usize| FlinkClusters::parse(&vec!["http://a"; count].join(","));
+        assert!(urls(URLS_MAX).is_ok() && urls(URLS_MAX + 1).is_err());
     }
 }

@@ -203,6 +203,17 @@ fn numbers_are_asked_for_in_pieces_that_fit_into_a_request() {
     assert_eq!(ids, 400, "each metric of both subtasks");
 }
 
+/// Whatever parallelism a cluster says a vertex has.
+#[test]
+fn the_number_of_pieces_is_bounded() {
+    let ids = |count: usize| (0..count).map(|i| format!("{i:03500}"));
+    assert_eq!(pieces(ids(PIECES_MAX)).len(), PIECES_MAX);
+    assert_eq!(pieces(ids(PIECES_MAX + 1)).len(), PIECES_MAX);
+    let short = ["a".repeat(1749), "b".repeat(1750), "c".repeat(1750)];
+    let found = pieces(short.into_iter());
+    assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [GET_BYTES_MAX, 1750], "as much as fits");
+}
+
 #[test]
 fn values_are_numbers_or_yes_and_no() {
     let answer = json!([

@@ -338,6 +338,15 @@ fn limits_hold_at_n_and_n_plus_1() {
     assert_eq!(several(4).unwrap().changed, 4);
     assert!(matches!(several(5).unwrap_err(), JobsError::TooManyDocuments { found: 5, limit: 4 }));
 
+    let named = |bytes: usize| {
+        let parts = CheckpointSubtasks { checkpoint: 1, vertex: "v".repeat(bytes - 20), subtasks: Vec::new() };
+        let mut observation = observed("j", 1);
+        observation.withdraw::<CheckpointSubtasks>(crate::jobs::Document::key(&parts));
+        jobs.record(observation)
+    };
+    named(600).unwrap();
+    assert!(matches!(named(601).unwrap_err(), JobsError::NameTooLong { bytes: 601, limit: 600, .. }));
+
     let id = "i".repeat(255);
     record(&jobs, &id, 1, &plan("x")).unwrap();
     let error = record(&jobs, &format!("{id}i"), 1, &plan("x")).unwrap_err();
