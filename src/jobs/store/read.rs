@@ -67,6 +67,15 @@ impl<'c> Reader<'c> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The references of a cluster's jobs that have neither ended nor been lost.
+    pub(super) fn running_in(&self, cluster: &Known) -> Result<Vec<i64>, JobsError> {
+        let sql = "SELECT subject_ref FROM subject \
+                   WHERE kind = 'job' AND ended_ms IS NULL AND cluster = ?1 AND org = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map((&cluster.subject.id, &cluster.subject.org), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// A job or cluster by its id. Where several organizations are in scope, that of the first by name.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints above the limit, most of
 //! what changes with every checkpoint after a day, contents that nothing points to. Each piece is a change of its own, so that others get their turn at the writer between them.
 
+use model::Scope;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{JobOptions, Jobs};
+use super::{JobOptions, Jobs, SubjectKind, Version};
 use crate::jobs::document::Document;
 use crate::jobs::error::JobsError;
 use crate::jobs::model::checkpoint::{Checkpoint, CheckpointStatistics, CheckpointSubtasks};
+use crate::jobs::model::cluster::Cluster;
 
 /// Checkpoints whose parts by subtask are kept: Flink itself keeps ten, and they are the largest documents of a job.
 const PARTS_MAX: usize = 10;
@@ -34,6 +36,10 @@ pub(super) fn retain(jobs: &Jobs, now_ms: i64) -> Result<Forgotten, JobsError> {
             let change = move |connection: &Connection| forget_ended(connection, subject, horizon_ms);
             forgotten.jobs += jobs.writer.write(change, |_| ())?;
         }
+        for subject in abandoned(jobs, horizon_ms)? {
+            jobs.writer.write(move |connection: &Connection| forget_subject(connection, subject), |()| ())?;
+            forgotten.jobs += 1;
+        }
     }
     for subject in subjects(jobs)? {
         let options = jobs.options;
@@ -56,6 +62,20 @@ pub(super) fn retain(jobs: &Jobs, now_ms: i64) -> Result<Forgotten, JobsError> {
 fn ended_before(jobs: &Jobs, horizon_ms: i64) -> Result<Vec<i64>, JobsError> {
     jobs.read(|reader| {
         reader.references("SELECT subject_ref FROM subject WHERE kind = 'job' AND ended_ms < ?1", horizon_ms)
+    })
+}
+
+/// Jobs that nobody saw end, of clusters that have not answered since before the horizon.
+fn abandoned(jobs: &Jobs, horizon_ms: i64) -> Result<Vec<i64>, JobsError> {
+    jobs.read(|reader| {
+        let mut found = Vec::new();
+        for cluster in reader.list(&Scope::default(), SubjectKind::Cluster, i64::MAX)? {
+            let contact: Option<Version<Cluster>> = reader.document(&cluster, "", i64::MAX)?;
+            if contact.is_some_and(|contact| !contact.document.is_reachable && contact.from_ms < horizon_ms) {
+                found.extend(reader.running_in(&cluster)?);
+            }
+        }
+        Ok(found)
     })
 }
 

@@ -406,6 +406,27 @@ fn a_lost_job_makes_room_and_is_forgotten() {
 }
 
 #[test]
+fn jobs_of_a_cluster_that_is_gone_are_forgotten_like_ended_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    let mut running = observed("running", 1).in_cluster("gone");
+    running.put(&run("n", 1, None)).unwrap();
+    jobs.record(running).unwrap();
+    record(&jobs, "elsewhere", 1, &run("n", 1, None)).unwrap();
+    let contact = |at_ms, is_reachable| {
+        let mut cluster = Observation::new(Subject::cluster("", "gone"), Origin::Flink, at_ms);
+        cluster.put(&crate::jobs::Cluster { is_reachable, ..crate::jobs::Cluster::default() }).unwrap();
+        jobs.record(cluster).unwrap();
+    };
+    contact(1, true);
+    assert_eq!(jobs.retain(5000).unwrap().jobs, 0, "it answers");
+    contact(10, false);
+    assert_eq!(jobs.retain(1010).unwrap().jobs, 0, "it was there until the horizon");
+    assert_eq!(jobs.retain(1011).unwrap().jobs, 1);
+    assert!(find(&jobs, "running").is_none() && find(&jobs, "elsewhere").is_some());
+}
+
+#[test]
 fn what_changes_with_every_checkpoint_is_thinned_after_a_day() {
     const HOUR_MS: i64 = 3_600_000;
     let dir = tempfile::tempdir().unwrap();
