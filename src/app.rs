@@ -175,6 +175,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where it listens for Flink's API alone, if it does (`flink_listen`).
     pub flink_address: Option<SocketAddr>,
+    /// Where it listens for TSP's API alone, if it does (`tsp_listen`).
+    pub tsp_address: Option<SocketAddr>,
     tasks: tokio::task::JoinSet<()>,
 }
 
@@ -185,10 +187,8 @@ impl Running {
     /// [`StartError::Listen`].
     pub async fn start(app: Arc<App>) -> Result<Running, StartError> {
         let (listener, address) = listen(app.config.listen).await?;
-        let flink = match app.config.flink_listen {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
+        let flink = listen_if(app.config.flink_listen).await?;
+        let tsp = listen_if(app.config.tsp_listen).await?;
         if let Some(store) = &app.parquet_store {
             store.start(Arc::clone(&app.clock), Arc::clone(&app.telemetry)).map_err(StartError::Config)?;
         }
@@ -199,13 +199,17 @@ impl Running {
         if let Some((listener, _)) = flink {
             tasks.spawn(http::serve(Arc::clone(&app), listener, http::flink_router(Arc::clone(&app))));
         }
+        let tsp_address = tsp.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = tsp {
+            tasks.spawn(http::serve(Arc::clone(&app), listener, http::tsp_router(Arc::clone(&app))));
+        }
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
         for cluster in &app.config.flink.clusters {
             tasks.spawn(crate::flink::collector::run(Arc::clone(&app), cluster.clone()));
         }
         app.scrape.start(&app, address).await;
-        Ok(Running { app, address, flink_address, tasks })
+        Ok(Running { app, address, flink_address, tsp_address, tasks })
     }
 
     /// Stops: no new requests, the open ones end, background work ends, the database is flushed and closed.
@@ -238,6 +242,13 @@ async fn listen(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketA
     let listener = tokio::net::TcpListener::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     Ok((listener, address))
+}
+
+async fn listen_if(address: Option<SocketAddr>) -> Result<Option<(tokio::net::TcpListener, SocketAddr)>, StartError> {
+    match address {
+        Some(address) => listen(address).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Opens the database of a data directory that no server has open, as a server does, but without background work. The

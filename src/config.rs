@@ -155,6 +155,7 @@ options! {
     "flink_listen" flink_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8081`, on which every path is Flink's API.";
     "flink_listen_shape" flink_listen_shape: FlinkShape = "superset", "The same as `flink_shape`, for `flink_listen`.";
     "flink_max_upload_bytes" flink_max_upload_bytes: ByteSize = "1GiB", "Largest body, such as a jar, that is sent on to a Flink cluster.";
+    "tsp_listen" tsp_listen: Option<SocketAddr> = "", "Address and port on which every path is TSP's API.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
     "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";

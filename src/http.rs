@@ -45,6 +45,11 @@ pub fn flink_router(app: Arc<App>) -> Router {
     layered(flink::listener_routes(), app)
 }
 
+/// The routes of the listener on which every path is TSP's.
+pub fn tsp_router(app: Arc<App>) -> Router {
+    layered(tsp::listener_routes(), app)
+}
+
 /// What all listeners have in common.
 fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes

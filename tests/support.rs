@@ -105,6 +105,12 @@ impl Server {
         send(&self.url(path), method, headers, body)
     }
 
+    /// GET on the listener for TSP's API.
+    pub(crate) fn get_tsp(&self, path: &str) -> Answer {
+        let address = self.running.as_ref().unwrap().tsp_address.unwrap();
+        send(&format!("http://{address}{path}"), "GET", &[], b"")
+    }
+
     /// GET on the listener for Flink's API.
     pub(crate) fn get_flink(&self, path: &str) -> Answer {
         let address = self.running.as_ref().unwrap().flink_address.unwrap();

@@ -91,6 +91,17 @@ fn the_newest_run_of_a_name_is_shown_in_the_envelope() {
 }
 
 #[test]
+fn a_listener_of_its_own_has_nothing_else() {
+    let server = Server::with(&[("tsp_listen", "127.0.0.1:0")]);
+    assert_eq!(server.get_tsp("/jobs/overview").json(), json!({"response": 0, "messages": []}));
+    assert_eq!(server.get_tsp("/metainfo/getVersion/").json()["response"], env!("CARGO_PKG_VERSION"));
+    for path in ["/", "/jobs", "/api/v1/query"] {
+        let answer = server.get_tsp(path);
+        assert_eq!((answer.status, &answer.json()["errorCode"]), (404, &json!(4004)), "{path}");
+    }
+}
+
+#[test]
 fn errors_have_tsps_numbers() {
     let server = start();
     for (method, path, status, code) in [

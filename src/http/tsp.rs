@@ -1,7 +1,7 @@
 //! The TSP dialect: jobs by name, in the envelope `{"response", "messages"}`.
 //!
 //! TSP asked Flink and repackaged what it said; so does this, with the answers of [`super::flink`]. The paths stand under
-//! `/tsp`, with and without a slash at their end; at the root `jobs/overview` and `jobs/{id}/exceptions` are Flink's. The
+//! `/tsp` and on a listener of their own, with and without a slash at their end; at the root `jobs/overview` and `jobs/{id}/exceptions` are Flink's. The
 //! `uuid` of a path is the job's name: the run that began last. Reads take `at`, as Flink's do.
 
 mod route;
@@ -24,6 +24,11 @@ use crate::app::App;
 use route::Ask;
 
 const PREFIX: &str = "/tsp";
+
+/// The routes of a listener on which every path is ours.
+pub(super) fn listener_routes() -> Router<Arc<App>> {
+    Router::new().route("/", any(serve)).route("/{*rest}", any(serve)).fallback(serve)
+}
 
 /// What a job that is not there is to TSP's clients.
 const NO_JOB: u32 = 4006;
