@@ -206,7 +206,7 @@ impl Running {
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
         for cluster in &app.config.flink.clusters {
-            tasks.spawn(crate::flink::collector::run(Arc::clone(&app), cluster.clone()));
+            tasks.spawn(crate::flink::collector::run_supervised(Arc::clone(&app), cluster.clone()));
         }
         app.scrape.start(&app, address).await;
         Ok(Running { app, address, flink_address, tsp_address, tasks })

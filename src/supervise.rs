@@ -1,9 +1,10 @@
 //! Keeps background work going: a panic in it is counted and logged, and the work goes on.
 //!
 //! A task that runs for as long as the server does runs through [`supervised`], which starts it again after a pause: each
-//! scrape loop, each job's target discovery, the listener, the reports about ourselves. A thread that does one piece of
-//! work after the other does each through [`attempt`]: the catalog's writer, the mover of Parquet files. The threads of
-//! the database are kept going in the same way by the storage engine itself.
+//! scrape loop, each job's target discovery, the listeners, the reports about ourselves, the collector of each Flink
+//! cluster. A thread that does one piece of work after the other does each through [`attempt`]: the catalog's writer, the
+//! mover of Parquet files, the retention of jobs. The threads of the database are kept going in the same way by the
+//! storage engine itself.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

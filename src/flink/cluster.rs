@@ -11,6 +11,9 @@ use crate::jobs::{Cluster, MetricNames, Observation, Origin, Run, Subject, TaskM
 /// Rounds between two looks at what seldom changes: configuration and version.
 const CONFIGURATION_ROUNDS: u64 = 60;
 
+/// Rounds in a row that a list of metrics is asked for while it is empty.
+const EMPTY_ROUNDS: u64 = 3;
+
 /// What can be asked of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClusterAsk {
@@ -73,6 +76,8 @@ const TASK_MANAGERS: &str = "taskmanagers";
 /// What the store has of a cluster from before this process began.
 #[derive(Debug, Default)]
 pub struct Recalled {
+    /// The cluster, as it was last.
+    pub cluster: Option<Cluster>,
     /// Jobs that had neither ended nor been lost.
     pub runs: Vec<(String, Run)>,
     /// Ids of task managers.
@@ -88,6 +93,8 @@ pub struct FollowedCluster {
     /// Answers that make one document together.
     parts: BTreeMap<ClusterAsk, Value>,
     known: Option<Cluster>,
+    /// False if `known` may not be in the store.
+    is_recorded: bool,
     /// Task managers that are in the store, and what is there of them if it was written by this process.
     task_managers: BTreeMap<String, Option<TaskManager>>,
     /// Metric ids of the master and of task managers, as pieces of a list; only where numbers come from the REST API.
@@ -97,12 +104,13 @@ pub struct FollowedCluster {
     recalled: BTreeMap<String, Run>,
     /// Jobs that are followed since the last list.
     fresh: Vec<String>,
+    /// Wanted in the next round.
+    later: BTreeSet<ClusterAsk>,
     round: u64,
 }
 
 impl FollowedCluster {
-    /// Begins to follow; [`FollowedCluster::begin`] comes next. `recalled` are the jobs of this cluster in the store that
-    /// had neither ended nor been lost, and the ids of its task managers there.
+    /// Begins to follow; [`FollowedCluster::begin`] comes next.
     pub fn new(
         org: impl Into<String>,
         name: impl Into<String>,
@@ -114,12 +122,14 @@ impl FollowedCluster {
             metrics,
             wanted: BTreeSet::new(),
             parts: BTreeMap::new(),
-            known: None,
+            is_recorded: recalled.cluster.is_some(),
+            known: recalled.cluster,
             task_managers: recalled.task_managers.into_iter().map(|id| (id, None)).collect(),
             lists: BTreeMap::new(),
             jobs: BTreeMap::new(),
             recalled: recalled.runs.into_iter().collect(),
             fresh: Vec::new(),
+            later: BTreeSet::new(),
             round: 0,
         }
     }
@@ -132,7 +142,8 @@ impl FollowedCluster {
     /// Begins a round.
     pub fn begin(&mut self) {
         self.wanted.extend([ClusterAsk::Jobs, ClusterAsk::TaskManagers]);
-        let is_known = self.known.as_ref().is_some_and(|cluster| cluster.is_reachable);
+        self.wanted.append(&mut self.later);
+        let is_known = self.is_recorded && self.known.as_ref().is_some_and(|cluster| cluster.is_reachable);
         if !is_known || self.round.is_multiple_of(CONFIGURATION_ROUNDS) {
             self.wanted.extend([ClusterAsk::Overview, ClusterAsk::Config, ClusterAsk::Configuration]);
             self.wanted.extend([ClusterAsk::MetricNames, ClusterAsk::TaskManagerMetricNames]);
@@ -168,7 +179,7 @@ impl FollowedCluster {
 
     /// What was told of the cluster could not be written down: it is asked for everything again.
     pub fn forget_cluster(&mut self) {
-        self.known = None;
+        self.is_recorded = false;
         self.task_managers.values_mut().for_each(|manager| *manager = None);
     }
 
@@ -188,14 +199,16 @@ impl FollowedCluster {
     pub fn lost(&mut self, at_ms: i64) -> Result<Option<Observation>, FollowError> {
         self.wanted.clear();
         self.parts.clear();
+        self.later.clear();
         // One that was never reached is no less lost: its jobs may be in the store from before.
-        if self.known.as_ref().is_some_and(|cluster| !cluster.is_reachable) {
+        if self.is_recorded && self.known.as_ref().is_some_and(|cluster| !cluster.is_reachable) {
             return Ok(None);
         }
         let lost = Cluster { is_reachable: false, ..self.known.clone().unwrap_or_default() };
         let mut seen = self.observation(at_ms);
         seen.put(&lost)?;
         self.known = Some(lost);
+        self.is_recorded = true;
         Ok(Some(seen))
     }
 
@@ -218,8 +231,8 @@ impl FollowedCluster {
                 seen.put(&manager)?;
                 self.task_managers.insert(manager.id.clone(), Some(manager));
             }
-            ClusterAsk::MetricNames => self.metric_names(MASTER, &answer, &mut seen)?,
-            ClusterAsk::TaskManagerMetricNames => self.metric_names(TASK_MANAGERS, &answer, &mut seen)?,
+            ClusterAsk::MetricNames => self.metric_names(ask, MASTER, &answer, &mut seen)?,
+            ClusterAsk::TaskManagerMetricNames => self.metric_names(ask, TASK_MANAGERS, &answer, &mut seen)?,
             ClusterAsk::Values(_) => {
                 told.metrics = follow::numbers(None, &answer).into_iter().map(|number| (None, number)).collect();
             }
@@ -233,10 +246,20 @@ impl FollowedCluster {
     }
 
     /// Nothing is said by an empty list: the cluster begins to look only when it is asked.
-    fn metric_names(&mut self, of: &'static str, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
+    fn metric_names(
+        &mut self,
+        ask: &ClusterAsk,
+        of: &'static str,
+        answer: &Value,
+        seen: &mut Observation,
+    ) -> Result<(), FollowError> {
         let listed = answer.as_array().map(Vec::as_slice).unwrap_or_default();
         let mut names: Vec<String> = listed.iter().filter_map(|name| Some(name["id"].as_str()?.to_owned())).collect();
         if names.is_empty() {
+            // The round has been counted when it began.
+            if (1..=EMPTY_ROUNDS).contains(&(self.round % CONFIGURATION_ROUNDS)) {
+                self.later.insert(ask.clone());
+            }
             return Ok(());
         }
         names.sort_unstable();
@@ -256,6 +279,7 @@ impl FollowedCluster {
         seen.put(&cluster)?;
         self.parts.clear();
         self.known = Some(cluster);
+        self.is_recorded = true;
         Ok(())
     }
 
@@ -396,6 +420,42 @@ mod tests {
         assert!(cluster.lost(1).unwrap().is_some(), "also one that never answered");
         assert!(cluster.lost(2).unwrap().is_none());
         assert!(all(&mut cluster).contains(&ClusterAsk::Config));
+        cluster.forget_cluster();
+        assert!(cluster.lost(3).unwrap().is_some(), "what could not be recorded is to be recorded again");
+    }
+
+    #[test]
+    fn a_cluster_that_is_gone_before_this_process_began_stays_what_it_was() {
+        let known = Cluster { is_reachable: true, version: Some("2.3.0".to_owned()), ..Cluster::default() };
+        let follow = |known: &Cluster| {
+            let recalled = Recalled { cluster: Some(known.clone()), ..Recalled::default() };
+            FollowedCluster::new("", "main", Metrics::Scrape, recalled)
+        };
+        let mut cluster = follow(&known);
+        assert!(all(&mut cluster).contains(&ClusterAsk::Config), "it may be another by now");
+        assert!(cluster.lost(1).unwrap().is_some());
+        let lost = Cluster { is_reachable: false, ..known };
+        assert_eq!(cluster.known.as_ref(), Some(&lost));
+        assert!(follow(&lost).lost(2).unwrap().is_none(), "since when it is lost stays known");
+    }
+
+    #[test]
+    fn an_empty_list_of_metrics_is_asked_for_some_rounds_more() {
+        let mut cluster = cluster(Vec::new());
+        let asked = |cluster: &mut FollowedCluster| {
+            let is_asked = all(cluster).contains(&ClusterAsk::MetricNames);
+            cluster.answered(&ClusterAsk::MetricNames, json!([]), 1).unwrap();
+            is_asked
+        };
+        cluster.known = Some(Cluster { is_reachable: true, ..Cluster::default() });
+        cluster.is_recorded = true;
+        let rounds: Vec<bool> = (0..6).map(|_| asked(&mut cluster)).collect();
+        assert_eq!(rounds, [true, true, true, true, false, false]);
+        for _ in 6..=CONFIGURATION_ROUNDS {
+            all(&mut cluster);
+        }
+        cluster.answered(&ClusterAsk::MetricNames, json!([{"id": "a"}]), 1).unwrap();
+        assert!(!all(&mut cluster).contains(&ClusterAsk::MetricNames));
     }
 
     #[test]

@@ -19,9 +19,13 @@ use super::samples::{self, Owner};
 use crate::app::App;
 use crate::config::FlinkCluster;
 use crate::ingest::{Origin, Rejection};
-use crate::jobs::{Checkpoint, Observation, SubjectKind, TaskManager, Version};
+use crate::jobs::{Checkpoint, Cluster, Known, Observation, SubjectKind, TaskManager, Version};
 use crate::scrape::client::{self, Client, FetchError};
 use crate::scrape::config::{Auth, ClientOptions, Secret};
+use crate::supervise::{attempt, supervised};
+
+/// The task's name where its panics are counted.
+const TASK: &str = "flink";
 
 /// Most bytes of one answer: the details of a job with thousands of subtasks are a few million.
 const ANSWER_BYTES_MAX: (&str, usize) = ("the answer of a cluster", 64 << 20);
@@ -35,11 +39,16 @@ const MISSES_MAX: usize = 3;
 /// Checkpoints that are looked up of a job that is followed again; Flink lists ten and four.
 const RECALLED_MAX: usize = 20;
 
-/// Follows a cluster until the application stops.
-pub(crate) async fn run(app: Arc<App>, cluster: FlinkCluster) {
+/// Follows a cluster until the application stops, also through panics: it is followed anew then.
+pub(crate) async fn run_supervised(app: Arc<App>, cluster: FlinkCluster) {
+    let start = || run(Arc::clone(&app), cluster.clone());
+    supervised(TASK, &app.telemetry, app.stopping(), |stop| *stop, start, |_| ()).await;
+}
+
+async fn run(app: Arc<App>, cluster: FlinkCluster) {
     let mut stopping = app.stopping();
-    let state = (Arc::clone(&app), cluster.clone());
-    let Some(recalled) = on_thread(move || recall(&state.0, &state.1)).await else { return };
+    let followed = cluster.clone();
+    let recalled = on_thread(&app, move |app| recall(app, &followed)).await.unwrap_or_default();
     let mut collector = Collector::new(app, cluster, recalled);
     let mut wait = Duration::ZERO;
     loop {
@@ -63,22 +72,22 @@ pub(crate) async fn run(app: Arc<App>, cluster: FlinkCluster) {
 fn recall(app: &App, cluster: &FlinkCluster) -> Recalled {
     let scope = Scope::confined(Matcher::equal("org", &cluster.org));
     let found = app.jobs.read(|reader| {
-        let managers: Vec<Version<TaskManager>> = match reader.find(&scope, SubjectKind::Cluster, &cluster.name)? {
-            Some(known) => reader.documents(&known, i64::MAX)?,
-            None => Vec::new(),
-        };
-        Ok((reader.runs(&scope, i64::MAX)?, managers))
+        let mut recalled = Recalled::default();
+        if let Some(known) = reader.find(&scope, SubjectKind::Cluster, &cluster.name)? {
+            recalled.cluster = reader.document::<Cluster>(&known, "", i64::MAX)?.map(|version| version.document);
+            let managers = reader.documents::<TaskManager>(&known, i64::MAX)?;
+            recalled.task_managers = managers.into_iter().map(|version| version.document.id).collect();
+        }
+        let of_cluster = |job: &Known| job.cluster.as_deref() == Some(cluster.name.as_str());
+        let runs = reader.runs(&scope, i64::MAX)?.into_iter().filter(|(job, _)| of_cluster(job));
+        let runs = runs.map(|(job, run)| (job.subject.id, run.document));
+        recalled.runs = runs.filter(|(_, run)| !run.state.has_ended() && run.lost_ms.is_none()).collect();
+        Ok(recalled)
     });
-    let (runs, managers) = found.unwrap_or_else(|error| {
+    found.unwrap_or_else(|error| {
         tracing::error!(%error, cluster = cluster.name, "what is known of a cluster cannot be read");
-        Default::default()
-    });
-    let of_cluster = runs.into_iter().filter(|(job, _)| job.cluster.as_deref() == Some(cluster.name.as_str()));
-    let runs = of_cluster.map(|(job, run)| (job.subject.id, run.document));
-    Recalled {
-        runs: runs.filter(|(_, run)| !run.state.has_ended() && run.lost_ms.is_none()).collect(),
-        task_managers: managers.into_iter().map(|version| version.document.id).collect(),
-    }
+        Recalled::default()
+    })
 }
 
 /// Why there is no answer.
@@ -108,7 +117,7 @@ struct Collector {
     reach: Reach,
     client: Client,
     /// What is being written down, by job; the oldest first.
-    writing: VecDeque<(String, JoinHandle<bool>)>,
+    writing: VecDeque<(String, JoinHandle<Option<bool>>)>,
 }
 
 /// What a round gathers of one job.
@@ -229,10 +238,9 @@ impl Collector {
         let sample =
             |(manager, number): &(Option<String>, Number)| samples::of_cluster(org, name, manager.as_deref(), number);
         let samples: Vec<_> = told.metrics.iter().filter_map(sample).collect();
-        let app = Arc::clone(&self.app);
-        let kept = on_thread(move || {
-            write_samples(&app, &samples, at_ms);
-            told.observations.into_iter().fold(true, |is_kept, observation| record(&app, observation) && is_kept)
+        let kept = on_thread(&self.app, move |app| {
+            write_samples(app, &samples, at_ms);
+            told.observations.into_iter().fold(true, |is_kept, observation| record(app, observation) && is_kept)
         });
         if kept.await != Some(true) {
             self.followed.forget_cluster();
@@ -271,10 +279,9 @@ impl Collector {
             return;
         }
         self.finish_writing(WRITES_MAX - 1).await;
-        let app = Arc::clone(&self.app);
-        let writing = tokio::task::spawn_blocking(move || {
-            let is_kept = gathered.observation.is_none_or(|observation| record(&app, observation));
-            write_samples(&app, &gathered.samples, at_ms);
+        let writing = start(&self.app, move |app| {
+            let is_kept = gathered.observation.is_none_or(|observation| record(app, observation));
+            write_samples(app, &gathered.samples, at_ms);
             is_kept
         });
         self.writing.push_back((id, writing));
@@ -286,11 +293,7 @@ impl Collector {
         while self.writing.len() > left
             && let Some((id, writing)) = self.writing.pop_front()
         {
-            let is_kept = writing.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "background work of a collector failed");
-                false
-            });
-            if !is_kept {
+            if writing.await.ok().flatten() != Some(true) {
                 self.followed.forget(&id);
             }
         }
@@ -299,8 +302,8 @@ impl Collector {
     /// Looks up what is known of the jobs that are followed since now.
     async fn recall_checkpoints(&mut self) {
         for id in self.followed.take_fresh() {
-            let (app, org, job) = (Arc::clone(&self.app), self.cluster.org.clone(), id.clone());
-            let found = on_thread(move || checkpoints(&app, &org, &job)).await.unwrap_or_default();
+            let (org, job) = (self.cluster.org.clone(), id.clone());
+            let found = on_thread(&self.app, move |app| checkpoints(app, &org, &job)).await.unwrap_or_default();
             if let Some(job) = self.followed.job(&id) {
                 job.recall(found);
             }
@@ -314,16 +317,20 @@ impl Collector {
         let now_ms = self.app.clock.now_ms();
         let wait = self.reach.failed(spread(&self.cluster.name, now_ms));
         tracing::debug!(reason, url, cluster = self.cluster.name, "a JobManager does not answer");
-        if self.reach.is_lost() && !was_lost {
+        if !self.reach.is_lost() {
+            return wait;
+        }
+        if !was_lost {
             tracing::warn!(reason, cluster = self.cluster.name, "the cluster is lost; its jobs stay as they were");
-            match self.followed.lost(now_ms) {
-                Ok(Some(observation)) => {
-                    let app = Arc::clone(&self.app);
-                    on_thread(move || record(&app, observation)).await;
+        }
+        match self.followed.lost(now_ms) {
+            Ok(Some(observation)) => {
+                if on_thread(&self.app, move |app| record(app, observation)).await != Some(true) {
+                    self.followed.forget_cluster();
                 }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "the loss of a cluster cannot be recorded"),
             }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the loss of a cluster cannot be recorded"),
         }
         wait
     }
@@ -423,13 +430,13 @@ fn spread(name: &str, now_ms: i64) -> f64 {
     hash as f64 / u64::MAX as f64
 }
 
+/// Starts work that blocks; it gives none if it panics.
+fn start<T: Send + 'static>(app: &Arc<App>, work: impl FnOnce(&App) -> T + Send + 'static) -> JoinHandle<Option<T>> {
+    let app = Arc::clone(app);
+    tokio::task::spawn_blocking(move || attempt(TASK, &app.telemetry, || work(&app)).ok())
+}
+
 /// Runs work that blocks; none if it panicked or the server stops.
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Some(done),
-        Err(error) => {
-            tracing::error!(%error, "background work of a collector failed");
-            None
-        }
-    }
+async fn on_thread<T: Send + 'static>(app: &Arc<App>, work: impl FnOnce(&App) -> T + Send + 'static) -> Option<T> {
+    start(app, work).await.ok().flatten()
 }

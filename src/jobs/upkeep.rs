@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
+use crate::supervise::attempt;
 
 /// Between two rounds. A round looks at every job, so it is rare; nobody notices an hour more.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -17,10 +18,12 @@ pub(crate) async fn retain_regularly(app: Arc<App>) {
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let state = Arc::clone(&app);
-        match tokio::task::spawn_blocking(move || state.jobs.retain(state.clock.now_ms())).await {
-            Ok(Ok(forgotten)) => tracing::debug!(?forgotten, "old jobs are forgotten"),
-            Ok(Err(error)) => tracing::error!(%error, "old jobs could not be forgotten"),
-            Err(error) => tracing::error!(%error, "forgetting old jobs ended with a panic"),
+        let retain = move || attempt("jobs", &state.telemetry, || state.jobs.retain(state.clock.now_ms()));
+        match tokio::task::spawn_blocking(retain).await {
+            Ok(Ok(Ok(forgotten))) => tracing::debug!(?forgotten, "old jobs are forgotten"),
+            Ok(Ok(Err(error))) => tracing::error!(%error, "old jobs could not be forgotten"),
+            // A panic is counted and in the log; a thread is refused only when the server stops.
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }
