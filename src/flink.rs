@@ -10,7 +10,7 @@
 //!
 //! What it costs a JobManager, per round: two requests (jobs, task managers), one for each running job in which nothing
 //! has changed, and at most `max_requests_per_job` for each job; one at a time. A job that has ended and is known costs
-//! nothing.
+//! nothing. Besides that, requests of our callers for jobs that are not in the store are sent on.
 //!
 //! An answer of another shape than either is an error that names the field, and the rest of the round goes on: a cluster of
 //! a release that does not exist yet must not stop the collection.

@@ -97,7 +97,7 @@ async fn respond(app: &Arc<App>, shape: Shape, peer: Peer, request: Request) -> 
     let path = head.uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
     let answered = match route::of(&head.method, path) {
-        Ok(Route::Read(ask)) => read(app, shape, ask, &head.uri).await,
+        Ok(Route::Read(ask)) => read(app, shape, ask, path, &head.uri).await,
         Ok(Route::Forward(forwarded)) => forward::answer(app, forwarded, peer, head, body).await,
         Ok(Route::Unknown) => Err(Failure::unknown_path(&head.method, path)),
         Err(failure) => Err(failure),
@@ -105,11 +105,18 @@ async fn respond(app: &Arc<App>, shape: Shape, peer: Peer, request: Request) -> 
     answered.unwrap_or_else(Failure::into_response)
 }
 
-async fn read(app: &Arc<App>, shape: Shape, ask: Ask, uri: &Uri) -> Result<Response, Failure> {
+async fn read(app: &Arc<App>, shape: Shape, ask: Ask, path: &str, uri: &Uri) -> Result<Response, Failure> {
     let parameters = Parameters::of(uri)?;
+    let is_past = parameters.text("at").is_some();
     let state = Arc::clone(app);
     let done = app.workers.query(None, move |budget| see(&state, shape, &ask, &parameters, budget)).await?;
-    done.map(|body| answer::ok(&body))
+    match done {
+        Ok(body) => Ok(answer::ok(&body)),
+        Err(failure) if failure.is_no_job() && !is_past => {
+            forward::look_for_young(app, &route::plain(path), uri).await?.ok_or(failure)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The moment that a request asks for, for dialects that are made of this one.

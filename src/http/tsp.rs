@@ -1,8 +1,9 @@
 //! The TSP dialect: jobs by name, in the envelope `{"response", "messages"}`.
 //!
 //! TSP asked Flink and repackaged what it said; so does this, with the answers of [`super::flink`]. The paths stand under
-//! `/tsp` and on a listener of their own, with and without a slash at their end; at the root `jobs/overview` and `jobs/{id}/exceptions` are Flink's. The
-//! `uuid` of a path is the job's name: the run that began last. Reads take `at`, as Flink's do.
+//! `/tsp` and on a listener of their own, with and without a slash at their end; at the root `jobs/overview` and
+//! `jobs/{id}/exceptions` are Flink's. The `uuid` of a path is the job's name: the run that began last. Reads take `at`, as
+//! Flink's do.
 
 mod route;
 
@@ -79,7 +80,7 @@ pub(super) fn of_fault(fault: &Fault) -> Response {
 
 async fn serve(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
     let path = request.uri().path();
-    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
     let Some(ask) = route::of(path) else {
         return of_fault(&Fault::new(StatusCode::NOT_FOUND, format!("no such path: {path}")));
     };

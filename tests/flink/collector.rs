@@ -270,6 +270,34 @@ fn control_is_sent_on_to_the_cluster_that_the_job_came_from() {
     assert!(other.json()["errors"][0].as_str().unwrap().contains("other"), "{}", other.body);
 }
 
+/// Who starts a job over us asks for it at once.
+#[test]
+fn a_job_that_is_too_young_to_be_known_is_asked_of_its_cluster() {
+    const YOUNG: &str = "000000000000000000000000000000aa";
+    let answers = answers();
+    answers.lock().unwrap().insert(format!("/jobs/{YOUNG}/status"), json!({"status": "INITIALIZING"}));
+    let cluster = cluster(&answers);
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    let asked = |path: &str| cluster.asked().iter().filter(|asked| asked.path.starts_with(path)).count();
+    let status = server.get(&format!("/flink/v1/jobs/{YOUNG}/status?cluster=main"));
+    assert_eq!((status.status, status.json()), (200, json!({"status": "INITIALIZING"})), "{}", status.body);
+    assert_eq!(status.header("access-control-allow-origin"), Some("*"));
+    for path in [format!("/jobs/{YOUNG}/plan"), format!("/jobs/{YOUNG}/status?cluster=other")] {
+        let missing = server.get(&path);
+        assert_eq!(missing.status, 404, "{path}");
+        assert_eq!(missing.json(), json!({"errors": [format!("Job {YOUNG} not found")]}), "in our words");
+    }
+    let count = asked(&format!("/jobs/{YOUNG}"));
+    assert_eq!(server.get(&format!("/jobs/{YOUNG}/status?at=1000")).status, 404, "nobody is asked about the past");
+    assert_eq!((count, asked(&format!("/jobs/{YOUNG}"))), (2, 2), "the two that are not confined to another");
+    answers.lock().unwrap().clear();
+    wait(&server, &format!("/jobs/{JOB}"), |found| found.get("stale-since").is_some());
+    let before = asked("/jobs/0000");
+    assert_eq!(server.get(&format!("/jobs/{YOUNG}/status")).status, 404);
+    assert_eq!(asked("/jobs/0000"), before, "one that is lost is not asked");
+}
+
 #[test]
 fn where_no_cluster_is_control_is_refused_in_flinks_shape() {
     let server = Server::start();

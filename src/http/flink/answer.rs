@@ -17,11 +17,12 @@ pub(super) struct Failure {
     status: StatusCode,
     errors: Vec<String>,
     retry_after_s: Option<u64>,
+    is_no_job: bool,
 }
 
 impl Failure {
     fn new(status: StatusCode, message: impl Into<String>) -> Failure {
-        Failure { status, errors: vec![message.into()], retry_after_s: None }
+        Failure { status, errors: vec![message.into()], retry_after_s: None, is_no_job: false }
     }
 
     /// 404 for something that is not in the store.
@@ -31,7 +32,12 @@ impl Failure {
 
     /// 404 for a job.
     pub(super) fn no_job(id: &str) -> Failure {
-        Failure::not_found(format!("Job {id} not found"))
+        Failure { is_no_job: true, ..Failure::not_found(format!("Job {id} not found")) }
+    }
+
+    /// True if it is that there is no such job.
+    pub(super) fn is_no_job(&self) -> bool {
+        self.is_no_job
     }
 
     /// 404 for a path, or a path with this method. With `GET`, Flink looks for a file then.
@@ -71,7 +77,7 @@ impl Failure {
     pub(super) fn internal(message: impl std::fmt::Display) -> Failure {
         let trace = format!("<Exception on server side:\n{message}\nEnd of exception on server side>");
         let errors = vec!["Internal server error.".to_owned(), trace];
-        Failure { status: StatusCode::INTERNAL_SERVER_ERROR, errors, retry_after_s: None }
+        Failure { status: StatusCode::INTERNAL_SERVER_ERROR, errors, retry_after_s: None, is_no_job: false }
     }
 }
 
@@ -87,7 +93,7 @@ impl IntoResponse for Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Failure {
-        Failure { status: fault.status, errors: vec![fault.message], retry_after_s: fault.retry_after_s }
+        Failure { retry_after_s: fault.retry_after_s, ..Failure::new(fault.status, fault.message) }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use ::http::request::Parts;
+use ::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::body::Body;
 use axum::response::Response;
-use model::Scope;
+use model::{Matcher, Scope};
 
 use super::answer::{self, Failure};
 use super::parameters::Parameters;
@@ -15,7 +16,7 @@ use crate::auth;
 use crate::config::FlinkCluster;
 use crate::flink::forward::{Forward, forward};
 use crate::http::Peer;
-use crate::jobs::{Origin, SubjectKind};
+use crate::jobs::{Cluster, Known, Origin, SubjectKind};
 
 /// Parameters that are ours and not the cluster's.
 const OWN_PARAMETERS: [&str; 2] = ["cluster", "at"];
@@ -32,8 +33,7 @@ pub(super) async fn answer(
     }
     let parameters = Parameters::of(&head.uri)?;
     let cluster = find(app, &forwarded, &parameters).await?;
-    let query = query(head.uri.query().unwrap_or_default());
-    let path = if query.is_empty() { forwarded.path } else { format!("{}?{query}", forwarded.path) };
+    let path = target(&forwarded.path, &head.uri);
     let limit = usize::try_from(app.config.flink_max_upload_bytes.0).unwrap_or(usize::MAX);
     let announced = head.headers.get(::http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > app.config.flink_max_upload_bytes.0) {
@@ -47,6 +47,55 @@ pub(super) async fn answer(
     }
 }
 
+/// Asks the clusters that are there about a job that the store does not have: it may have begun since they were asked
+/// last, and who started it asks for it at once. None if no cluster knows it.
+pub(super) async fn look_for_young(app: &Arc<App>, path: &str, uri: &Uri) -> Result<Option<Response>, Failure> {
+    let parameters = Parameters::of(uri)?;
+    let named = parameters.text("cluster");
+    for cluster in reachable(app).await?.iter().filter(|cluster| named.is_none_or(|name| name == cluster.name)) {
+        let (method, headers, body) = (Method::GET, HeaderMap::new(), Body::empty());
+        let sent = Forward { method, path: target(path, uri), headers, body };
+        let answered = tokio::time::timeout(cluster.timeout.std(), forward(cluster, sent)).await;
+        if let Ok(Ok(answer)) = answered
+            && answer.status() != StatusCode::NOT_FOUND
+        {
+            return Ok(Some(answer::of_cluster(answer)));
+        }
+    }
+    Ok(None)
+}
+
+/// The clusters that are followed and not known to be lost.
+async fn reachable(app: &Arc<App>) -> Result<Vec<FlinkCluster>, Failure> {
+    if app.config.flink.clusters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let state = Arc::clone(app);
+    let found = app.workers.query(None, move |_| {
+        state.jobs.read(|reader| {
+            let mut reachable = Vec::new();
+            for cluster in &state.config.flink.clusters {
+                let scope = Scope::confined(Matcher::equal("org", &cluster.org));
+                let contact = match reader.find(&scope, SubjectKind::Cluster, &cluster.name)? {
+                    Some(known) => reader.document::<Cluster>(&known, "", i64::MAX)?,
+                    None => None,
+                };
+                if contact.is_none_or(|contact| contact.document.is_reachable) {
+                    reachable.push(cluster.clone());
+                }
+            }
+            Ok(reachable)
+        })
+    });
+    Ok(found.await??)
+}
+
+/// Path and query on a cluster.
+fn target(path: &str, uri: &Uri) -> String {
+    let query = query(uri.query().unwrap_or_default());
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
 /// The query as it came, without what is ours.
 fn query(query: &str) -> String {
     let is_own = |pair: &&str| OWN_PARAMETERS.contains(&pair.split('=').next().unwrap_or_default());
@@ -56,7 +105,7 @@ fn query(query: &str) -> String {
 
 /// The cluster that the job came from, the one that is named, or the only one there is.
 async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) -> Result<FlinkCluster, Failure> {
-    let mut name = parameters.text("cluster").map(str::to_owned);
+    let (mut name, mut org) = (parameters.text("cluster").map(str::to_owned), None);
     if let Some(id) = &forwarded.job
         && let Some(known) = known(app, id).await?
     {
@@ -65,10 +114,13 @@ async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) ->
             return Err(Failure::unavailable(message));
         }
         name = known.cluster.or(name);
+        org = Some(known.subject.org);
     }
     let clusters = &app.config.flink.clusters;
     let found = match (&name, clusters.as_slice()) {
-        (Some(name), _) => clusters.iter().find(|cluster| cluster.name == *name),
+        (Some(name), _) => {
+            clusters.iter().find(|cluster| cluster.name == *name && org.as_ref().is_none_or(|org| *org == cluster.org))
+        }
         (None, [only]) => Some(only),
         (None, []) => None,
         (None, _) => {
@@ -87,7 +139,7 @@ async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) ->
 }
 
 /// The job, if it is in the store. One that is not may be too young: its cluster is asked.
-async fn known(app: &Arc<App>, id: &str) -> Result<Option<crate::jobs::Known>, Failure> {
+async fn known(app: &Arc<App>, id: &str) -> Result<Option<Known>, Failure> {
     let (state, id) = (Arc::clone(app), id.to_owned());
     let found = app
         .workers

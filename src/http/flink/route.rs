@@ -105,15 +105,12 @@ fn decode(part: &str) -> Cow<'_, str> {
 /// 400 for a part that is no id or number where one must be.
 pub(super) fn of(method: &Method, path: &str) -> Result<Route, Failure> {
     let segments = segments(path);
-    let mut names: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-    if names.first() == Some(&"v1") {
-        names.remove(0);
-    }
+    let names = names(&segments);
     if let Some(is_control) = forwarded(method, &names) {
         return Ok(Route::Forward(match names.as_slice() {
             ["jobs", id, rest @ ..] => {
                 let id = hex_id("jobid", id)?;
-                let path = joined(&[&["jobs", id.as_str()], rest].concat());
+                let path = joined(&[&["jobs", id.as_str()][..], rest].concat());
                 Forwarded { job: Some(id), is_control, path }
             }
             _ => Forwarded { job: None, is_control, path: joined(&names) },
@@ -123,6 +120,17 @@ pub(super) fn of(method: &Method, path: &str) -> Result<Route, Failure> {
         return Ok(Route::Unknown);
     }
     Ok(read(&names)?.map_or_else(|| Route::Unknown, Route::Read))
+}
+
+/// The parts behind the version.
+fn names<'s>(segments: &'s [Cow<'_, str>]) -> Vec<&'s str> {
+    let skipped = usize::from(segments.first().is_some_and(|first| first == "v1"));
+    segments.iter().skip(skipped).map(AsRef::as_ref).collect()
+}
+
+/// A path as a cluster of any release takes it: without a version and doubled slashes.
+pub(super) fn plain(path: &str) -> String {
+    joined(&names(&segments(path)))
 }
 
 /// The parts as a path, each escaped.
@@ -253,6 +261,12 @@ mod tests {
         for path in ["/v2/jobs", "/v1/v1/jobs", "/nosuchpath", "/", "/jobs/overview/x"] {
             assert_eq!(get(path), Ok(Route::Unknown), "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_for_a_cluster_is_plain() {
+        assert_eq!(plain("/v1//jobs/a%20b/%2F/"), "/jobs/a%20b/%2F");
+        assert_eq!(plain("/"), "");
     }
 
     #[test]
