@@ -52,7 +52,7 @@ fn main() {
     for path in [
         "/jobs".to_owned(),
         "/jobs/overview".to_owned(),
-        format!("/jobs/overview?at={}", now_ms),
+        format!("/jobs/overview?at={now_ms}"),
         format!("/jobs/{}", job_id(500)),
         vertex.clone(),
         format!("{vertex}/backpressure"),

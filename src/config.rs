@@ -12,8 +12,8 @@ pub use flink::{FlinkCluster, FlinkClusters};
 pub use layers::{ConfigError, Layer, resolve};
 pub use rollups::Rollups;
 pub use values::{
-    ByteSize, Codec, Depth, Duration, FlinkShape, Format, JobLimits, LabelColumns, OptionValue, Precision, Registration,
-    RetentionSize, SeriesMax, StoreUrl, Sync, Zone,
+    ByteSize, Codec, Depth, Duration, FlinkShape, Format, JobLimits, LabelColumns, OptionValue, Precision,
+    Registration, RetentionSize, SeriesMax, StoreUrl, Sync, Zone,
 };
 
 use std::net::SocketAddr;

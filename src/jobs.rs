@@ -25,8 +25,8 @@
 //! - **Fields of one engine.** What only one engine knows and no other view needs stays in [`Kept`], by that engine's own
 //!   names; its dialect hands it out again.
 //!
-//! `model` is the vocabulary, `store` keeps it in `catalog.db`, `timeline` puts together what happened to a job. Neither knows HTTP or a dialect: [`crate::http`] has the
-//! views, and the collectors turn an engine's answers into documents.
+//! `model` is the vocabulary, `store` keeps it in `catalog.db`, `timeline` puts together what happened to a job. None of them
+//! knows HTTP or a dialect: [`crate::http`] has the views, and the collectors turn an engine's answers into documents.
 
 mod document;
 mod error;

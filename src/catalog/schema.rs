@@ -49,9 +49,9 @@ const VERSION_2: &str =
 
 /// Version 3: jobs ([`crate::jobs`]).
 ///
-/// `subject` is a job (one run) or a cluster; `hex_id` is its id in the form that Flink's have; `cluster` is the id of the cluster that a job came from, `started_ms` and
-/// `ended_ms` are those of its newest document `run`. Jobs of one name and organization are runs of one `pipeline`, whose
-/// `pipeline_id` is the public one. `version` says which document of a kind and key holds from when on; one without
+/// `subject` is a job (one run) or a cluster; `hex_id` is its id in the form that Flink's have; `cluster` is the id of the
+/// cluster that a job came from, `started_ms` and `ended_ms` are those of its newest document `run` (of a lost job the time
+/// of the loss is its end). Jobs of one name and organization are runs of one `pipeline`, whose `pipeline_id` is the public one. `version` says which document of a kind and key holds from when on; one without
 /// `content_ref` says that from then on there is none. `content` has each document once, as JSON, and its XXH3 hash by
 /// which it is found.
 const VERSION_3: &str = "

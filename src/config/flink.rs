@@ -145,7 +145,7 @@ fn cluster(written: Written) -> Result<FlinkCluster, String> {
         Some(other) => return Err(format!("metrics = {other:?} is neither scrape nor rest")),
     };
     let interval = Duration::parse(written.interval.as_deref().unwrap_or("10s"))?;
-    if interval < INTERVAL_MIN || interval > INTERVAL_MAX {
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
         let (least, most) = (INTERVAL_MIN.show(), INTERVAL_MAX.show());
         return Err(format!("interval = {:?} is not from {least} to {most}", interval.show()));
     }

@@ -76,7 +76,7 @@ pub fn timeline(reader: &Reader<'_>, job: &Known, range: TimeRange, at_ms: i64) 
     let attempts = reader.documents::<Attempt>(job, at_ms)?;
     let newest = subtasks.iter().flat_map(|version| {
         let of = &version.document;
-        of.subtasks.iter().map(|subtask| (of.vertex.as_str(), subtask))
+        of.subtasks.iter().map(move |subtask| (of.vertex.as_str(), subtask))
     });
     let older = attempts.iter().map(|version| (version.document.vertex.as_str(), &version.document.subtask));
     events.extend(deployments(newest.chain(older)));

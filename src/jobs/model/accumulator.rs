@@ -17,8 +17,8 @@ pub struct Accumulators {
 /// One accumulator.
 ///
 /// The value of one that is a number is absent while its task runs: it is the newest sample of
-/// `streamgauge_job_accumulator` with the labels `job_id`, `task_id` (not for the job), `subtask_index` (not for all together) and
-/// `accumulator`. One that is no number (a histogram, a list) is kept as text; whoever records decides how often.
+/// `streamgauge_job_accumulator` with the labels `job_id`, `task_id` (not for the job), `subtask_index` (not for all
+/// together) and `accumulator`. One that is no number (a histogram, a list) is kept as text; whoever records decides how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accumulator {
     /// Its name.

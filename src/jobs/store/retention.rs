@@ -1,5 +1,6 @@
 //! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints above the limit, most of
-//! what changes with every checkpoint after a day, contents that nothing points to. Each piece is a change of its own, so that others get their turn at the writer between them.
+//! what changes with every checkpoint after a day, contents that nothing points to. Each piece is a change of its own, so
+//! that others get their turn at the writer between them.
 
 use model::Scope;
 use rusqlite::{Connection, OptionalExtension};
