@@ -237,6 +237,9 @@ fn forwarded(method: &Method, names: &[&str]) -> Option<bool> {
         ("DELETE", ["cluster"] | ["jars", _])
         | ("POST", ["jars", "upload"] | ["jars", _, "plan" | "run"] | ["jobs"] | ["savepoint-disposal"])
         | ("POST", ["jobs", _, "savepoints" | "stop" | "checkpoints"])
+        // Of those who started a job: that they are still there, and what its operators are to answer them.
+        | ("PATCH", ["jobs", _, "clientHeartbeat"])
+        | ("POST", ["jobs", _, "coordinators", _])
         | ("PATCH", ["jobs", _] | ["jobs", _, "rescaling"])
         | ("PUT", ["jobs", _, "resource-requirements"]) => Some(true),
         _ => None,
@@ -311,6 +314,7 @@ mod tests {
             ("DELETE", "/cluster".to_owned(), false, true),
             ("PATCH", job(""), true, true),
             ("POST", job("/savepoints"), true, true),
+            ("PATCH", job("/clientHeartbeat"), true, true),
             ("GET", job("/savepoints/0000"), true, false),
             ("GET", job("/checkpoints/0000"), true, false),
             ("GET", "/savepoint-disposal/0000".to_owned(), false, false),
