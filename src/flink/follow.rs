@@ -551,12 +551,13 @@ pub(super) fn pieces(ids: impl Iterator<Item = String>) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for id in ids {
         let id = escaped(&id);
+        let is_full = pieces.len() == PIECES_MAX;
         match pieces.last_mut().filter(|piece| piece.len() + 1 + id.len() <= GET_BYTES_MAX) {
             Some(piece) => {
                 piece.push(',');
                 piece.push_str(&id);
             }
-            None if pieces.len() == PIECES_MAX => break,
+            None if is_full => break,
             None => pieces.push(id),
         }
     }
