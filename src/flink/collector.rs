@@ -240,7 +240,11 @@ impl Collector {
         let samples: Vec<_> = told.metrics.iter().filter_map(sample).collect();
         let kept = on_thread(&self.app, move |app| {
             write_samples(app, &samples, at_ms);
-            told.observations.into_iter().fold(true, |is_kept, observation| record(app, observation) && is_kept)
+            let mut is_kept = true;
+            for observation in told.observations {
+                is_kept &= record(app, observation);
+            }
+            is_kept
         });
         if kept.await != Some(true) {
             self.followed.forget_cluster();
