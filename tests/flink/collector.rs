@@ -135,12 +135,18 @@ fn wait(server: &Server, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
+/// Waits until the job is in the store. Until then its cluster answers.
+fn wait_for_job(server: &Server) {
+    wait(server, "/jobs/overview", |found| found["jobs"][0]["name"] == "demo");
+}
+
 #[test]
 fn what_a_cluster_answers_is_answered_here() {
     let answers = answers();
     let cluster = cluster(&answers);
     let server = follow(&[format!("http://{}", cluster.address)]);
     let job = format!("/jobs/{JOB}");
+    wait_for_job(&server);
     let found = wait(&server, &job, |found| found["vertices"][0]["metrics"]["read-records-complete"] == true);
     let metrics = &found["vertices"][0]["metrics"];
     assert_eq!((&metrics["read-records"], &metrics["accumulated-busy-time"]), (&json!(3), &json!(7.0)));
@@ -177,7 +183,7 @@ fn a_job_in_which_nothing_changes_costs_a_few_requests() {
     let urls = [format!("http://{}", cluster.address)];
     let settings = json!([{"urls": urls, "interval": "1s", "max_requests_per_job": 40}]);
     let server = Server::with(&[("flink", &settings.to_string())]);
-    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    wait_for_job(&server);
     std::thread::sleep(Duration::from_millis(1500));
     let before = cluster.asked().len();
     std::thread::sleep(Duration::from_millis(2500));
@@ -197,7 +203,7 @@ fn a_lost_cluster_leaves_its_jobs_stale_and_another_address_is_asked_before() {
     let (first, second) = (cluster(&leads), cluster(&follows));
     let server = follow(&[&first, &second].map(|cluster| format!("http://{}", cluster.address)));
     let job = format!("/jobs/{JOB}");
-    wait(&server, &job, |found| found["state"] == "RUNNING");
+    wait_for_job(&server);
     assert!(second.asked().is_empty(), "the first answers");
     *follows.lock().unwrap() = std::mem::take(&mut *leads.lock().unwrap());
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -220,7 +226,7 @@ fn a_job_that_its_cluster_forgot_is_stale_and_the_cluster_is_not() {
     let cluster = cluster(&answers);
     let server = follow(&[format!("http://{}", cluster.address)]);
     let job = format!("/jobs/{JOB}");
-    wait(&server, &job, |found| found["state"] == "RUNNING");
+    wait_for_job(&server);
     answers.lock().unwrap().insert("/jobs/overview".to_owned(), overview("RUNNING", 100, false));
     wait(&server, &job, |found| found.get("stale-since").is_some());
     assert_eq!(server.get("/overview").json()["taskmanagers"], 1);
@@ -236,7 +242,7 @@ fn an_answer_of_an_unknown_shape_does_not_stop_the_others() {
     answers.lock().unwrap().insert("/taskmanagers".to_owned(), json!(["no", "objects"]));
     let cluster = cluster(&answers);
     let server = follow(&[format!("http://{}", cluster.address)]);
-    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    wait_for_job(&server);
 }
 
 #[test]
@@ -247,7 +253,7 @@ fn control_is_sent_on_to_the_cluster_that_the_job_came_from() {
     answers.lock().unwrap().insert("/jars".to_owned(), json!({"address": "http://c", "files": []}));
     let cluster = cluster(&answers);
     let server = follow(&[format!("http://{}", cluster.address)]);
-    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    wait_for_job(&server);
     let path = format!("/flink/v1//jobs/{}/savepoints/?x=1&cluster=other", JOB.to_uppercase());
     let json = [("content-type", "application/json"), ("authorization", "Bearer nobody's")];
     let refused = server.send("POST", &path, &json, b"{}");
@@ -278,7 +284,7 @@ fn a_job_that_is_too_young_to_be_known_is_asked_of_its_cluster() {
     answers.lock().unwrap().insert(format!("/jobs/{YOUNG}/status"), json!({"status": "INITIALIZING"}));
     let cluster = cluster(&answers);
     let server = follow(&[format!("http://{}", cluster.address)]);
-    wait(&server, &format!("/jobs/{JOB}"), |found| found["name"] == "demo");
+    wait_for_job(&server);
     let asked = |path: &str| cluster.asked().iter().filter(|asked| asked.path.starts_with(path)).count();
     let status = server.get(&format!("/flink/v1/jobs/{YOUNG}/status?cluster=main"));
     assert_eq!((status.status, status.json()), (200, json!({"status": "INITIALIZING"})), "{}", status.body);

@@ -349,6 +349,13 @@ fn follow(release: &str) {
     let settings = json!([{"urls": [url], "name": "main", "metrics": "rest", "interval": "1s"}]);
     let server = Server::with(&[("flink", &settings.to_string())]);
     let deadline = Instant::now() + Duration::from_secs(30);
+    // Until a job is in the store its cluster answers, and that would tell nothing.
+    let count = |answer: &Value| answer["jobs"].as_array().map_or(0, Vec::len);
+    let jobs = count(recording.get("/jobs/overview").unwrap());
+    while count(&server.get("/jobs/overview").json()) < jobs {
+        assert!(Instant::now() < deadline, "not all {jobs} jobs are known");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     loop {
         let faults = departures(&recording, &server, None);
         if faults.is_empty() {
