@@ -375,7 +375,15 @@ fn follow(release: &str) {
         assert!(Instant::now() < deadline + Duration::from_secs(30), "the cluster is not lost");
         std::thread::sleep(Duration::from_millis(200));
     }
+    let since = |server: &Server| -> Vec<Value> {
+        let overview = server.get("/jobs/overview").json();
+        overview["jobs"].as_array().unwrap().iter().filter_map(|job| job.get("stale-since").cloned()).collect()
+    };
+    let (stale_since, config) = (since(&server), server.get("/config").json());
     let server = server.restart();
+    // Longer than it takes to find that the cluster is still gone.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((since(&server), server.get("/config").json()), (stale_since, config));
     let faults = departures(&recording, &server, Some(at_ms));
     assert!(faults.is_empty(), "{} faults after the end of the cluster:\n{}", faults.len(), faults.join("\n"));
 }
