@@ -18,7 +18,7 @@ use super::reach::Reach;
 use super::samples::{self, Owner};
 use crate::app::App;
 use crate::config::FlinkCluster;
-use crate::ingest::{Origin, Rejection};
+use crate::ingest::{Origin, Refused, Rejection};
 use crate::jobs::{Checkpoint, Cluster, Known, Observation, SubjectKind, TaskManager, Version};
 use crate::scrape::client::{self, Client, FetchError};
 use crate::scrape::config::{Auth, ClientOptions, Secret};
@@ -420,7 +420,7 @@ fn write_samples(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
             .and_then(|()| Ok(batch.define(None, labels)?))
             .and_then(|series| batch.push(series, at_ms, *value).map_err(Rejection::from));
         if let Err(rejection) = written {
-            app.ingest.reject(Origin::Flink, &rejection, labels.metric_name());
+            app.ingest.reject(Origin::Flink, Refused::Samples(1), &rejection, labels.metric_name());
         }
     }
     if let Err(error) = app.ingest.commit(Origin::Flink, batch) {

@@ -9,7 +9,7 @@ mod route;
 
 use std::sync::Arc;
 
-use ::http::{Method, StatusCode, Uri};
+use ::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -52,7 +52,12 @@ impl Problem {
     }
 
     fn response(&self) -> Response {
-        json_response(self.status, &json!({"errorCode": self.code, "message": self.message, "errors": []}))
+        let mut response =
+            json_response(self.status, &json!({"errorCode": self.code, "message": self.message, "errors": []}));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 

@@ -258,6 +258,7 @@ fn control_is_sent_on_to_the_cluster_that_the_job_came_from() {
     let json = [("content-type", "application/json"), ("authorization", "Bearer nobody's")];
     let refused = server.send("POST", &path, &json, b"{}");
     assert_eq!(refused.status, 401, "a token that is given must be right");
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
     let foreign = [("content-type", "application/json"), ("origin", "http://evil.example")];
     assert_eq!(server.send("POST", &path, &foreign, b"{}").status, 403);
     assert!(cluster.asked().iter().all(|asked| !asked.path.contains("savepoints")));
