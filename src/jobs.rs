@@ -17,7 +17,7 @@
 //!   as it is kept.
 //! - **Moments, not ages.** Documents hold times, never durations until now; a view computes these from the time asked for.
 //! - **Unknown is not zero.** What a source did not say is absent ([`Option`]); a view says so in its dialect's way.
-//! - **Organizations.** Every subject belongs to one (`org`, empty by default); a read passes a [`model::Scope`] and
+//! - **Organizations.** Every subject belongs to one (`org`, empty by default); a read passes a [`Scope`](::model::Scope) and
 //!   sees nothing of others: a foreign job does not exist.
 //! - **Runs.** Jobs of one name and organization are runs of one pipeline.
 //! - **Durability.** [`Jobs::record`] returns after the commit is synced. What waits is bounded in bytes; above, the

@@ -298,12 +298,17 @@ fn a_rule_that_cannot_be_read_holds_retention() {
     assert_eq!(applied(&open(&dir)), Some(vec![rule("a")]));
 }
 
-/// The file was written by the first release; every later one reads it.
+/// A copy of the file that the release with this version of the schema wrote, in a directory of its own.
+fn fixture(version: u32) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v{}/catalog.db"), version);
+    std::fs::copy(file, dir.path().join(FILE_NAME)).unwrap();
+    dir
+}
+
 #[test]
 fn version_1_is_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v1/catalog.db");
-    std::fs::copy(fixture, dir.path().join(FILE_NAME)).unwrap();
+    let dir = fixture(1);
     let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
     assert_eq!(rules_of(dir.path()), Ok(vec![rule.clone()]), "as it is");
     let catalog = open(&dir);
@@ -313,24 +318,19 @@ fn version_1_is_read() {
     assert_eq!(catalog.rules(), [rule]);
 }
 
-/// Writes the fixture of [`version_1_is_read`]; run by hand, once per version.
 #[test]
-#[ignore = "writes a fixture"]
-fn write_fixture() {
-    let dir = tempfile::tempdir().unwrap();
+fn version_2_is_read() {
+    let dir = fixture(2);
+    let rules = vec![
+        RetentionRule::new(vec![Matcher::equal("__name__", "m")], 3 * 86_400_000),
+        RetentionRule::at_least(vec![Matcher::equal("component", "worker-cpu-01")], 86_400_000),
+    ];
+    assert_eq!(rules_of(dir.path()), Ok(rules.clone()), "as it is");
     let catalog = open(&dir);
-    let component = NewComponent {
-        capacity: Some(4),
-        labels: Some(r#"{"zone":"a"}"#.to_owned()),
-        ..new("worker-cpu-01", "worker_pool")
-    };
-    catalog.register(component, Source::Call, 1_704_110_400_000).unwrap();
-    let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
-    catalog.set_rule(rule, 1_704_110_400_000).unwrap();
-    drop(catalog);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v1");
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::copy(dir.path().join(FILE_NAME), format!("{folder}/catalog.db")).unwrap();
+    let component = catalog.find("worker-cpu-01", Some("worker_pool")).unwrap();
+    assert_eq!((component.runtime_id, component.capacity, component.heartbeat_ms), (2, Some(4), 1_795_296_555_564));
+    assert_eq!(component.labels.as_deref(), Some(r#"{"zone":"a"}"#));
+    assert_eq!(catalog.rules(), rules);
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use model::{Matcher, Scope, TimeRange};
 use proptest::prelude::*;
+use storage::RetentionRule;
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::CatalogOptions;
+use crate::catalog::{CatalogOptions, NewComponent, Source};
 use crate::jobs::{
     Checkpoint, CheckpointCounts, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks, JobState,
     Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
@@ -494,4 +495,39 @@ fn a_read_does_not_see_what_is_committed_meanwhile() {
     })
     .unwrap();
     assert_eq!(plan_at(&jobs, "j", 2).unwrap().document, plan("y"));
+}
+
+/// The file was written by the first release that keeps jobs; every later one reads it.
+#[test]
+fn version_3_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(format!("{FIXTURE}/catalog.db"), dir.path().join("catalog.db")).unwrap();
+    let (catalog, jobs) = open(&dir);
+    assert_eq!(catalog.components().len(), 1);
+    assert_eq!(catalog.rules(), [RetentionRule::at_least(vec![Matcher::equal("job", "a")], 5)]);
+    let known = find(&jobs, "a").unwrap();
+    assert_eq!((known.subject.id.as_str(), known.started_ms), ("a", Some(100)));
+    assert_eq!(plan_at(&jobs, "a", 150).unwrap(), Version { from_ms: 100, document: plan("x") });
+    assert_eq!(plan_at(&jobs, "a", 250).unwrap(), Version { from_ms: 200, document: plan("y") });
+    let kept: Version<Run> = jobs.read(|reader| reader.document(&known, "", 150)).unwrap().unwrap();
+    assert_eq!(kept.document, run("etl", 100, None));
+}
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v3");
+
+/// Writes the fixture of [`version_3_is_read`]; run by hand, once.
+#[test]
+#[ignore = "writes a fixture"]
+fn write_fixture() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, jobs) = open(&dir);
+    let component = NewComponent { name: "w".to_owned(), kind: "worker_pool".to_owned(), ..NewComponent::default() };
+    catalog.register(component, Source::Call, 5).unwrap();
+    catalog.set_rule(RetentionRule::at_least(vec![Matcher::equal("job", "a")], 5), 5).unwrap();
+    record(&jobs, "a", 100, &run("etl", 100, None)).unwrap();
+    record(&jobs, "a", 100, &plan("x")).unwrap();
+    record(&jobs, "a", 200, &plan("y")).unwrap();
+    drop((jobs, catalog));
+    std::fs::create_dir_all(FIXTURE).unwrap();
+    std::fs::copy(dir.path().join("catalog.db"), format!("{FIXTURE}/catalog.db")).unwrap();
 }
