@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::Metadata;
+use model::{Metadata, TimeRange};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::commit::{BatchContent, CommitQueue, Frozen, RETRY_AFTER};
@@ -131,7 +131,14 @@ impl LiveSegment {
     /// # Errors
     /// Those of reading its index.
     pub(crate) fn mask_of(&self, deletes: &[Delete]) -> Result<Option<Arc<Mask>>, StorageError> {
-        Mask::of(&self.segment, self.entry.times, self.covering(deletes))
+        Mask::of(&self.segment, self.stands_for(), self.covering(deletes))
+    }
+
+    /// The times of the samples that it has or, of a run of roll-ups, was made of: its entry knows the last of each bucket.
+    fn stands_for(&self) -> TimeRange {
+        let before_last_ms = self.segment.resolution_ms().map_or(0, |resolution_ms| resolution_ms - 1);
+        let start_ms = self.entry.times.start_ms.saturating_sub(before_last_ms);
+        TimeRange { start_ms, ..self.entry.times }
     }
 
     fn covering<'d>(&self, deletes: &'d [Delete]) -> impl Iterator<Item = &'d Delete> {

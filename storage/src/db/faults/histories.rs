@@ -347,3 +347,17 @@ fn a_delete_that_finds_nothing_says_nothing_of_a_write_that_failed() {
     let write = Action::Write(vec![(1, at.start_ms, 0.0)]);
     History::new(setting).run(vec![Action::Die(1), write, Action::Delete("yes", at), Action::Kill]);
 }
+
+#[test]
+fn a_delete_of_all_but_the_last_sample_of_a_bucket_reaches_the_bucket() {
+    let keeps = Keeps { rollups: rollups(2, None, false), ..Keeps::default() };
+    let first = NOW_MS - 11_000;
+    History::new(Setting { rolls: false, keeps, parquet: false }).run(vec![
+        Action::Write(vec![(1, first, 0.0), (1, NOW_MS + 7_000, 0.0)]),
+        Action::Wait(0),
+        Action::Compact,
+        Action::Delete("yes", TimeRange { start_ms: first, end_ms: first }),
+        Action::Wait(0),
+        Action::Look,
+    ]);
+}
