@@ -6,7 +6,7 @@ use std::sync::Arc;
 use storage::{Clock, Db, DbOptions, SeriesLimits, StorageError, SystemClock, WalSync};
 use tokio::sync::watch;
 
-use crate::auth::Token;
+use crate::auth::Auth;
 use crate::catalog::{Catalog, CatalogError, CatalogOptions, rules_of};
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
@@ -67,8 +67,8 @@ pub struct App {
     pub scrape: Scrapes,
     /// Our own metrics.
     pub telemetry: Arc<Telemetry>,
-    /// The token for administration, if there is one.
-    pub token: Option<Token>,
+    /// Who may do what.
+    pub auth: Auth,
     /// Readings of this host and this process.
     pub system: System,
     /// Where days of Parquet go, if somewhere.
@@ -108,8 +108,8 @@ impl App {
         clock: Arc<dyn Clock>,
         adjust: impl FnOnce(&mut DbOptions),
     ) -> Result<Arc<App>, StartError> {
-        let token = config.auth_token_file.as_deref().map(Token::from_file).transpose().map_err(StartError::Config)?;
         // Before the data directory is touched: a wrong file is the user's to mend first.
+        let auth = Auth::open(&config).map_err(StartError::Config)?;
         let scrape = Scrapes::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
         let parquet_store = ParquetStore::open(&config).map_err(StartError::Config)?;
         // Rules may keep longer than the general retention, and are known only when the catalog is open.
@@ -149,11 +149,30 @@ impl App {
             config,
             db,
             telemetry,
-            token,
+            auth,
             system: System::new(),
             parquet_store,
             clock,
         }))
+    }
+
+    /// Reads the scrape configuration and the tokens again. What is wrong goes on as it was; the other is changed all the
+    /// same, so that a token can be taken back whatever else is broken.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub async fn reload(self: &Arc<App>) -> Result<(), String> {
+        let state = Arc::clone(self);
+        let tokens = match tokio::task::spawn_blocking(move || state.auth.reload()).await {
+            Ok(tokens) => tokens,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        if let Ok(tokens @ 1..) = tokens {
+            tracing::info!(tokens, "the tokens were read again");
+        }
+        let scrape = self.scrape.reload(self).await.map_err(|problems| problems.to_string());
+        let wrong: Vec<String> = [tokens.map(|_| ()), scrape].into_iter().filter_map(Result::err).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     /// Tells the database the retention rules of the catalog, which have changed.

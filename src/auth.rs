@@ -1,159 +1,225 @@
-//! Who may administer: requests from this machine that no foreign web page made, or requests with the token.
+//! Who may do what, and sees what.
+//!
+//! A request with a token has the token's rights, wherever it comes from, and sees what belongs to the token's organization
+//! ([`tokens`]). One without has the rights of this machine or of others (`auth_local`, `auth_anonymous`), by where it
+//! comes from ([`origin`]); a web page of another origin may only read what anyone may. A token that is given must be right. Each route
+//! says what it [needs](Need).
+
+mod origin;
+mod right;
+mod tokens;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use ::http::HeaderMap;
-use ::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use subtle::ConstantTimeEq;
+use ::http::header::AUTHORIZATION;
+use ::http::{HeaderMap, HeaderValue};
+use model::{Matcher, Scope};
+use parking_lot::RwLock;
 
-/// What proxies add to the requests that they pass on.
-const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+pub use right::{Right, Rights};
+pub use tokens::{Token, new_secret, with_entry};
 
-/// The token for administration.
-pub struct Token(String);
+use crate::config::Config;
+use crate::ingest::ORG;
+use tokens::Tokens;
 
-impl Token {
-    /// Reads the token from a file; white space around it does not count.
+/// What a request must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The right.
+    pub right: Right,
+    /// True if it concerns the whole server: a token of one organization does not do.
+    pub is_whole: bool,
+}
+
+impl Need {
+    /// A right, for what the caller sees.
+    pub const fn of(right: Right) -> Need {
+        Need { right, is_whole: false }
+    }
+
+    /// A right, for the whole server.
+    pub const fn whole(right: Right) -> Need {
+        Need { right, is_whole: true }
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There is no token, and without one the right is not given: 401.
+    #[error("the right to {} needs a token here (Authorization: Bearer …, of auth_token_file)", .0.as_str())]
+    Missing(Right),
+    /// There is no such token: 401.
+    #[error("the token is not known (Authorization: Bearer …, of auth_token_file)")]
+    Unknown,
+    /// A web page of another origin sent it: 403.
+    #[error("refused: the request was made by a page of another origin")]
+    Foreign,
+    /// The token has not the right: 403.
+    #[error("the token {name:?} has not the right to {}", .right.as_str())]
+    Insufficient {
+        /// The token's name.
+        name: Arc<str>,
+        /// The right that is needed.
+        right: Right,
+    },
+    /// The token is of one organization, and the request concerns all: 403.
+    #[error("the token {name:?} is of one organization, and this concerns the whole server")]
+    Confined {
+        /// The token's name.
+        name: Arc<str>,
+    },
+}
+
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Whoever has a token.
+    Known(Token),
+    /// Somebody without one.
+    Anonymous {
+        /// What may be done all the same.
+        rights: Rights,
+        /// True for a page of another origin.
+        is_foreign: bool,
+    },
+    /// Somebody with a token that is none.
+    Unknown {
+        /// What may be done all the same: nothing where there are tokens.
+        rights: Rights,
+    },
+}
+
+impl Caller {
+    /// Checks what a request needs.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn check(&self, need: Need) -> Result<(), Denied> {
+        let right = need.right;
+        match self {
+            Caller::Known(token) if !token.rights.has(right) => {
+                Err(Denied::Insufficient { name: Arc::clone(&token.name), right })
+            }
+            Caller::Known(token) if need.is_whole && token.org.is_some() => {
+                Err(Denied::Confined { name: Arc::clone(&token.name) })
+            }
+            Caller::Known(_) => Ok(()),
+            Caller::Anonymous { rights, is_foreign } => match (rights.has(right), is_foreign) {
+                (true, false) => Ok(()),
+                // It may read what anyone may.
+                (true, true) if right == Right::Read => Ok(()),
+                (_, true) => Err(Denied::Foreign),
+                (false, false) => Err(Denied::Missing(right)),
+            },
+            Caller::Unknown { rights } if rights.has(right) => Ok(()),
+            Caller::Unknown { .. } => Err(Denied::Unknown),
+        }
+    }
+
+    /// The only organization that is seen and written for; none if all are.
+    pub fn org(&self) -> Option<&Arc<str>> {
+        match self {
+            Caller::Known(token) => token.org.as_ref(),
+            Caller::Anonymous { .. } | Caller::Unknown { .. } => None,
+        }
+    }
+
+    /// What every read is confined to.
+    pub fn scope(&self) -> Scope {
+        self.org().map_or_else(Scope::default, |org| Scope::confined(Matcher::equal(ORG, &**org)))
+    }
+
+    /// For logs.
+    pub fn name(&self) -> &str {
+        match self {
+            Caller::Known(token) => &token.name,
+            Caller::Anonymous { .. } | Caller::Unknown { .. } => "without a token",
+        }
+    }
+}
+
+/// Knows the callers of a server.
+pub struct Auth {
+    path: Option<PathBuf>,
+    tokens: RwLock<Tokens>,
+    local: Rights,
+    anonymous: Rights,
+    /// With it the server scrapes itself, and reads what it needs to.
+    own_secret: String,
+    own: Tokens,
+}
+
+impl Auth {
+    /// Reads the file of tokens, if there is one.
     ///
     /// # Errors
     /// A text for people that names the file.
-    pub fn from_file(path: &Path) -> Result<Token, String> {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let token = text.trim();
-        if token.is_empty() {
-            return Err(format!("{}: the token is empty", path.display()));
-        }
-        Ok(Token(token.to_owned()))
+    pub fn open(config: &Config) -> Result<Auth, String> {
+        let path = config.auth_token_file.clone();
+        let tokens = path.as_deref().map(Tokens::from_file).transpose()?.unwrap_or_default();
+        let own_secret = new_secret()?;
+        let own = Token { name: "own".into(), rights: Rights::of(&[Right::Read]), org: None };
+        Ok(Auth {
+            local: config.auth_local,
+            anonymous: config.auth_anonymous.rights(path.is_some()),
+            tokens: RwLock::new(tokens),
+            path,
+            own: Tokens::parse(&with_entry("", &own, &own_secret)?)?,
+            own_secret,
+        })
     }
 
-    /// The secret itself, for who asks another server with it.
-    pub fn secret(&self) -> &str {
-        &self.0
+    /// Reads the file of tokens again; gives their number.
+    ///
+    /// # Errors
+    /// As [`Auth::open`]; the tokens before go on then.
+    pub fn reload(&self) -> Result<usize, String> {
+        let Some(path) = &self.path else { return Ok(0) };
+        let tokens = Tokens::from_file(path)?;
+        let count = tokens.len();
+        *self.tokens.write() = tokens;
+        Ok(count)
     }
 
-    fn is(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    /// The secret with which the server reads from itself.
+    pub fn own_secret(&self) -> &str {
+        &self.own_secret
     }
-}
 
-/// What a request is refused for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
-    /// A token is needed, and none or a wrong one was given: 401.
-    Unauthorized,
-    /// A web page of another origin sent it: 403.
-    Foreign,
-}
-
-impl Denied {
-    /// For people.
-    pub fn message(self) -> &'static str {
-        match self {
-            Denied::Unauthorized => {
-                "administration from beyond loopback needs the token of auth_token_file (Authorization: Bearer …)"
+    /// Who makes a request.
+    pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+        let is_foreign = origin::is_foreign(headers);
+        let Some(given) = headers.get(AUTHORIZATION) else {
+            let is_local = origin::is_local(peer, headers) && !is_foreign;
+            let rights = if is_local { self.local } else { self.anonymous };
+            return Caller::Anonymous { rights, is_foreign };
+        };
+        let found = bearer(given).and_then(|secret| {
+            let own = self.own.find(secret).cloned();
+            self.tokens.read().find(secret).cloned().or(own)
+        });
+        match found {
+            Some(token) => Caller::Known(token),
+            // Where there are no tokens, clients may send what was meant for somebody else; but they must not control
+            // anything with it.
+            None if self.path.is_none() => {
+                let most = if is_foreign { vec![Right::Read] } else { vec![Right::Read, Right::Write] };
+                Caller::Unknown { rights: self.anonymous.and(Rights::of(&most)) }
             }
-            Denied::Foreign => "refused: the request was made by a page of another origin",
+            None => Caller::Unknown { rights: Rights::NONE },
         }
     }
 }
 
-/// Decides whether a request may administer. A token that is given must be right, wherever the request comes from.
-///
-/// # Errors
-/// [`Denied`].
-pub fn may_administer(token: Option<&Token>, peer: IpAddr, headers: &HeaderMap) -> Result<(), Denied> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    if let Some(given) = bearer {
-        let (scheme, given) = given.split_once(' ').unwrap_or_default();
-        let is_right = scheme.eq_ignore_ascii_case("bearer") && token.is_some_and(|t| t.is(given.trim()));
-        return if is_right { Ok(()) } else { Err(Denied::Unauthorized) };
-    }
-    if is_foreign(headers) {
-        return Err(Denied::Foreign);
-    }
-    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let is_here = peer.to_canonical().is_loopback() && is_loopback_host(host) && !is_forwarded(headers);
-    if is_here { Ok(()) } else { Err(Denied::Unauthorized) }
-}
-
-/// True if a proxy says that it passes the request on: it may come from anywhere then.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    FORWARDED.iter().any(|name| headers.contains_key(*name))
-}
-
-/// True if a browser says that a page of another origin made the request.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
-    if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return true;
-    }
-    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    headers.get(ORIGIN).is_some_and(|origin| {
-        let origin = origin.to_str().unwrap_or_default();
-        origin.split_once("://").is_none_or(|(_, authority)| authority != host)
-    })
-}
-
-/// A name that a page elsewhere cannot have been loaded from by rebinding its own name to loopback.
-fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+/// What stands behind `Bearer`.
+fn bearer(given: &HeaderValue) -> Option<&str> {
+    let (scheme, secret) = given.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn loopback_without_a_foreign_page_or_the_token() {
-        let token = Token("secret".to_owned());
-        let here: IpAddr = "127.0.0.1".parse().unwrap();
-        let there: IpAddr = "10.0.0.7".parse().unwrap();
-        let ask = |peer, pairs: &[(&'static str, &str)]| may_administer(Some(&token), peer, &headers(pairs));
-        assert_eq!(ask(here, &[("host", "localhost:8082")]), Ok(()));
-        assert_eq!(ask(here, &[("host", "[::1]:8082")]), Ok(()));
-        assert_eq!(ask("::ffff:127.0.0.1".parse().unwrap(), &[("host", "127.0.0.1")]), Ok(()));
-        assert_eq!(ask(here, &[("host", "evil.example:8082")]), Err(Denied::Unauthorized));
-        assert_eq!(ask(there, &[("host", "10.0.0.1:8082")]), Err(Denied::Unauthorized));
-        assert_eq!(ask(there, &[("host", "a"), ("authorization", "Bearer secret")]), Ok(()));
-        assert_eq!(ask(there, &[("host", "a"), ("authorization", "Bearer secre")]), Err(Denied::Unauthorized));
-        for given in ["bearer secret", "BEARER  secret"] {
-            assert_eq!(ask(there, &[("host", "a"), ("authorization", given)]), Ok(()), "{given}");
-        }
-        for given in ["Basic x", "Basic secret", "secret", "Bearer", "Bearersecret"] {
-            let asked = ask(here, &[("host", "localhost"), ("authorization", given)]);
-            assert_eq!(asked, Err(Denied::Unauthorized), "{given}");
-        }
-        assert_eq!(ask(here, &[("host", "localhost:1"), ("origin", "http://localhost:1")]), Ok(()), "our own page");
-        assert_eq!(ask(here, &[("host", "localhost:1"), ("origin", "http://localhost:2")]), Err(Denied::Foreign));
-        assert_eq!(ask(here, &[("host", "localhost:1"), ("origin", "null")]), Err(Denied::Foreign));
-        assert_eq!(ask(here, &[("host", "localhost"), ("sec-fetch-site", "cross-site")]), Err(Denied::Foreign));
-        assert_eq!(ask(here, &[("host", "localhost"), ("sec-fetch-site", "same-origin")]), Ok(()));
-    }
-
-    #[test]
-    fn what_a_proxy_on_this_machine_passes_on_needs_the_token() {
-        let token = Token("secret".to_owned());
-        let here: IpAddr = "127.0.0.1".parse().unwrap();
-        let ask = |pairs: &[(&'static str, &str)]| may_administer(Some(&token), here, &headers(pairs));
-        let signs = [
-            ("x-forwarded-for", "203.0.113.9"),
-            ("forwarded", "for=203.0.113.9"),
-            ("x-real-ip", "203.0.113.9"),
-            ("x-forwarded-host", "metrics.example"),
-            ("via", "1.1 proxy"),
-        ];
-        for sign in signs {
-            assert_eq!(ask(&[("host", "127.0.0.1:8082"), sign]), Err(Denied::Unauthorized), "{sign:?}");
-            assert_eq!(ask(&[("host", "127.0.0.1:8082"), sign, ("authorization", "Bearer secret")]), Ok(()));
-        }
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod offline;
 mod query;
 mod restore;
 mod serve;
+mod token;
 mod verify;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ EXAMPLES
       Says what in the configuration is wrong or not supported, and exits 1 then.
   streamgauge backup --url http://127.0.0.1:8082 --to /backup/streamgauge
       Backs up a running server; files that an earlier backup there has are not copied again.
+  streamgauge token --file tokens.toml --name grafana --rights read
+      Makes a token for a server that runs with --auth-token-file tokens.toml.
   streamgauge verify --data /var/lib/streamgauge
       Says whether every file is sound, and which series and times a damage touches; also beside a running server.
 
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Some(("inspect", arguments)) => inspect::run(arguments),
         Some(("query", arguments)) => query::run(arguments),
         Some(("restore", arguments)) => restore::run(arguments),
+        Some(("token", arguments)) => token::run(arguments),
         Some(("verify", arguments)) => verify::run(arguments),
         _ => config_of(&matches).map_err(|e| e.to_string()).and_then(serve::run),
     };
@@ -73,6 +77,7 @@ fn command() -> Command {
         .subcommand(inspect::command())
         .subcommand(query::command())
         .subcommand(restore::command())
+        .subcommand(token::command())
         .subcommand(verify::command())
 }
 

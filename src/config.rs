@@ -5,11 +5,13 @@
 
 mod flink;
 mod layers;
+mod rights;
 mod rollups;
 mod values;
 
 pub use flink::{FlinkCluster, FlinkClusters};
 pub use layers::{ConfigError, Layer, resolve};
+pub use rights::Anonymous;
 pub use rollups::Rollups;
 pub use values::{
     ByteSize, Codec, Depth, Duration, FlinkShape, Format, JobLimits, LabelColumns, OptionValue, Precision,
@@ -18,6 +20,8 @@ pub use values::{
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use crate::auth::Rights;
 
 /// One entry of [`OPTIONS`].
 pub struct OptionDef {
@@ -87,7 +91,9 @@ options! {
     "retention_size" retention_size: RetentionSize = "auto", "Largest size of the data directory; the oldest days go first. `auto` is half of the file system, 0 no bound.";
     "rollups" rollups: Rollups = "", "Roll-ups to keep, as `RESOLUTION:RETENTION` or `RESOLUTION:RETENTION:{MATCHERS}` separated by semicolons, such as `5m:90d; 1h:0` (0 keeps them for ever): what is left of old samples, and what answers long ranges. At most 8; each resolution divides a day and the next coarser one.";
     "storage.max_retention_rules" storage_max_retention_rules: usize = "1000", "Most retention rules.";
-    "auth_token_file" auth_token_file: Option<PathBuf> = "", "File with the token that allows administration, reload and clean-up from beyond loopback.";
+    "auth_token_file" auth_token_file: Option<PathBuf> = "", "File of tokens, each with its rights and perhaps an organization: `docs/auth.md`. `streamgauge token` adds one; the file is read again on reload.";
+    "auth_anonymous" auth_anonymous: Anonymous = "auto", "What requests from beyond this machine may do without a token: `read`, `write`, both by a comma, or `none`; `auto` is `read,write` without `auth_token_file`, and `none` with it.";
+    "auth_local" auth_local: Rights = "read,write,control,admin", "What requests from this machine (loopback, and no sign of a proxy) may do without a token: rights by commas, or `none`.";
     "log_format" log_format: Format = "text", "Log lines as `text` or `json`.";
     "log_level" log_level: String = "info", "Least level that is logged: error, warn, info, debug, trace, or a filter such as `info,streamgauge::scrape=debug`.";
     "wal.sync" wal_sync: Sync = "always", "When a batch is synced to disk: `always` before it is acknowledged, or at an interval such as `1s` (a power loss may then cost what came since).";

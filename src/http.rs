@@ -14,6 +14,8 @@ mod operations;
 mod progress;
 pub mod prometheus;
 mod remote_write;
+mod rights;
+mod segment;
 mod server;
 mod snapshots;
 mod tsp;
@@ -23,12 +25,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::{Extension, Router};
 
 use crate::app::App;
+use crate::auth::Caller;
 
 pub(crate) use server::serve;
 
@@ -53,6 +56,7 @@ pub fn tsp_router(app: Arc<App>) -> Router {
 /// What all listeners have in common.
 fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), rights::identify))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), count))
         .layer(tower_http::compression::CompressionLayer::new())
         .with_state(app)
@@ -76,9 +80,9 @@ fn routes() -> Router<Arc<App>> {
 }
 
 /// Answers for a path that no route took.
-async fn elsewhere(app: State<Arc<App>>, peer: Extension<Peer>, request: Request) -> Response {
+async fn elsewhere(app: State<Arc<App>>, caller: Caller, request: Request) -> Response {
     if flink::owns(request.uri().path()) {
-        return flink::serve(app, peer, request).await;
+        return flink::serve(app, caller, request).await;
     }
     error::unknown_path(request.uri().clone()).await
 }

@@ -4,6 +4,7 @@
 //! everywhere and each refusal is counted with an example that can be read.
 
 mod raw_hash;
+mod whose;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::telemetry::Telemetry;
 
 pub use raw_hash::{raw_hash, secret_seed};
+pub use whose::{ORG, Pair, add_over};
 
 /// Where samples come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

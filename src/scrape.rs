@@ -118,7 +118,7 @@ impl Scrapes {
     pub async fn start(&self, app: &Arc<App>, listen: SocketAddr) {
         let mut pools = self.pools.lock().await;
         if app.config.scrape_self {
-            pools.builtin = builtin::jobs(listen, app.config.scrape_self_interval);
+            pools.builtin = builtin::jobs(listen, app.config.scrape_self_interval, app.auth.own_secret());
         }
         self.apply(app, &mut pools, &self.config()).await;
     }

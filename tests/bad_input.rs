@@ -8,7 +8,7 @@ use crate::support::{Answer, Server};
 
 /// Which shape an error must have.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Shape {
+pub(crate) enum Shape {
     /// `{"status":"error","errorType":…,"error":…}`
     Prometheus,
     /// `{"detail":…}`
@@ -17,8 +17,42 @@ enum Shape {
     Plain,
     /// A line of text.
     Text,
+    /// `{"errors":[…]}`
+    Flink,
+    /// `{"errorCode":…,"message":…,"errors":[]}`
+    Tsp,
 }
-use Shape::{NoEtl, Plain, Prometheus, Text};
+use Shape::{Flink, NoEtl, Plain, Prometheus, Text, Tsp};
+
+impl Shape {
+    /// What an error says, if it has the shape.
+    pub(crate) fn message_of(self, answer: &Answer) -> String {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
+        match self {
+            Text => answer.body.clone(),
+            Plain => text(&answer.json()["error"]),
+            NoEtl => {
+                let detail = &answer.json()["detail"];
+                assert!(detail.is_string() || detail.is_array(), "{}", answer.body);
+                answer.body.clone()
+            }
+            Prometheus => {
+                let body = answer.json();
+                assert!(body["status"] == "error" && body["errorType"].is_string(), "{body}");
+                text(&body["error"])
+            }
+            Flink => {
+                assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{}", answer.body);
+                text(&answer.json()["errors"][0])
+            }
+            Tsp => {
+                let body = answer.json();
+                assert!(body["errorCode"].is_u64() && body["errors"] == serde_json::json!([]), "{body}");
+                text(&body["message"])
+            }
+        }
+    }
+}
 
 struct Row {
     method: &'static str,
@@ -226,6 +260,79 @@ fn index() -> Vec<Row> {
     ]
 }
 
+/// An id that no job has.
+const NO_JOB: &str = "0123456789abcdef0123456789abcdef";
+
+fn flink() -> Vec<Row> {
+    let get = |path: String, status, message| row("GET", path, status, Flink, message);
+    let job = |rest: &str| format!("/jobs/{NO_JOB}{rest}");
+    vec![
+        get(job(""), 404, "not found"),
+        get(job("/plan"), 404, "not found"),
+        get(format!("/v1{}", job("/exceptions")), 404, "not found"),
+        get(format!("/flink{}", job("/checkpoints/details/7")), 404, "not found"),
+        get(job(&format!("/vertices/{NO_JOB}")), 404, "not found"),
+        get("/taskmanagers/nobody".to_owned(), 404, "nobody"),
+        get("/jobs/x".to_owned(), 400, "(jobid) from value \"x\""),
+        get(format!("/jobs/{NO_JOB}0"), 400, "jobid"),
+        get("/jobs/%FF/plan".to_owned(), 400, "jobid"),
+        get(job("/vertices/x"), 400, "vertexid"),
+        get(job("/checkpoints/details/x"), 400, "checkpointid"),
+        get(job(&format!("/vertices/{NO_JOB}/subtasks/-1")), 400, "subtaskindex"),
+        get(job(&format!("/vertices/{NO_JOB}/subtasks/0/attempts/99999999999999999999")), 400, "attempt"),
+        get("/jobs?at=noon".to_owned(), 400, "noon"),
+        get("/jobs/overview?at=%ZZ".to_owned(), 400, "malformed URL encoding"),
+        get("/jobs/x/nothing".to_owned(), 404, "Unable to load requested file"),
+        row("GET", "/v1/nothing", 404, Plain, "no such path: /v1/nothing"),
+        row("POST", "/overview", 404, Flink, "Not found: /overview"),
+        row("DELETE", "/jobs", 404, Flink, "Not found"),
+        row("PATCH", "/jobs/x", 400, Flink, "jobid"),
+        row("PATCH", job(""), 404, Flink, "not found"),
+        row("POST", job("/savepoints"), 404, Flink, "not found").body(JSON, "{"),
+        row("POST", "/jars/upload", 503, Flink, "No cluster is followed").body("text/csv", "x"),
+        row("DELETE", "/cluster?cluster=nobody", 503, Flink, "nobody"),
+        row("PATCH", job(""), 401, Flink, "token").header("authorization", "Bearer wrong"),
+        row("POST", "/jars/upload", 401, Flink, "token").header("x-forwarded-for", "203.0.113.9"),
+        row("DELETE", "/cluster", 403, Flink, "another origin").header("origin", "null"),
+    ]
+}
+
+fn tsp() -> Vec<Row> {
+    let get = |path: &str, status, message| row("GET", path, status, Tsp, message);
+    vec![
+        get("/tsp/job/nobody/status/", 400, "No such job"),
+        get("/tsp/job/%FF/statusAndMetrics", 400, "No such job"),
+        get("/tsp/job/nobody/stop/", 400, "No such job"),
+        get("/tsp/jobs/nobody/exceptions/", 400, "No such job"),
+        get("/tsp/job/x/status?at=noon", 400, "noon"),
+        get("/tsp/job/x/status?at=%ZZ", 400, "malformed URL encoding"),
+        get("/tsp/nothing", 404, "no such path"),
+        get("/tsp", 404, "no such path"),
+        row("POST", "/tsp/jobs/overview/", 405, Tsp, "does not take POST").body(JSON, "{"),
+        get("/tsp/job/x/stop/", 401, "token").header("authorization", "Bearer wrong"),
+        get("/tsp/job/x/stop/", 401, "token").header("host", "rebound.example"),
+        get("/tsp/job/x/stop/", 403, "another origin").header("sec-fetch-site", "cross-site"),
+    ]
+}
+
+fn jobs() -> Vec<Row> {
+    let get = |path: String, status, message| row("GET", path, status, Plain, message);
+    vec![
+        get(format!("/api/jobs/{NO_JOB}"), 404, "no such job"),
+        get("/api/jobs/nobody/timeline".to_owned(), 404, "no such job"),
+        get("/api/jobs/%FF".to_owned(), 400, "not UTF-8"),
+        get("/api/jobs?at=noon".to_owned(), 400, "at=\"noon\""),
+        get("/api/jobs?at=%ZZ".to_owned(), 400, "malformed URL encoding"),
+        get("/api/jobs/x?at=-".to_owned(), 400, "at=\"-\""),
+        get("/api/jobs/x/timeline?start=x".to_owned(), 400, "start=\"x\""),
+        get("/api/jobs/x/timeline?limit=0".to_owned(), 400, "from 1 to 10000"),
+        get("/api/jobs/x/timeline?limit=10001".to_owned(), 400, "from 1 to 10000"),
+        get("/api/jobs/x/nothing".to_owned(), 404, "no such path"),
+        row("DELETE", "/api/jobs", 405, Plain, "does not take DELETE"),
+        row("PUT", "/api/jobs/x/timeline", 405, Plain, "does not take PUT"),
+    ]
+}
+
 fn administration() -> Vec<Row> {
     let flush = |status, message| row("POST", "/api/v1/admin/storage/flush", status, Prometheus, message);
     vec![
@@ -253,7 +360,10 @@ fn administration() -> Vec<Row> {
         row("GET", "/api/v1/admin/tsdb/clean_tombstones", 405, Prometheus, "GET"),
         row("POST", "/api/v1/admin/tsdb/clean_tombstones", 403, Prometheus, "another origin").header("origin", "null"),
         row("POST", "/api/v1/admin/storage/deletes/x/undo", 400, Prometheus, "id"),
+        row("POST", "/api/v1/admin/storage/deletes/%FF/undo", 400, Prometheus, "not UTF-8"),
         row("POST", "/api/v1/admin/storage/deletes/7/undo", 404, Prometheus, "no delete 7"),
+        row("DELETE", "/api/v1/admin/storage/snapshots/%FF", 400, Prometheus, "not UTF-8"),
+        row("DELETE", "/api/v1/admin/storage/snapshots/nobody", 404, Prometheus, "no snapshot"),
         flush(401, "token").header("authorization", "Bearer wrong"),
         flush(401, "token").header("authorization", "Basic dTpw"),
         flush(401, "token").header("host", "rebound.example"),
@@ -269,23 +379,6 @@ fn encode(text: &str) -> String {
         .collect()
 }
 
-fn message_of(answer: &Answer, shape: Shape) -> String {
-    match shape {
-        Text => answer.body.clone(),
-        Plain => answer.json()["error"].as_str().unwrap_or_else(|| panic!("{}", answer.body)).to_owned(),
-        NoEtl => {
-            let detail = &answer.json()["detail"];
-            assert!(detail.is_string() || detail.is_array(), "{}", answer.body);
-            answer.body.clone()
-        }
-        Prometheus => {
-            let body = answer.json();
-            assert!(body["status"] == "error" && body["errorType"].is_string(), "{body}");
-            body["error"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
-        }
-    }
-}
-
 #[test]
 fn each_bad_input_is_refused_as_its_dialect_does() {
     let server = Server::with(&[
@@ -294,7 +387,10 @@ fn each_bad_input_is_refused_as_its_dialect_does() {
         ("query.max_body_bytes", "50000"),
     ]);
     let rows: Vec<Row> =
-        [reports(), noetl(), remote_writes(), expressions(), index(), administration()].into_iter().flatten().collect();
+        [reports(), noetl(), remote_writes(), expressions(), index(), flink(), tsp(), jobs(), administration()]
+            .into_iter()
+            .flatten()
+            .collect();
     assert!(rows.len() >= 100, "{} rows", rows.len());
     let mut wrong = Vec::new();
     for row in &rows {
@@ -303,7 +399,7 @@ fn each_bad_input_is_refused_as_its_dialect_does() {
         let answer = server.send(row.method, &path, &headers, &row.body);
         assert!(!row.message.is_empty(), "{} {}", row.method, row.path);
         let fits = std::panic::catch_unwind(|| {
-            answer.status == row.status && message_of(&answer, row.shape).contains(row.message)
+            answer.status == row.status && row.shape.message_of(&answer).contains(row.message)
         });
         if !fits.unwrap_or(false) {
             let beginning: String = answer.body.chars().take(200).collect();

@@ -18,6 +18,7 @@ mod offline;
 mod panics;
 mod prometheus_api;
 mod remote_write;
+mod rights;
 mod rollups;
 mod scrape;
 mod snapshots;

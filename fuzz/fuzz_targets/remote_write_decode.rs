@@ -17,7 +17,7 @@ static APP: LazyLock<(Arc<App>, tempfile::TempDir)> = LazyLock::new(|| {
 fuzz_target!(|data: &[u8]| {
     let Some((version, body)) = data.split_first() else { return };
     let app = &APP.0;
-    let mut intake = Intake::new(&app.ingest, &app.remote_write, 1000);
+    let mut intake = Intake::new(&app.ingest, &app.remote_write, 1000, None);
     let message = if version % 2 == 0 { Message::V1 } else { Message::V2 };
     let _ = decode(message, body, &mut intake);
 });

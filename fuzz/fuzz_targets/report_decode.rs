@@ -26,6 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let component = Component {
         name: report.component_name.as_deref().unwrap_or_default(),
         kind: report.component_type.as_deref().unwrap_or_default(),
+        org: "",
     };
     for sample in report.metrics.iter().filter_map(|item| check(item, &rules).ok()) {
         assert!(!sample.name.is_empty() && sample.name.len() <= rules.name_bytes_max);

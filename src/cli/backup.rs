@@ -10,7 +10,6 @@ use storage::{Clock, StorageError, SystemClock};
 
 use super::client;
 use super::offline::{data_flag, format_flag, is_json, path_of, print_json};
-use crate::auth::Token;
 use crate::backup::{BackupError, Saved, new_name, save};
 
 const ABOUT: &str = "Backs up a running server (--url) or a data directory that no server has open (--data)";
@@ -31,15 +30,10 @@ pub(super) fn command() -> Command {
         .value_name("URL")
         .conflicts_with("data")
         .help("Backs up the server at this address, such as http://127.0.0.1:8082.");
-    let token = Arg::new("token-file")
-        .long("token-file")
-        .value_name("FILE")
-        .requires("url")
-        .help("File with the server's token for administration.");
     Command::new("backup").about(ABOUT).after_help(NOTES).args([
         to,
         url,
-        token,
+        client::token_flag().requires("url"),
         data_flag(),
         verbose_flag(),
         format_flag(),
@@ -110,8 +104,7 @@ fn of_directory(data: &Path, to: &Path, arguments: &ArgMatches) -> Result<Saved,
 
 /// Lets the server save a snapshot, backs it up, and lets the server remove it again.
 fn of_server(url: &str, to: &Path, arguments: &ArgMatches) -> Result<Saved, String> {
-    let token = arguments.get_one::<String>("token-file").map(|path| Token::from_file(&PathBuf::from(path)));
-    let server = Server { url: url.trim_end_matches('/').to_owned(), token: token.transpose()? };
+    let server = Server { url: url.trim_end_matches('/').to_owned(), token: client::token_of(arguments)? };
     let name = text(&server.ask(Method::POST, "/api/v1/admin/tsdb/snapshot")?["data"]["name"])?;
     let saved = server.path_of(&name).and_then(|path| {
         if !path.is_dir() {
@@ -129,7 +122,7 @@ fn of_server(url: &str, to: &Path, arguments: &ArgMatches) -> Result<Saved, Stri
 /// A running server.
 struct Server {
     url: String,
-    token: Option<Token>,
+    token: Option<String>,
 }
 
 impl Server {
@@ -139,7 +132,7 @@ impl Server {
             .build()
             .map_err(|e| format!("cannot start a runtime: {e}"))?;
         let url = format!("{}{path}", self.url);
-        let token = self.token.as_ref().map(Token::secret);
+        let token = self.token.as_deref();
         let answer = runtime.block_on(client::ask(method, &url, token, TIMEOUT))?;
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         if answer.status.is_success() {

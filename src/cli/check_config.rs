@@ -2,6 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::auth::Auth;
 use crate::config::{Config, OPTIONS};
 use crate::scrape::config::{Problem, Severity, load};
 
@@ -24,6 +25,8 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
             println!("# {}\n{} = {:?}\n", option.doc, option.name, (option.show)(&config));
         }
     }
+    // Reads the file of tokens and forgets it.
+    Auth::open(&config)?;
     check_scrape_config(&config, print, arguments.get_flag("strict"))
 }
 

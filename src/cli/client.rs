@@ -1,10 +1,12 @@
 //! One request over HTTP or HTTPS.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderName, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
+use clap::{Arg, ArgMatches};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -23,9 +25,37 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// The flag that names a file with a token.
+pub(super) fn token_flag() -> Arg {
+    Arg::new("token-file")
+        .long("token-file")
+        .value_name("FILE")
+        .help("File with a token for the server (the secret that `streamgauge token` printed), if it wants one.")
+}
+
+/// The token of [`token_flag`], if one is given.
+pub(super) fn token_of(arguments: &ArgMatches) -> Result<Option<String>, String> {
+    arguments.get_one::<String>("token-file").map(|path| token_in(Path::new(path))).transpose()
+}
+
+/// White space around a token does not count.
+fn token_in(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("{}: this is no token: one word is expected", path.display()));
+    }
+    Ok(token.to_owned())
+}
+
 /// Posts a form.
-pub(super) async fn post_form(url: &str, form: &[(&str, String)], timeout: Duration) -> Result<Answer, String> {
-    let headers = [form_header()];
+pub(super) async fn post_form(
+    url: &str,
+    form: &[(&str, String)],
+    token: Option<&str>,
+    timeout: Duration,
+) -> Result<Answer, String> {
+    let headers = form_headers(token);
     let asked = exchange_at(url, Method::POST, &headers, encoded(form));
     match tokio::time::timeout(timeout, asked).await {
         Ok(answer) => answer,
@@ -37,10 +67,11 @@ pub(super) async fn post_form(url: &str, form: &[(&str, String)], timeout: Durat
 pub(super) async fn post_form_streaming(
     url: &str,
     form: &[(&str, String)],
+    token: Option<&str>,
     timeout: Duration,
     mut each: impl FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
-    let headers = [form_header()];
+    let headers = form_headers(token);
     let response = send(url, Method::POST, &headers, encoded(form));
     let mut response = tokio::time::timeout(timeout, response).await.map_err(|_| late(url, timeout))??;
     let status = response.status();
@@ -60,8 +91,13 @@ pub(super) async fn post_form_streaming(
     }
 }
 
-fn form_header() -> (HeaderName, String) {
-    (header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())
+fn form_headers(token: Option<&str>) -> Vec<(HeaderName, String)> {
+    let form = (header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned());
+    std::iter::once(form).chain(token.map(bearer)).collect()
+}
+
+fn bearer(token: &str) -> (HeaderName, String) {
+    (header::AUTHORIZATION, format!("Bearer {token}"))
 }
 
 fn encoded(form: &[(&str, String)]) -> String {
@@ -75,7 +111,7 @@ fn late(url: &str, timeout: Duration) -> String {
 
 /// Asks without a body, with a token if there is one.
 pub(super) async fn ask(method: Method, url: &str, token: Option<&str>, timeout: Duration) -> Result<Answer, String> {
-    let headers: Vec<_> = token.map(|token| (header::AUTHORIZATION, format!("Bearer {token}"))).into_iter().collect();
+    let headers: Vec<_> = token.map(bearer).into_iter().collect();
     match tokio::time::timeout(timeout, exchange_at(url, method, &headers, String::new())).await {
         Ok(answer) => answer,
         Err(_) => Err(late(url, timeout)),
@@ -177,14 +213,30 @@ mod tests {
         assert_eq!(escape("a{b=\"ü\"} + 1"), "a%7Bb%3D%22%C3%BC%22%7D%20%2B%201");
     }
 
+    #[test]
+    fn a_token_is_one_word_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            let path = dir.path().join("token");
+            std::fs::write(&path, text).unwrap();
+            token_in(&path)
+        };
+        assert_eq!(read(" sgt_x\n"), Ok("sgt_x".to_owned()));
+        for wrong in ["", "\n", "two words", "[[token]]\nname = \"x\"", "ü"] {
+            assert!(read(wrong).unwrap_err().contains("no token"), "{wrong:?}");
+        }
+        assert!(token_in(&dir.path().join("missing")).is_err());
+    }
+
     #[tokio::test]
     async fn what_cannot_be_asked_is_explained() {
-        let ask = |url: &'static str| async move { post_form(url, &[], Duration::from_secs(5)).await.unwrap_err() };
+        let ask =
+            |url: &'static str| async move { post_form(url, &[], None, Duration::from_secs(5)).await.unwrap_err() };
         for wrong in ["127.0.0.1:8082/x", "ftp://a/b", "http:///x", "nonsense", "http://a b/"] {
             assert!(ask(wrong).await.contains("is not a URL"), "{wrong}: {}", ask(wrong).await);
         }
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let message = post_form(&format!("http://{free}/x"), &[], Duration::from_secs(5)).await.unwrap_err();
+        let message = post_form(&format!("http://{free}/x"), &[], None, Duration::from_secs(5)).await.unwrap_err();
         assert!(message.contains("is the server running"), "{message}");
     }
 }

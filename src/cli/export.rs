@@ -52,6 +52,7 @@ pub(super) fn command() -> Command {
             value("data", "DIR", "Reads a data directory instead, with the options of --config and STREAMGAUGE_*.")
                 .conflicts_with("url"),
         )
+        .arg(client::token_flag().conflicts_with("data"))
         .arg(value("config", "FILE", "Options in a TOML file.").env("STREAMGAUGE_CONFIG"))
         .arg(value("timeout", "DURATION", "How long to wait for a server's next bytes.").default_value("2m"))
 }
@@ -72,7 +73,12 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
         from_directory(config, &selectors, range, &mut writer)
     } else {
         let timeout = Length::parse(text("timeout").unwrap_or_default()).map_err(|e| format!("--timeout: {e}"))?;
-        from_server(text("url").unwrap_or_default(), &selectors, range, timeout.std(), &mut writer)
+        let server = Server {
+            url: text("url").unwrap_or_default(),
+            token: client::token_of(arguments)?,
+            timeout: timeout.std(),
+        };
+        from_server(&server, &selectors, range, &mut writer)
     };
     // What is not finished goes with the writer.
     let end = done?;
@@ -138,21 +144,28 @@ fn from_directory(
     Ok(End::new(&totals, snapshot.unreachable()))
 }
 
+/// A server to ask, and how.
+struct Server<'a> {
+    url: &'a str,
+    token: Option<String>,
+    timeout: Duration,
+}
+
 fn from_server(
-    url: &str,
+    server: &Server<'_>,
     selectors: &[String],
     range: TimeRange,
-    timeout: Duration,
     writer: &mut FileWriter,
 ) -> Result<End, String> {
     let mut form: Vec<(&str, String)> = selectors.iter().map(|selector| ("match[]", selector.clone())).collect();
     let bounds = [("start", range.start_ms, i64::MIN), ("end", range.end_ms, i64::MAX)];
     form.extend(bounds.iter().filter(|(_, ms, none)| ms != none).map(|(name, ms, _)| (*name, seconds(*ms))));
-    let url = format!("{}/api/streamgauge/v1/export", url.trim_end_matches('/'));
+    let url = format!("{}/api/streamgauge/v1/export", server.url.trim_end_matches('/'));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("cannot start a runtime: {e}"))?;
     let mut lines = Lines { rest: Vec::new(), end: None, writer };
-    runtime.block_on(client::post_form_streaming(&url, &form, timeout, |bytes| lines.take(bytes)))?;
+    let token = server.token.as_deref();
+    runtime.block_on(client::post_form_streaming(&url, &form, token, server.timeout, |bytes| lines.take(bytes)))?;
     lines.end.ok_or_else(|| format!("{url}: the answer breaks off; the server's log says why"))
 }
 

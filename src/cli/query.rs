@@ -40,6 +40,7 @@ pub(super) fn command() -> Command {
         )
         .arg(value("time", "TIME", "When: RFC 3339 or seconds since 1970 [default: now].").allow_hyphen_values(true))
         .arg(value("url", "URL", "The server.").default_value("http://127.0.0.1:8082"))
+        .arg(client::token_flag())
         .arg(value("timeout", "DURATION", "How long to wait for the answer.").default_value("2m"))
 }
 
@@ -54,11 +55,12 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<(), String> {
     let (path, form) = request(expression, time_ms, duration("range")?, duration("step")?)?;
     let url = format!("{}{path}", text("url").unwrap_or_default().trim_end_matches('/'));
     let timeout = duration("timeout")?.map_or(std::time::Duration::MAX, Duration::std);
+    let token = client::token_of(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("cannot start a runtime: {e}"))?;
-    let answer = runtime.block_on(client::post_form(&url, &form, timeout))?;
+    let answer = runtime.block_on(client::post_form(&url, &form, token.as_deref(), timeout))?;
     show(expression, &url, &answer)
 }
 

@@ -46,8 +46,8 @@ async fn serve(config: Config) -> Result<(), String> {
                 break;
             }
             _ = hangup.recv() => {
-                if let Err(problems) = running.app.scrape.reload(&running.app).await {
-                    tracing::error!(%problems, "SIGHUP: the scrape configuration is wrong, the old one goes on");
+                if let Err(problems) = running.app.reload().await {
+                    tracing::error!(%problems, "SIGHUP: the configuration is wrong, the old one goes on");
                 }
             }
         }

@@ -5,6 +5,7 @@ use model::{Labels, METRIC_NAME};
 
 use super::convert::Moving;
 use super::follow::Number;
+use crate::ingest::ORG;
 
 /// The metric of accumulators; [`crate::jobs::Accumulator`] says its labels.
 const ACCUMULATOR: &str = "streamgauge_job_accumulator";
@@ -37,7 +38,7 @@ impl Owner<'_> {
         let (task, task_name) = place.vertex.unwrap_or_default();
         let pairs = [
             (METRIC_NAME, name),
-            ("org", self.org),
+            (ORG, self.org),
             ("cluster", self.cluster),
             ("job_id", self.job),
             ("job_name", self.job_name),
@@ -90,8 +91,7 @@ impl Owner<'_> {
 pub fn of_cluster(org: &str, cluster: &str, task_manager: Option<&str>, number: &Number) -> Option<(Labels, f64)> {
     let prefix = if task_manager.is_some() { "flink_taskmanager_" } else { "flink_jobmanager_" };
     let name = format!("{prefix}{}", sanitized(&number.name));
-    let pairs =
-        [(METRIC_NAME, &*name), ("org", org), ("cluster", cluster), ("tm_id", task_manager.unwrap_or_default())];
+    let pairs = [(METRIC_NAME, &*name), (ORG, org), ("cluster", cluster), ("tm_id", task_manager.unwrap_or_default())];
     Some((Labels::from_pairs(pairs).ok()?, number.value))
 }
 

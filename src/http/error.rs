@@ -96,10 +96,10 @@ impl From<&CommitError> for Fault {
 impl From<Denied> for Fault {
     fn from(denied: Denied) -> Fault {
         let status = match denied {
-            Denied::Unauthorized => StatusCode::UNAUTHORIZED,
-            Denied::Foreign => StatusCode::FORBIDDEN,
+            Denied::Missing(_) | Denied::Unknown => StatusCode::UNAUTHORIZED,
+            Denied::Foreign | Denied::Insufficient { .. } | Denied::Confined { .. } => StatusCode::FORBIDDEN,
         };
-        Fault::new(status, denied.message())
+        Fault::new(status, denied.to_string())
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn who_is_not_known_learns_how_to_say_it() {
         let denied = |denied| Fault::from(denied).response(Dialect::Plain);
-        assert_eq!(denied(Denied::Unauthorized).headers().get(header::WWW_AUTHENTICATE).unwrap(), "Bearer");
+        assert_eq!(denied(Denied::Unknown).headers().get(header::WWW_AUTHENTICATE).unwrap(), "Bearer");
         assert!(denied(Denied::Foreign).headers().get(header::WWW_AUTHENTICATE).is_none());
     }
 }

@@ -17,12 +17,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use hyper::body::Frame;
-use model::{Budget, Labels, Matcher, SampleColumns, TimeRange};
+use model::{Budget, Labels, Matcher, SampleColumns, Scope, TimeRange};
 use storage::Snapshot;
 use tokio::sync::mpsc;
 
-use super::prometheus::{ApiError, Parameters, engine_options, parse_selections, scope};
+use super::prometheus::{ApiError, Parameters, engine_options, parse_selections};
+use super::rights::read;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::export::{ReadError, chunks, encode, encode_end};
 use crate::families::Families;
 
@@ -34,10 +36,10 @@ const PIECES_WAITING: usize = 4;
 const JSON_LINES: &str = "application/x-ndjson";
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/api/streamgauge/v1/export", get(export).post(export))
+    Router::new().route("/api/streamgauge/v1/export", read(get(export).post(export)))
 }
 
-async fn export(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
+async fn export(State(app): State<Arc<App>>, caller: Caller, parameters: Parameters) -> Result<Response, ApiError> {
     let mut selections = parse_selections(parameters.all("match[]"), &engine_options(&app))?;
     if selections.is_empty() {
         selections.push(Vec::new());
@@ -45,7 +47,7 @@ async fn export(State(app): State<Arc<App>>, parameters: Parameters) -> Result<R
     let range = parameters.range()?;
     let permit = app.workers.export()?;
     let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-    let work = Work { app, sender, piece: Vec::with_capacity(PIECE_BYTES) };
+    let work = Work { app, scope: caller.scope(), sender, piece: Vec::with_capacity(PIECE_BYTES) };
     tokio::task::spawn_blocking(move || {
         work.run(&selections, range);
         drop(permit);
@@ -56,6 +58,7 @@ async fn export(State(app): State<Arc<App>>, parameters: Parameters) -> Result<R
 /// An export under way.
 struct Work {
     app: Arc<App>,
+    scope: Scope,
     sender: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
 }
@@ -84,9 +87,9 @@ impl Work {
         range: TimeRange,
     ) -> Result<(), ReadError<&'static str>> {
         let budget = Budget::new(u64::MAX, self.app.config.query_max_bytes.0);
-        let stopping = self.app.stopping();
+        let (stopping, scope) = (self.app.stopping(), self.scope.clone());
         let totals =
-            chunks(snapshot, &scope(), selections, range, &budget, |labels: &Labels, samples: SampleColumns| {
+            chunks(snapshot, &scope, selections, range, &budget, |labels: &Labels, samples: SampleColumns| {
                 if *stopping.borrow() {
                     return Err("the server is stopping");
                 }

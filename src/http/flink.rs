@@ -27,12 +27,12 @@ use std::sync::Arc;
 
 use ::http::Uri;
 use ::http::request::Parts;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::{Extension, Router};
-use model::Budget;
+use model::{Budget, Scope};
 use serde_json::Value;
 
 pub(super) use answer::of_fault;
@@ -44,9 +44,10 @@ use parameters::Parameters;
 use route::{Ask, Forwarded, OfJob, OfMetrics, Route};
 use view::View;
 
-use super::Peer;
 use super::error::Fault;
+use super::rights::allow;
 use crate::app::App;
+use crate::auth::{Caller, Need, Right};
 
 /// The first segments that belong to this dialect at the root and behind `/v1` and `/flink`.
 const TREES: [&str; 8] =
@@ -83,37 +84,46 @@ pub(super) fn listener_routes() -> Router<Arc<App>> {
 }
 
 /// Answers any request to one of our paths among others.
-pub(super) async fn serve(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
-    respond(&app, app.config.flink_shape.into(), peer, request).await
+pub(super) async fn serve(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    respond(&app, app.config.flink_shape.into(), &caller, request).await
 }
 
 /// Answers any request on our own listener.
-async fn serve_alone(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
-    respond(&app, app.config.flink_listen_shape.into(), peer, request).await
+async fn serve_alone(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    respond(&app, app.config.flink_listen_shape.into(), &caller, request).await
 }
 
-async fn respond(app: &Arc<App>, shape: Shape, peer: Peer, request: Request) -> Response {
+async fn respond(app: &Arc<App>, shape: Shape, caller: &Caller, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
     let answered = match route::of(&head.method, path) {
-        Ok(Route::Read(ask)) => read(app, shape, ask, path, &head.uri).await,
-        Ok(Route::Forward(forwarded)) => forward::answer(app, forwarded, peer, head, body).await,
+        Ok(Route::Read(ask)) => read(app, shape, caller, ask, path, &head).await,
+        Ok(Route::Forward(forwarded)) => forward::answer(app, forwarded, caller, head, body).await,
         Ok(Route::Unknown) => Err(Failure::unknown_path(&head.method, path)),
-        Err(failure) => Err(failure),
+        // What is wrong with a path is for who may read it.
+        Err(failure) => Err(caller.check(Need::of(Right::Read)).map_or_else(Failure::from, |()| failure)),
     };
     answered.unwrap_or_else(Failure::into_response)
 }
 
-async fn read(app: &Arc<App>, shape: Shape, ask: Ask, path: &str, uri: &Uri) -> Result<Response, Failure> {
-    let parameters = Parameters::of(uri)?;
+async fn read(
+    app: &Arc<App>,
+    shape: Shape,
+    caller: &Caller,
+    ask: Ask,
+    path: &str,
+    head: &Parts,
+) -> Result<Response, Failure> {
+    allow(caller, Need::of(Right::Read), &head.method, path)?;
+    let parameters = Parameters::of(&head.uri)?;
     let is_past = parameters.text("at").is_some();
-    let state = Arc::clone(app);
-    let done = app.workers.query(None, move |budget| see(&state, shape, &ask, &parameters, budget)).await?;
+    let (state, scope) = (Arc::clone(app), caller.scope());
+    let done = app.workers.query(None, move |budget| see(&state, shape, scope, &ask, &parameters, budget)).await?;
     match done {
         Ok(body) => Ok(answer::ok(&body)),
         Err(failure) if failure.is_no_job() && !is_past => {
-            forward::look_for_young(app, &route::plain(path), uri).await?.ok_or(failure)
+            forward::look_for_young(app, caller, &route::plain(path), &head.uri).await?.ok_or(failure)
         }
         Err(failure) => Err(failure),
     }
@@ -125,42 +135,56 @@ pub(super) fn at(uri: &Uri) -> Result<Option<i64>, Fault> {
 }
 
 /// `/jobs/:jobid` in the page's shape.
-pub(super) async fn job_details(app: &Arc<App>, id: &str, uri: &Uri) -> Result<Value, Fault> {
-    ask(app, Ask::Job(id.to_owned(), OfJob::Details), uri).await
+pub(super) async fn job_details(app: &Arc<App>, caller: &Caller, id: &str, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, caller, Ask::Job(id.to_owned(), OfJob::Details), uri).await
 }
 
 /// `/jobs/:jobid/exceptions` in the page's shape.
-pub(super) async fn job_exceptions(app: &Arc<App>, id: &str, uri: &Uri) -> Result<Value, Fault> {
-    ask(app, Ask::Job(id.to_owned(), OfJob::Exceptions), uri).await
+pub(super) async fn job_exceptions(app: &Arc<App>, caller: &Caller, id: &str, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, caller, Ask::Job(id.to_owned(), OfJob::Exceptions), uri).await
 }
 
 /// `/jobs/overview` in the page's shape.
-pub(super) async fn jobs_overview(app: &Arc<App>, uri: &Uri) -> Result<Value, Fault> {
-    ask(app, Ask::JobsOverview, uri).await
+pub(super) async fn jobs_overview(app: &Arc<App>, caller: &Caller, uri: &Uri) -> Result<Value, Fault> {
+    ask(app, caller, Ask::JobsOverview, uri).await
 }
 
 /// `…/vertices/:vertexid/watermarks`
-pub(super) async fn watermarks(app: &Arc<App>, id: &str, vertex: &str, uri: &Uri) -> Result<Value, Fault> {
-    ask(app, Ask::Metrics(OfMetrics::Watermarks(id.to_owned(), vertex.to_owned())), uri).await
+pub(super) async fn watermarks(
+    app: &Arc<App>,
+    caller: &Caller,
+    id: &str,
+    vertex: &str,
+    uri: &Uri,
+) -> Result<Value, Fault> {
+    ask(app, caller, Ask::Metrics(OfMetrics::Watermarks(id.to_owned(), vertex.to_owned())), uri).await
 }
 
 /// Cancels a job on its cluster; `head` says so.
-pub(super) async fn cancel(app: &Arc<App>, id: String, peer: Peer, head: Parts, body: Body) -> Result<(), Fault> {
+pub(super) async fn cancel(app: &Arc<App>, id: String, caller: &Caller, head: Parts, body: Body) -> Result<(), Fault> {
     let path = format!("/jobs/{id}");
     let forwarded = Forwarded { job: Some(id), is_control: true, path };
-    let answer = forward::answer(app, forwarded, peer, head, body).await?;
+    let answer = forward::answer(app, forwarded, caller, head, body).await?;
     if answer.status().is_success() { Ok(()) } else { Err(Fault::new(answer.status(), "the cluster refused")) }
 }
 
-async fn ask(app: &Arc<App>, ask: Ask, uri: &Uri) -> Result<Value, Fault> {
+async fn ask(app: &Arc<App>, caller: &Caller, ask: Ask, uri: &Uri) -> Result<Value, Fault> {
     let parameters = Parameters::of(uri)?;
-    let state = Arc::clone(app);
-    let done = app.workers.query(None, move |budget| see(&state, Shape::Page, &ask, &parameters, budget)).await?;
+    let (state, scope) = (Arc::clone(app), caller.scope());
+    let done =
+        app.workers.query(None, move |budget| see(&state, Shape::Page, scope, &ask, &parameters, budget)).await?;
     Ok(done?)
 }
 
 /// Makes the view of one moment.
-fn see(app: &App, shape: Shape, ask: &Ask, parameters: &Parameters, budget: &Budget) -> Result<Value, Failure> {
+fn see(
+    app: &App,
+    shape: Shape,
+    scope: Scope,
+    ask: &Ask,
+    parameters: &Parameters,
+    budget: &Budget,
+) -> Result<Value, Failure> {
     let snapshot = app.db.snapshot();
     let now_ms = app.clock.now_ms();
     let at_ms = parameters.at()?;
@@ -170,7 +194,7 @@ fn see(app: &App, shape: Shape, ask: &Ask, parameters: &Parameters, budget: &Bud
             reader,
             series: &snapshot,
             budget,
-            scope: model::Scope::default(),
+            scope,
             shape,
             at_ms: at_ms.unwrap_or(i64::MAX),
             cluster: parameters.text("cluster").map(str::to_owned),

@@ -9,12 +9,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::error::{Dialect, Fault};
+use super::rights::read_whole;
 use crate::app::App;
 use crate::exposition::{encode, negotiate};
 use crate::system::host_families;
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/api/streamgauge/v1/host/metrics", get(metrics)).route("/metrics/host", get(metrics))
+    let metrics = read_whole(get(metrics));
+    Router::new().route("/api/streamgauge/v1/host/metrics", metrics.clone()).route("/metrics/host", metrics)
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ::http::{StatusCode, Uri};
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use model::{Scope, TimeRange};
@@ -14,7 +14,10 @@ use serde_json::{Map, Value, json};
 
 use super::error::{Dialect, Fault, json_response};
 use super::prometheus::parse_form;
+use super::rights::read;
+use super::segment::Segment;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::jobs::{Event, JobsError, Known, Reader, Run, SubjectKind, What, timeline};
 
 /// Events of an answer, the newest, when no limit is asked for.
@@ -24,9 +27,9 @@ const EVENTS_MAX: usize = 10_000;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/api/jobs", get(list))
-        .route("/api/jobs/{id}", get(one))
-        .route("/api/jobs/{id}/timeline", get(events))
+        .route("/api/jobs", read(get(list)))
+        .route("/api/jobs/{id}", read(get(one)))
+        .route("/api/jobs/{id}/timeline", read(get(events)))
 }
 
 /// The parameters of a request.
@@ -76,7 +79,7 @@ async fn answer(
     }
 }
 
-async fn list(State(app): State<Arc<App>>, uri: Uri) -> Response {
+async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Response {
     let asked = Parameters::of(&uri).and_then(|parameters| {
         let (name, state) = (parameters.text("name").map(str::to_owned), parameters.text("state").map(str::to_owned));
         Ok((parameters.at()?, name, state))
@@ -86,7 +89,7 @@ async fn list(State(app): State<Arc<App>>, uri: Uri) -> Response {
         Err(fault) => return fault.response(Dialect::Plain),
     };
     answer(app, move |reader| {
-        let mut jobs = reader.runs(&Scope::default(), at_ms)?;
+        let mut jobs = reader.runs(&caller.scope(), at_ms)?;
         jobs.retain(|(_, run)| {
             let run = &run.document;
             name.as_ref().is_none_or(|name| *name == run.name) && state.as_ref().is_none_or(|s| s == run.state.as_str())
@@ -98,17 +101,18 @@ async fn list(State(app): State<Arc<App>>, uri: Uri) -> Response {
     .await
 }
 
-async fn one(State(app): State<Arc<App>>, Path(id): Path<String>, uri: Uri) -> Response {
+async fn one(State(app): State<Arc<App>>, caller: Caller, Segment(id): Segment, uri: Uri) -> Response {
     let at_ms = match Parameters::of(&uri).and_then(|parameters| parameters.at()) {
         Ok(at_ms) => at_ms,
         Err(fault) => return fault.response(Dialect::Plain),
     };
     answer(app, move |reader| {
-        let Some(job) = find(reader, &id, at_ms)? else { return Ok(None) };
+        let scope = caller.scope();
+        let Some(job) = find(reader, &scope, &id, at_ms)? else { return Ok(None) };
         let run = reader.document::<Run>(&job, "", at_ms)?;
         let mut object = shown(&job, run.as_ref().map(|run| &run.document));
         let runs = match &job.pipeline_id {
-            Some(pipeline) => reader.of_pipeline(&Scope::default(), pipeline)?,
+            Some(pipeline) => reader.of_pipeline(&scope, pipeline)?,
             None => Vec::new(),
         };
         let runs: Vec<&str> =
@@ -119,7 +123,7 @@ async fn one(State(app): State<Arc<App>>, Path(id): Path<String>, uri: Uri) -> R
     .await
 }
 
-async fn events(State(app): State<Arc<App>>, Path(id): Path<String>, uri: Uri) -> Response {
+async fn events(State(app): State<Arc<App>>, caller: Caller, Segment(id): Segment, uri: Uri) -> Response {
     let asked = Parameters::of(&uri).and_then(|parameters| {
         let start_ms = parameters.time("start")?.unwrap_or(i64::MIN);
         let end_ms = parameters.time("end")?.unwrap_or(i64::MAX);
@@ -130,7 +134,7 @@ async fn events(State(app): State<Arc<App>>, Path(id): Path<String>, uri: Uri) -
         Err(fault) => return fault.response(Dialect::Plain),
     };
     answer(app, move |reader| {
-        let Some(job) = find(reader, &id, at_ms)? else { return Ok(None) };
+        let Some(job) = find(reader, &caller.scope(), &id, at_ms)? else { return Ok(None) };
         let mut events = timeline(reader, &job, range, at_ms)?;
         let is_cut = events.len() > limit;
         events.drain(..events.len().saturating_sub(limit));
@@ -141,12 +145,11 @@ async fn events(State(app): State<Arc<App>>, Path(id): Path<String>, uri: Uri) -
 }
 
 /// A job by its own id, or by the one that Flink's dialect shows.
-fn find(reader: &Reader<'_>, id: &str, at_ms: i64) -> Result<Option<Known>, JobsError> {
-    let scope = Scope::default();
-    let found = reader.find(&scope, SubjectKind::Job, id)?;
+fn find(reader: &Reader<'_>, scope: &Scope, id: &str, at_ms: i64) -> Result<Option<Known>, JobsError> {
+    let found = reader.find(scope, SubjectKind::Job, id)?;
     let found = match found {
         Some(found) => Some(found),
-        None => reader.find_hex(&scope, SubjectKind::Job, &id.to_ascii_lowercase())?,
+        None => reader.find_hex(scope, SubjectKind::Job, &id.to_ascii_lowercase())?,
     };
     Ok(found.filter(|job| job.first_ms <= at_ms))
 }

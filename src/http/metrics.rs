@@ -14,13 +14,17 @@ use model::MetricType;
 
 use super::error::{Dialect, Fault};
 use super::prometheus::PREFIXES;
+use super::rights::read_whole;
 use crate::app::App;
 use crate::exposition::{Family, encode, negotiate};
 use crate::system::Readings;
 use crate::telemetry::family;
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    PREFIXES.into_iter().fold(Router::new(), |router, prefix| router.route(&format!("{prefix}/metrics"), get(metrics)))
+    let metrics = read_whole(get(metrics));
+    PREFIXES
+        .into_iter()
+        .fold(Router::new(), |router, prefix| router.route(&format!("{prefix}/metrics"), metrics.clone()))
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {

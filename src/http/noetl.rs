@@ -20,24 +20,25 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{delete, get, post};
 
+use super::rights::{admin, admin_whole, read, write, write_whole};
 use crate::app::App;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let deregister_pool = delete(registry::deregister_pool).post(registry::deregister_pool);
     Router::new()
-        .route("/api/metrics/report", post(report::report))
-        .route("/api/metrics/query", get(query::query))
-        .route("/api/metrics/prometheus", get(export::export))
-        .route("/api/metrics/components", get(registry::components))
-        .route("/api/metrics/self-report", post(self_report::self_report))
-        .route("/api/metrics/cleanup", post(administration::clean_up))
-        .route("/api/metrics/partitions/create", post(administration::create_partitions))
-        .route("/api/metrics/ttl/set", post(administration::set_ttl))
-        .route("/api/metrics/ttl/extend-component", post(administration::extend_component))
-        .route("/api/runtime/register", post(registry::register))
-        .route("/api/runtime/deregister", delete(registry::deregister))
-        .route("/api/worker/pool/register", post(registry::register_pool))
-        .route("/api/worker/pool/deregister", deregister_pool)
-        .route("/api/worker/pool/heartbeat", post(registry::heartbeat))
-        .route("/api/worker/pools", get(registry::pools))
+        .route("/api/metrics/report", write(post(report::report)))
+        .route("/api/metrics/query", read(get(query::query)))
+        .route("/api/metrics/prometheus", read(get(export::export)))
+        .route("/api/metrics/components", read(get(registry::components)))
+        .route("/api/metrics/self-report", write_whole(post(self_report::self_report)))
+        .route("/api/metrics/cleanup", admin_whole(post(administration::clean_up)))
+        .route("/api/metrics/partitions/create", admin_whole(post(administration::create_partitions)))
+        .route("/api/metrics/ttl/set", admin(post(administration::set_ttl)))
+        .route("/api/metrics/ttl/extend-component", admin(post(administration::extend_component)))
+        .route("/api/runtime/register", write(post(registry::register)))
+        .route("/api/runtime/deregister", write(delete(registry::deregister)))
+        .route("/api/worker/pool/register", write(post(registry::register_pool)))
+        .route("/api/worker/pool/deregister", write(deregister_pool))
+        .route("/api/worker/pool/heartbeat", write(post(registry::heartbeat)))
+        .route("/api/worker/pools", read(get(registry::pools)))
 }

@@ -2,29 +2,28 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::StatusCode;
 use axum::Router;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
-use super::Peer;
 use super::error::{Dialect, Fault, json_response};
 use super::prometheus::rfc3339;
+use super::rights::{admin_whole, read_whole};
 use crate::app::App;
-use crate::auth;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
-        .route("/-/reload", post(reload).put(reload))
-        .route("/api/v1/admin/storage/flush", post(flush))
-        .route("/api/v1/admin/storage/compact", post(compact))
-        .route("/api/v1/admin/storage/retention/confirm", post(confirm_retention))
-        .route("/api/streamgauge/v1/compaction", get(compaction))
-        .route("/api/streamgauge/v1/storage", get(storage_state))
+        .route("/-/reload", admin_whole(post(reload).put(reload)))
+        .route("/api/v1/admin/storage/flush", admin_whole(post(flush)))
+        .route("/api/v1/admin/storage/compact", admin_whole(post(compact)))
+        .route("/api/v1/admin/storage/retention/confirm", admin_whole(post(confirm_retention)))
+        .route("/api/streamgauge/v1/compaction", read_whole(get(compaction)))
+        .route("/api/streamgauge/v1/storage", read_whole(get(storage_state)))
 }
 
 /// The process answers.
@@ -40,12 +39,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     "Streamgauge is ready.\n".into_response()
 }
 
-/// Reads the scrape configuration again; a wrong one is refused and the old one goes on.
-async fn reload(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
-    if let Err(denied) = auth::may_administer(app.token.as_ref(), peer.0.ip(), &headers) {
-        return Fault::from(denied).response(Dialect::Text);
-    }
-    match app.scrape.reload(&app).await {
+/// Reads the scrape configuration and the tokens again; a wrong file is refused and the old one goes on.
+async fn reload(State(app): State<Arc<App>>) -> Response {
+    match app.reload().await {
         Ok(()) => "The configuration was read again.\n".into_response(),
         Err(problems) => {
             let message = format!("failed to reload config: {problems}");
@@ -54,15 +50,15 @@ async fn reload(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, h
     }
 }
 
-async fn flush(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
-    administer(&app, peer, &headers, |db| {
+async fn flush(State(app): State<Arc<App>>) -> Response {
+    administer(&app, |db| {
         db.flush().map(|r| json!({"status": "success", "data": {"samples": r.samples, "segments": r.segments}}))
     })
     .await
 }
 
-async fn compact(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
-    administer(&app, peer, &headers, |db| {
+async fn compact(State(app): State<Arc<App>>) -> Response {
+    administer(&app, |db| {
         db.compact().map(|r| {
             let data = json!({
                 "segmentsBefore": r.segments_before,
@@ -76,13 +72,8 @@ async fn compact(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, 
 }
 
 /// `POST /api/v1/admin/storage/retention/confirm`: the retention rules are all there, samples may be dropped again.
-async fn confirm_retention(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Response {
+async fn confirm_retention(State(app): State<Arc<App>>) -> Response {
     let confirmed = async {
-        auth::may_administer(app.token.as_ref(), peer.0.ip(), &headers)?;
         let state = Arc::clone(&app);
         let confirm = move || state.catalog.confirm_rules().map(|()| state.apply_rules());
         let done = app.workers.write(confirm).await?;
@@ -167,27 +158,22 @@ fn compaction_body(status: &storage::CompactionStatus) -> serde_json::Value {
     })
 }
 
-/// Runs work on the database for a caller that may administer, and answers with what it gives.
+/// Runs work on the database and answers with what it gives.
 async fn administer(
     app: &Arc<App>,
-    peer: Peer,
-    headers: &HeaderMap,
     work: impl FnOnce(&storage::Db) -> Result<serde_json::Value, storage::StorageError> + Send + 'static,
 ) -> Response {
-    match on_database(app, peer, headers, work).await {
+    match on_database(app, work).await {
         Ok(body) => json_response(StatusCode::OK, &body),
         Err(fault) => fault.response(Dialect::Prometheus),
     }
 }
 
-/// Runs work on the database for a caller that may administer.
+/// Runs work on the database.
 pub(super) async fn on_database<T: Send + 'static>(
     app: &Arc<App>,
-    peer: Peer,
-    headers: &HeaderMap,
     work: impl FnOnce(&storage::Db) -> Result<T, storage::StorageError> + Send + 'static,
 ) -> Result<T, Fault> {
-    auth::may_administer(app.token.as_ref(), peer.0.ip(), headers)?;
     let db = Arc::clone(&app.db);
     let done = app.workers.write(move || work(&db)).await?;
     done.map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))

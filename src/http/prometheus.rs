@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
-use model::Scope;
 
+use super::rights::{admin, admin_whole, read, read_whole};
 use crate::app::App;
 
 pub use error::ApiError;
@@ -56,34 +56,32 @@ pub(super) fn routes() -> Router<Arc<App>> {
 /// All endpoints with their methods.
 fn endpoints() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
-        ("/api/v1/query", get(query::instant).post(query::instant)),
-        ("/api/v1/query_range", get(query::range).post(query::range)),
-        ("/api/v1/query_exemplars", get(exemplars::query).post(exemplars::query)),
-        ("/api/v1/format_query", get(format::format).post(format::format)),
-        ("/api/v1/series", get(series::series).post(series::series)),
-        ("/api/v1/labels", get(series::labels).post(series::labels)),
-        ("/api/v1/label/{name}/values", get(series::values)),
-        ("/api/v1/metadata", get(metadata::metadata)),
-        ("/api/v1/targets", get(targets::targets)),
-        ("/api/v1/scrape_pools", get(targets::pools)),
-        ("/api/v1/rules", get(rules::rules)),
-        ("/api/v1/alerts", get(rules::alerts)),
-        ("/api/v1/alertmanagers", get(rules::alertmanagers)),
-        ("/api/v1/status/buildinfo", get(status::build)),
-        ("/api/v1/status/runtimeinfo", get(status::runtime)),
-        ("/api/v1/status/flags", get(status::flags)),
-        ("/api/v1/status/config", get(status::config)),
-        ("/api/v1/status/tsdb", get(status::tsdb)),
-        ("/api/v1/status/walreplay", get(status::wal_replay)),
-        ("/api/v1/admin/tsdb/delete_series", post(deletes::delete_series).put(deletes::delete_series)),
-        ("/api/v1/admin/tsdb/clean_tombstones", post(deletes::clean_tombstones).put(deletes::clean_tombstones)),
-        ("/api/v1/admin/storage/deletes", get(deletes::list)),
-        ("/api/v1/admin/storage/deletes/{id}/undo", post(deletes::undo)),
-        ("/federate", get(federate::federate)),
+        ("/api/v1/query", read(get(query::instant).post(query::instant))),
+        ("/api/v1/query_range", read(get(query::range).post(query::range))),
+        ("/api/v1/query_exemplars", read(get(exemplars::query).post(exemplars::query))),
+        ("/api/v1/format_query", read(get(format::format).post(format::format))),
+        ("/api/v1/series", read(get(series::series).post(series::series))),
+        ("/api/v1/labels", read(get(series::labels).post(series::labels))),
+        ("/api/v1/label/{name}/values", read(get(series::values))),
+        ("/api/v1/metadata", read(get(metadata::metadata))),
+        ("/api/v1/targets", read(get(targets::targets))),
+        ("/api/v1/scrape_pools", read(get(targets::pools))),
+        ("/api/v1/rules", read(get(rules::rules))),
+        ("/api/v1/alerts", read(get(rules::alerts))),
+        ("/api/v1/alertmanagers", read(get(rules::alertmanagers))),
+        ("/api/v1/status/buildinfo", read(get(status::build))),
+        ("/api/v1/status/runtimeinfo", read_whole(get(status::runtime))),
+        ("/api/v1/status/flags", read_whole(get(status::flags))),
+        ("/api/v1/status/config", read_whole(get(status::config))),
+        ("/api/v1/status/tsdb", read(get(status::tsdb))),
+        ("/api/v1/status/walreplay", read(get(status::wal_replay))),
+        ("/api/v1/admin/tsdb/delete_series", admin(post(deletes::delete_series).put(deletes::delete_series))),
+        (
+            "/api/v1/admin/tsdb/clean_tombstones",
+            admin_whole(post(deletes::clean_tombstones).put(deletes::clean_tombstones)),
+        ),
+        ("/api/v1/admin/storage/deletes", admin(get(deletes::list))),
+        ("/api/v1/admin/storage/deletes/{id}/undo", admin(post(deletes::undo))),
+        ("/federate", read(get(federate::federate))),
     ]
-}
-
-/// What a read is confined to. Every read of this dialect asks here, so that rights have one place to come in.
-pub(super) fn scope() -> Scope {
-    Scope::default()
 }

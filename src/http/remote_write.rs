@@ -17,21 +17,23 @@ use bytes::Bytes;
 use super::body::{self, BodyLimits};
 use super::error::{Dialect, Fault};
 use super::prometheus::PREFIXES;
+use super::rights;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::remote_write::{Intake, Message, Outcome, RequestError, decode};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let mut routes = Router::new();
     for prefix in PREFIXES {
         for path in ["/api/v1/write", "/api/v1/push"] {
-            routes = routes.route(&format!("{prefix}{path}"), post(write));
+            routes = routes.route(&format!("{prefix}{path}"), rights::write(post(write)));
         }
     }
     routes
 }
 
-async fn write(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
-    match take(app, &headers, body).await {
+async fn write(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap, body: Body) -> Response {
+    match take(app, &caller, &headers, body).await {
         Ok(outcome) => answer(&outcome),
         Err(fault) => {
             let mut response = fault.response(Dialect::Text);
@@ -41,15 +43,16 @@ async fn write(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> R
     }
 }
 
-async fn take(app: Arc<App>, headers: &HeaderMap, body: Body) -> Result<Outcome, Fault> {
+async fn take(app: Arc<App>, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Outcome, Fault> {
     let message = message_of(headers)?;
     let limits = BodyLimits::of_samples(&app);
     let sent = body::read(headers, body, &limits).await?;
-    let headers = headers.clone();
+    let (headers, org) = (headers.clone(), caller.org().cloned());
     let work = Arc::clone(&app);
     let done = app.workers.write(move || {
         let message_bytes = decompress(&headers, sent, &limits)?;
-        let mut intake = Intake::new(&work.ingest, &work.remote_write, work.config.ingest_max_batch_samples);
+        let samples_max = work.config.ingest_max_batch_samples;
+        let mut intake = Intake::new(&work.ingest, &work.remote_write, samples_max, org.as_deref());
         decode(message, &message_bytes, &mut intake).map_err(|error| {
             let status = match error {
                 RequestError::Wire { .. } => StatusCode::BAD_REQUEST,

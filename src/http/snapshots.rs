@@ -2,45 +2,37 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, StatusCode};
+use ::http::StatusCode;
 use axum::Router;
-use axum::extract::{Extension, FromRequest, Path, Request, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 use storage::{Db, StorageError};
 
-use super::Peer;
 use super::error::{Fault, json_response};
 use super::operations::on_database;
 use super::prometheus::{ApiError, PREFIX, Parameters};
+use super::rights::admin_whole;
+use super::segment::Segment;
 use crate::app::App;
-use crate::auth;
 use crate::backup;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/api/v1/admin/tsdb/snapshot", post(save).put(save))
-        .route(&format!("{PREFIX}/api/v1/admin/tsdb/snapshot"), post(save).put(save))
-        .route("/api/v1/admin/storage/snapshots", get(list))
-        .route("/api/v1/admin/storage/snapshots/{name}", delete(remove))
+        .route("/api/v1/admin/tsdb/snapshot", admin_whole(post(save).put(save)))
+        .route(&format!("{PREFIX}/api/v1/admin/tsdb/snapshot"), admin_whole(post(save).put(save)))
+        .route("/api/v1/admin/storage/snapshots", admin_whole(get(list)))
+        .route("/api/v1/admin/storage/snapshots/{name}", admin_whole(delete(remove)))
 }
 
 /// `POST /api/v1/admin/tsdb/snapshot?skip_head=`
-async fn save(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    request: Request,
-) -> Result<Response, ApiError> {
-    // Before anything of the body is read.
-    auth::may_administer(app.token.as_ref(), peer.0.ip(), &headers).map_err(Fault::from)?;
-    let parameters = Parameters::from_request(request, &app).await?;
+async fn save(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
     let skip_head = parameters.get("skip_head").map(parse_bool).transpose();
     let skip_head = skip_head.map_err(|e| ApiError::parameter("skip_head", e))?.unwrap_or(false);
     let name = backup::new_name(app.clock.now_ms());
     let with_catalog = Arc::clone(&app);
-    let saved = on_database(&app, peer, &headers, move |db| {
+    let saved = on_database(&app, move |db| {
         let add = |dir: &std::path::Path| {
             with_catalog.catalog.copy_to(dir).map_err(|error| StorageError::Io {
                 operation: "copy the catalog to",
@@ -55,12 +47,8 @@ async fn save(
 }
 
 /// `GET /api/v1/admin/storage/snapshots`
-async fn list(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let data = on_database(&app, peer, &headers, listed).await?;
+async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let data = on_database(&app, listed).await?;
     Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": data})))
 }
 
@@ -75,14 +63,9 @@ fn listed(db: &Db) -> Result<Vec<Value>, StorageError> {
 }
 
 /// `DELETE /api/v1/admin/storage/snapshots/{name}`
-async fn remove(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
+async fn remove(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<Response, ApiError> {
     let known = name.clone();
-    let removed = on_database(&app, peer, &headers, move |db| {
+    let removed = on_database(&app, move |db| {
         // A name that cannot be one is just not there.
         Ok(db.saved_snapshots()?.iter().any(|saved| saved.name == known) && db.remove_saved_snapshot(&known)?)
     });

@@ -10,18 +10,18 @@ mod route;
 use std::sync::Arc;
 
 use ::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
-use axum::{Extension, Router};
-use model::Scope;
 use serde_json::{Map, Value, json};
 
-use super::Peer;
 use super::error::{Fault, json_response};
 use super::flink;
+use super::rights::allow;
 use crate::app::App;
+use crate::auth::{Caller, Need, Right};
 use route::Ask;
 
 const PREFIX: &str = "/tsp";
@@ -83,60 +83,63 @@ pub(super) fn of_fault(fault: &Fault) -> Response {
     problem.response()
 }
 
-async fn serve(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+async fn serve(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
     let path = request.uri().path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
     let Some(ask) = route::of(path) else {
         return of_fault(&Fault::new(StatusCode::NOT_FOUND, format!("no such path: {path}")));
     };
+    let right = if matches!(ask, Ask::Stop(_)) { Right::Control } else { Right::Read };
+    if let Err(denied) = allow(&caller, Need::of(right), request.method(), path) {
+        return of_fault(&denied.into());
+    }
     if request.method() != Method::GET {
         let message = format!("{path} does not take {}", request.method());
         return of_fault(&Fault::new(StatusCode::METHOD_NOT_ALLOWED, message));
     }
-    match answer(&app, ask, peer, request).await {
+    match answer(&app, &caller, ask, request).await {
         Ok(response) => json_response(StatusCode::OK, &json!({"response": response, "messages": []})),
         Err(problem) => problem.response(),
     }
 }
 
-async fn answer(app: &Arc<App>, ask: Ask, peer: Peer, request: Request) -> Result<Value, Problem> {
+async fn answer(app: &Arc<App>, caller: &Caller, ask: Ask, request: Request) -> Result<Value, Problem> {
     let uri = request.uri().clone();
     match ask {
         Ask::Version => Ok(env!("CARGO_PKG_VERSION").into()),
-        Ask::Overview => overview(app, &uri).await,
-        Ask::Status(uuid) => Ok(status(&details(app, &uuid, &uri).await?)),
+        Ask::Overview => overview(app, caller, &uri).await,
+        Ask::Status(uuid) => Ok(status(&details(app, caller, &uuid, &uri).await?)),
         Ask::StatusAndMetrics(uuid) => {
-            let details = details(app, &uuid, &uri).await?;
-            Ok(json!({"details": status(&details), "metrics": metrics(app, &details, &uri).await?}))
+            let details = details(app, caller, &uuid, &uri).await?;
+            Ok(json!({"details": status(&details), "metrics": metrics(app, caller, &details, &uri).await?}))
         }
         Ask::Exceptions(uuid) => {
-            let id = find(app, &uuid, &uri).await?;
-            let found = flink::job_exceptions(app, &id, &uri).await?;
+            let id = find(app, caller, &uuid, &uri).await?;
+            let found = flink::job_exceptions(app, caller, &id, &uri).await?;
             Ok(cut(&found, &["timestamp", "root-exception", "truncated"]))
         }
-        Ask::Stop(uuid) => stop(app, &uuid, peer, request).await,
+        Ask::Stop(uuid) => stop(app, caller, &uuid, request).await,
     }
 }
 
 /// The id of the newest run of a name.
-async fn find(app: &Arc<App>, uuid: &str, uri: &Uri) -> Result<String, Problem> {
+async fn find(app: &Arc<App>, caller: &Caller, uuid: &str, uri: &Uri) -> Result<String, Problem> {
     let at_ms = flink::at(uri)?.unwrap_or(i64::MAX);
-    let (state, name) = (Arc::clone(app), uuid.to_owned());
-    let found =
-        app.workers.query(None, move |_| state.jobs.read(|reader| reader.newest_of(&Scope::default(), &name, at_ms)));
+    let (state, name, scope) = (Arc::clone(app), uuid.to_owned(), caller.scope());
+    let found = app.workers.query(None, move |_| state.jobs.read(|reader| reader.newest_of(&scope, &name, at_ms)));
     let found =
         found.await.map_err(Fault::from)?.map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     found.map(|job| job.hex_id()).ok_or_else(Problem::no_job)
 }
 
 /// What Flink says of the newest run of a name.
-async fn details(app: &Arc<App>, uuid: &str, uri: &Uri) -> Result<Value, Problem> {
-    let id = find(app, uuid, uri).await?;
-    Ok(flink::job_details(app, &id, uri).await?)
+async fn details(app: &Arc<App>, caller: &Caller, uuid: &str, uri: &Uri) -> Result<Value, Problem> {
+    let id = find(app, caller, uuid, uri).await?;
+    Ok(flink::job_details(app, caller, &id, uri).await?)
 }
 
-async fn overview(app: &Arc<App>, uri: &Uri) -> Result<Value, Problem> {
-    let found = flink::jobs_overview(app, uri).await?;
+async fn overview(app: &Arc<App>, caller: &Caller, uri: &Uri) -> Result<Value, Problem> {
+    let found = flink::jobs_overview(app, caller, uri).await?;
     let jobs = found["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let list: Vec<Value> = jobs.iter().map(|job| cut(job, &["name", "jid"])).collect();
     // The document's answer where there are none.
@@ -166,14 +169,14 @@ fn vertices(details: &Value) -> &[Value] {
 }
 
 /// TSP's three numbers, as texts.
-async fn metrics(app: &Arc<App>, details: &Value, uri: &Uri) -> Result<Value, Problem> {
+async fn metrics(app: &Arc<App>, caller: &Caller, details: &Value, uri: &Uri) -> Result<Value, Problem> {
     let vertices = vertices(details);
     let number = |vertex: Option<&Value>, name: &str| {
         let value = vertex.and_then(|vertex| vertex["metrics"][name].as_i64());
         value.unwrap_or(0).to_string()
     };
     let watermarks = match searching(vertices) {
-        Some(vertex) => flink::watermarks(app, text(details, "jid"), text(vertex, "id"), uri).await?,
+        Some(vertex) => flink::watermarks(app, caller, text(details, "jid"), text(vertex, "id"), uri).await?,
         None => Value::Null,
     };
     Ok(json!({
@@ -202,12 +205,12 @@ fn event_time(watermarks: &Value) -> i64 {
 }
 
 /// Cancels the job, as TSP did, on the cluster that it came from.
-async fn stop(app: &Arc<App>, uuid: &str, peer: Peer, request: Request) -> Result<Value, Problem> {
+async fn stop(app: &Arc<App>, caller: &Caller, uuid: &str, request: Request) -> Result<Value, Problem> {
     let (mut head, _) = request.into_parts();
-    let id = find(app, uuid, &head.uri).await?;
+    let id = find(app, caller, uuid, &head.uri).await?;
     head.method = Method::PATCH;
     head.uri = Uri::from_static("/?mode=cancel");
-    flink::cancel(app, id, peer, head, Body::empty()).await?;
+    flink::cancel(app, id, caller, head, Body::empty()).await?;
     Ok(1.into())
 }
 

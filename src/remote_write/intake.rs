@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::histogram::HistogramSample;
 use super::{ReadError, RequestError, WireError};
-use crate::ingest::{Description, Ingest, LabelLimits, Origin, Refused, Rejection, example, raw_hash, secret_seed};
+use crate::ingest::{
+    Description, Ingest, LabelLimits, ORG, Origin, Pair, Refused, Rejection, add_over, example, raw_hash, secret_seed,
+};
 
 /// Messages about refused series and samples that an answer carries at most.
 const EXAMPLES_MAX: usize = 5;
@@ -43,6 +45,8 @@ pub struct Intake<'a> {
     ingest: &'a Ingest,
     seen: &'a Seen,
     limits: LabelLimits,
+    /// Whose all series are, if the sender belongs to an organization, and what that makes of the keys.
+    org: Option<(&'a str, u64)>,
     batch: Batch<'a>,
     outcome: Outcome,
     samples_left: usize,
@@ -51,9 +55,10 @@ pub struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    /// Starts a request that may have that many samples.
-    pub fn new(ingest: &'a Ingest, seen: &'a Seen, samples_max: usize) -> Self {
+    /// Starts a request that may have that many samples, of an organization's sender if one is named.
+    pub fn new(ingest: &'a Ingest, seen: &'a Seen, samples_max: usize, org: Option<&'a str>) -> Self {
         Intake {
+            org: org.map(|org| (org, raw_hash(org.as_bytes()) as u64)),
             ingest,
             seen,
             limits: ingest.limits(),
@@ -79,9 +84,9 @@ impl<'a> Intake<'a> {
         Ok(self.outcome)
     }
 
-    /// The key of a series by its raw bytes, within one version of the message.
+    /// The key of a series by its raw bytes, within one version of the message and the sender's organization.
     pub(super) fn key(&self, context: u64, raw: &[u8]) -> RawKey {
-        RawKey { context, hash: raw_hash(raw) }
+        RawKey { context: self.org.map_or(context, |(_, of_org)| context ^ of_org), hash: raw_hash(raw) }
     }
 
     /// The series that these bytes stood for when it was last defined.
@@ -120,12 +125,23 @@ impl<'a> Intake<'a> {
 
     /// Finds or makes the series with these labels.
     pub(super) fn define(&mut self, key: RawKey, labels: &[(&str, &str)]) -> Result<SeriesRef, Rejection> {
-        self.limits.check(labels.iter().copied())?;
-        let labels = Labels::from_pairs(labels.iter().copied()).map_err(|e| Rejection::Invalid(e.to_string()))?;
+        let labels = match self.org {
+            None => self.checked(labels.iter().copied())?,
+            Some((org, _)) => {
+                let mut pairs: Vec<Pair<'_>> = labels.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+                add_over(&mut pairs, ORG, org);
+                self.checked(pairs.iter().map(|(name, value)| (&**name, &**value)))?
+            }
+        };
         if labels.metric_name().is_empty() {
             return Err(Rejection::Invalid(format!("there is no metric name (label {METRIC_NAME})")));
         }
         Ok(self.batch.define(Some(key), &labels)?)
+    }
+
+    fn checked<'l>(&self, labels: impl Iterator<Item = (&'l str, &'l str)> + Clone) -> Result<Labels, Rejection> {
+        self.limits.check(labels.clone())?;
+        Labels::from_pairs(labels).map_err(|error| Rejection::Invalid(error.to_string()))
     }
 
     /// Adds a sample; what is wrong with it is for [`Intake::refuse_sample`].

@@ -8,25 +8,23 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, Error, MapAccess, Visitor};
 
 use super::raw::{Kind, Raw};
-use crate::ingest::{LabelLimits, Rejection};
+use crate::ingest::{LabelLimits, ORG, Pair, Rejection, add_over};
 
 /// The label with the component's name.
 pub const COMPONENT: &str = "component";
 /// The label with the component's type.
 pub const COMPONENT_TYPE: &str = "component_type";
-/// Stands before the name of a label that says other than the body does.
-const EXPORTED: &str = "exported_";
 
-/// Who reports: the values of the labels that are added. An empty type adds no label.
+/// Who reports: the values of the labels that are added. An empty type adds no label, nor does no organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Component<'a> {
     /// `component_name`
     pub name: &'a str,
     /// `component_type`
     pub kind: &'a str,
+    /// The organization of who sent the report, often empty.
+    pub org: &'a str,
 }
-
-type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Builds the label set of a series.
 ///
@@ -42,7 +40,7 @@ pub fn series_labels(
     limits: LabelLimits,
 ) -> Result<Labels, Rejection> {
     let mut pairs = read(own)?;
-    for (name, value) in [(COMPONENT, component.name), (COMPONENT_TYPE, component.kind)] {
+    for (name, value) in [(COMPONENT, component.name), (COMPONENT_TYPE, component.kind), (ORG, component.org)] {
         if !value.is_empty() {
             add_over(&mut pairs, name, value);
         }
@@ -51,21 +49,6 @@ pub fn series_labels(
     limits.check(pairs.iter().map(|(name, value)| (&**name, &**value)))?;
     Labels::from_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)))
         .map_err(|error| Rejection::Invalid(error.to_string()))
-}
-
-/// Adds a label; one of that name that says otherwise is renamed.
-fn add_over<'a>(pairs: &mut Vec<Pair<'a>>, name: &'a str, value: &'a str) {
-    if let Some(at) = pairs.iter().position(|(n, _)| n == name) {
-        let (_, other) = pairs.swap_remove(at);
-        if other != value {
-            let mut renamed = format!("{EXPORTED}{name}");
-            while pairs.iter().any(|(n, _)| *n == renamed) {
-                renamed.insert_str(0, EXPORTED);
-            }
-            pairs.push((renamed.into(), other));
-        }
-    }
-    pairs.push((name.into(), value.into()));
 }
 
 /// The labels of the body, without those that are `null` or empty.
@@ -147,7 +130,11 @@ mod tests {
     const LIMITS: LabelLimits = LabelLimits { labels_max: 64, name_bytes_max: 255, value_bytes_max: 4096 };
 
     fn built(own: &str, name: &str, kind: &str) -> String {
-        match series_labels("m", Component { name, kind }, Raw::of(own), LIMITS) {
+        of_org(own, name, kind, "")
+    }
+
+    fn of_org(own: &str, name: &str, kind: &str, org: &str) -> String {
+        match series_labels("m", Component { name, kind, org }, Raw::of(own), LIMITS) {
             Ok(labels) => labels.to_string(),
             Err(rejection) => format!("refused: {rejection}"),
         }
@@ -179,6 +166,15 @@ mod tests {
             assert_eq!(built(own, "c", "t"), expected, "{own}");
         }
         assert_eq!(built(r#"{"component_type":"x"}"#, "c", ""), r#"{__name__="m", component="c", component_type="x"}"#);
+    }
+
+    #[test]
+    fn an_organization_is_the_senders_and_not_what_a_body_says() {
+        assert_eq!(of_org("{}", "c", "", "o"), r#"{__name__="m", component="c", org="o"}"#);
+        assert_eq!(of_org(r#"{"org":"o"}"#, "c", "", "o"), r#"{__name__="m", component="c", org="o"}"#);
+        let other = of_org(r#"{"org":"p"}"#, "c", "", "o");
+        assert_eq!(other, r#"{__name__="m", component="c", exported_org="p", org="o"}"#);
+        assert_eq!(built(r#"{"org":"p"}"#, "c", ""), r#"{__name__="m", component="c", org="p"}"#, "of nobody's sender");
     }
 
     #[test]

@@ -85,6 +85,7 @@ fn context(component: Component<'_>) -> u64 {
     let mut bytes = b"report".to_vec();
     push_text(&mut bytes, component.name);
     push_text(&mut bytes, component.kind);
+    push_text(&mut bytes, component.org);
     raw_hash(&bytes) as u64
 }
 
@@ -180,11 +181,15 @@ mod tests {
         }
 
         fn report(&self, component: &str, metrics: &str) -> Stored {
+            self.report_of("", component, metrics)
+        }
+
+        fn report_of(&self, org: &str, component: &str, metrics: &str) -> Stored {
             let body = format!("{{\"metrics\":[{metrics}]}}");
             let report = decode(body.as_bytes(), 1000).unwrap();
             let rules = SampleRules::new(&self.config, 1_700_000_000_000);
             let samples: Vec<_> = report.metrics.iter().map(|item| check(item, &rules)).collect();
-            let component = Component { name: component, kind: "worker_pool" };
+            let component = Component { name: component, kind: "worker_pool", org };
             self.reporter.store(&self.ingest, component, &samples, 0).unwrap()
         }
 
@@ -219,6 +224,22 @@ mod tests {
         let long = format!("{}é", "H".repeat(4095));
         store.report("a", &metric("m", "4", "{}").replace("\"H\"", &format!("\"{long}\"")));
         assert_eq!(store.db.metadata_of("m").unwrap().help, "H".repeat(4095), "cut to ingest.max_help_bytes");
+    }
+
+    #[test]
+    fn equal_bytes_of_two_organizations_are_two_series() {
+        let store = Store::new();
+        for (org, value) in [("", "1"), ("o", "2"), ("p", "3"), ("o", "4")] {
+            assert_eq!(store.report_of(org, "a", &metric("m", value, r#"{"org":"x"}"#)).inserted, 1);
+        }
+        assert_eq!(
+            store.latest(),
+            [
+                r#"{__name__="m", component="a", component_type="worker_pool", exported_org="x", org="o"} 4 1700000000000"#,
+                r#"{__name__="m", component="a", component_type="worker_pool", exported_org="x", org="p"} 3 1700000000000"#,
+                r#"{__name__="m", component="a", component_type="worker_pool", org="x"} 1 1700000000000"#,
+            ]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::config::{ClientOptions, Job, Limits, Protocol, TargetGroup};
+use super::config::{Auth, ClientOptions, Job, Limits, Protocol, Secret, TargetGroup};
 use crate::config::Duration;
 use crate::exposition::Forms;
 
@@ -12,10 +12,10 @@ const TIMEOUT_MAX: Duration = Duration(10_000);
 /// Name and path of each.
 const JOBS: [(&str, &str); 2] = [("streamgauge", "/metrics"), ("node", "/metrics/host")];
 
-/// The jobs, for a server that listens at this address.
-pub(super) fn jobs(listen: SocketAddr, interval: Duration) -> Vec<Arc<Job>> {
+/// The jobs, for a server that listens at this address and lets who has this secret read.
+pub(super) fn jobs(listen: SocketAddr, interval: Duration, secret: &str) -> Vec<Arc<Job>> {
     let address = reachable(listen).to_string();
-    JOBS.into_iter().map(|(name, path)| Arc::new(job(name, path, &address, interval))).collect()
+    JOBS.into_iter().map(|(name, path)| Arc::new(job(name, path, &address, interval, secret))).collect()
 }
 
 /// An address that listens everywhere is reached over loopback.
@@ -28,7 +28,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn job(name: &str, path: &str, address: &str, interval: Duration) -> Job {
+fn job(name: &str, path: &str, address: &str, interval: Duration, secret: &str) -> Job {
+    let auth = Auth::Header { kind: "Bearer".to_owned(), credentials: Secret::Text(secret.to_owned()) };
     Job {
         name: name.to_owned(),
         interval,
@@ -44,7 +45,7 @@ fn job(name: &str, path: &str, address: &str, interval: Duration) -> Job {
         protocols: Protocol::DEFAULT.to_vec(),
         histogram_forms: Forms { native: false, classic_too: false },
         fallback_protocol: None,
-        client: ClientOptions::default(),
+        client: ClientOptions { auth, ..ClientOptions::default() },
         relabel: Vec::new(),
         metric_relabel: Vec::new(),
         limits: Limits::default(),
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn a_server_that_listens_everywhere_scrapes_itself_over_loopback() {
         for (listen, want) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
-            let jobs = jobs(listen.parse().unwrap(), Duration(5_000));
+            let jobs = jobs(listen.parse().unwrap(), Duration(5_000), "s");
             assert_eq!(jobs[0].static_groups[0].targets, [want]);
             assert_eq!((jobs[1].interval.0, jobs[1].timeout.0), (5_000, 5_000));
         }

@@ -12,10 +12,11 @@ use super::answer::{self, Failure};
 use super::parameters::Parameters;
 use super::route::Forwarded;
 use crate::app::App;
-use crate::auth;
+use crate::auth::{Caller, Need, Right};
 use crate::config::FlinkCluster;
 use crate::flink::forward::{Forward, forward};
-use crate::http::Peer;
+use crate::http::rights::allow;
+use crate::ingest::ORG;
 use crate::jobs::{Cluster, Known, Origin, SubjectKind};
 
 /// Parameters that are ours and not the cluster's.
@@ -24,15 +25,14 @@ const OWN_PARAMETERS: [&str; 2] = ["cluster", "at"];
 pub(super) async fn answer(
     app: &Arc<App>,
     forwarded: Forwarded,
-    peer: Peer,
+    caller: &Caller,
     head: Parts,
     body: Body,
 ) -> Result<Response, Failure> {
-    if forwarded.is_control {
-        auth::may_administer(app.token.as_ref(), peer.0.ip(), &head.headers)?;
-    }
+    let right = if forwarded.is_control { Right::Control } else { Right::Read };
+    allow(caller, Need::of(right), &head.method, &forwarded.path)?;
     let parameters = Parameters::of(&head.uri)?;
-    let cluster = find(app, &forwarded, &parameters).await?;
+    let cluster = find(app, caller.scope(), &forwarded, &parameters).await?;
     let path = target(&forwarded.path, &head.uri);
     let limit = usize::try_from(app.config.flink_max_upload_bytes.0).unwrap_or(usize::MAX);
     let announced = head.headers.get(::http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
@@ -49,10 +49,17 @@ pub(super) async fn answer(
 
 /// Asks the clusters that are there about a job that the store does not have: it may have begun since they were asked
 /// last, and who started it asks for it at once. None if no cluster knows it.
-pub(super) async fn look_for_young(app: &Arc<App>, path: &str, uri: &Uri) -> Result<Option<Response>, Failure> {
+pub(super) async fn look_for_young(
+    app: &Arc<App>,
+    caller: &Caller,
+    path: &str,
+    uri: &Uri,
+) -> Result<Option<Response>, Failure> {
     let parameters = Parameters::of(uri)?;
     let named = parameters.text("cluster");
-    for cluster in reachable(app).await?.iter().filter(|cluster| named.is_none_or(|name| name == cluster.name)) {
+    for cluster in
+        reachable(app, &caller.scope()).await?.iter().filter(|cluster| named.is_none_or(|name| name == cluster.name))
+    {
         let (method, headers, body) = (Method::GET, HeaderMap::new(), Body::empty());
         let sent = Forward { method, path: target(path, uri), headers, body };
         let answered = tokio::time::timeout(cluster.timeout.std(), forward(cluster, sent)).await;
@@ -65,23 +72,30 @@ pub(super) async fn look_for_young(app: &Arc<App>, path: &str, uri: &Uri) -> Res
     Ok(None)
 }
 
+/// The clusters that are followed.
+fn followed<'a>(app: &'a App, scope: &'a Scope) -> impl Iterator<Item = &'a FlinkCluster> {
+    let is_in = |cluster: &&FlinkCluster| scope.forced().is_none_or(|forced| forced.matches(&cluster.org));
+    app.config.flink.clusters.iter().filter(is_in)
+}
+
 /// The clusters that are followed and not known to be lost.
-async fn reachable(app: &Arc<App>) -> Result<Vec<FlinkCluster>, Failure> {
-    if app.config.flink.clusters.is_empty() {
+async fn reachable(app: &Arc<App>, scope: &Scope) -> Result<Vec<FlinkCluster>, Failure> {
+    let clusters: Vec<FlinkCluster> = followed(app, scope).cloned().collect();
+    if clusters.is_empty() {
         return Ok(Vec::new());
     }
     let state = Arc::clone(app);
     let found = app.workers.query(None, move |_| {
         state.jobs.read(|reader| {
             let mut reachable = Vec::new();
-            for cluster in &state.config.flink.clusters {
-                let scope = Scope::confined(Matcher::equal("org", &cluster.org));
+            for cluster in clusters {
+                let scope = Scope::confined(Matcher::equal(ORG, &cluster.org));
                 let contact = match reader.find(&scope, SubjectKind::Cluster, &cluster.name)? {
                     Some(known) => reader.document::<Cluster>(&known, "", i64::MAX)?,
                     None => None,
                 };
                 if contact.is_none_or(|contact| contact.document.is_reachable) {
-                    reachable.push(cluster.clone());
+                    reachable.push(cluster);
                 }
             }
             Ok(reachable)
@@ -104,10 +118,15 @@ fn query(query: &str) -> String {
 }
 
 /// The cluster that the job came from, the one that is named, or the only one there is.
-async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) -> Result<FlinkCluster, Failure> {
+async fn find(
+    app: &Arc<App>,
+    scope: Scope,
+    forwarded: &Forwarded,
+    parameters: &Parameters,
+) -> Result<FlinkCluster, Failure> {
     let (mut name, mut org) = (parameters.text("cluster").map(str::to_owned), None);
     if let Some(id) = &forwarded.job
-        && let Some(known) = known(app, id).await?
+        && let Some(known) = known(app, scope.clone(), id).await?
     {
         if known.origin != Origin::Flink {
             let message = format!("Job {id} came from no cluster that is followed: nobody here can carry this out.");
@@ -116,14 +135,18 @@ async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) ->
         name = known.cluster.or(name);
         org = Some(known.subject.org);
     }
-    let clusters = &app.config.flink.clusters;
-    let found = match (&name, clusters.as_slice()) {
-        (Some(name), _) => {
-            clusters.iter().find(|cluster| cluster.name == *name && org.as_ref().is_none_or(|org| *org == cluster.org))
+    let clusters: Vec<&FlinkCluster> = followed(app, &scope).collect();
+    let found = match (&name, clusters.as_slice(), &forwarded.job) {
+        (Some(name), ..) => {
+            let is_it =
+                |cluster: &&FlinkCluster| cluster.name == *name && org.as_ref().is_none_or(|org| *org == cluster.org);
+            clusters.iter().copied().find(is_it)
         }
-        (None, [only]) => Some(only),
-        (None, []) => None,
-        (None, _) => {
+        (None, [only], _) => Some(*only),
+        // No cluster is left that could know it.
+        (None, [], Some(job)) => return Err(Failure::no_job(job)),
+        (None, [], None) => None,
+        (None, ..) => {
             let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
             return Err(Failure::bad_request(format!(
                 "Say which cluster with ?cluster=, one of {}.",
@@ -139,11 +162,10 @@ async fn find(app: &Arc<App>, forwarded: &Forwarded, parameters: &Parameters) ->
 }
 
 /// The job, if it is in the store. One that is not may be too young: its cluster is asked.
-async fn known(app: &Arc<App>, id: &str) -> Result<Option<Known>, Failure> {
+async fn known(app: &Arc<App>, scope: Scope, id: &str) -> Result<Option<Known>, Failure> {
     let (state, id) = (Arc::clone(app), id.to_owned());
-    let found = app
-        .workers
-        .query(None, move |_| state.jobs.read(|reader| reader.find_hex(&Scope::default(), SubjectKind::Job, &id)));
+    let found =
+        app.workers.query(None, move |_| state.jobs.read(|reader| reader.find_hex(&scope, SubjectKind::Job, &id)));
     Ok(found.await??)
 }
 

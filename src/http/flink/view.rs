@@ -11,6 +11,7 @@ use super::fields::Shape;
 use super::parameters::Parameters;
 use super::route::{Ask, OfJob, OfMetrics, OfVertex};
 use super::{checkpoints, cluster, job, metrics, overview, vertex};
+use crate::ingest::ORG;
 use crate::jobs::{Cluster, Document, Known, Reader, Run, SubjectKind, Version, Vertex};
 
 /// One moment.
@@ -153,7 +154,7 @@ impl View<'_> {
     }
 
     fn look_for(&self, job: &Known, cluster: &str) -> Result<Option<i64>, Failure> {
-        let scope = Scope::confined(model::Matcher::equal("org", &job.subject.org));
+        let scope = Scope::confined(model::Matcher::equal(ORG, &job.subject.org));
         let Some(cluster) = self.reader.find(&scope, SubjectKind::Cluster, cluster)? else { return Ok(None) };
         let contact: Option<Version<Cluster>> = self.reader.document(&cluster, "", self.at_ms)?;
         Ok(contact.filter(|version| !version.document.is_reachable).map(|version| version.from_ms))

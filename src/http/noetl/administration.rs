@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, StatusCode, Uri};
-use axum::extract::{Extension, State};
+use ::http::{StatusCode, Uri};
+use axum::extract::State;
 use axum::response::Response;
 use model::{Budget, METRIC_NAME, Matcher, Scope, SeriesSource, TimeRange};
 use serde_json::{Value, json};
@@ -13,8 +13,7 @@ use super::answer::Failure;
 use super::parameters::Parameters;
 use super::selection::failed;
 use crate::app::App;
-use crate::auth;
-use crate::http::Peer;
+use crate::auth::Caller;
 use crate::http::error::{Fault, json_response};
 use crate::report::{COMPONENT, Problem};
 
@@ -24,18 +23,8 @@ const TTL_DAYS_MAX: i64 = 36_525;
 const DAYS_AHEAD_DEFAULT: i64 = 7;
 const DAYS_AHEAD_MAX: i64 = 365;
 
-fn permit(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Failure> {
-    let allowed = auth::may_administer(app.token.as_ref(), peer.0.ip(), headers);
-    allowed.map_err(|denied| Failure::Fault(Fault::from(denied)))
-}
-
 /// `POST /api/metrics/cleanup`
-pub(super) async fn clean_up(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    permit(&app, peer, &headers)?;
+pub(super) async fn clean_up(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let db = Arc::clone(&app.db);
     let report = app
         .workers
@@ -59,13 +48,7 @@ pub(super) async fn clean_up(
 }
 
 /// `POST /api/metrics/partitions/create`
-pub(super) async fn create_partitions(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    permit(&app, peer, &headers)?;
+pub(super) async fn create_partitions(uri: Uri) -> Result<Response, Failure> {
     let days_ahead = Parameters::of(&uri)?.bounded("days_ahead", DAYS_AHEAD_DEFAULT, 1, DAYS_AHEAD_MAX)?;
     Ok(json_response(
         StatusCode::OK,
@@ -80,18 +63,12 @@ pub(super) async fn create_partitions(
 }
 
 /// `POST /api/metrics/ttl/set`
-pub(super) async fn set_ttl(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    permit(&app, peer, &headers)?;
+pub(super) async fn set_ttl(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Failure> {
     let parameters = Parameters::of(&uri)?;
     let name = parameters.required("metric_name")?.to_owned();
     let days = days(&parameters)?;
-    let matcher = Matcher::equal(METRIC_NAME, name.as_str());
-    let kept = keep(&app, RetentionRule::new(vec![matcher], days * DAY_MS)).await?;
+    let matchers = seen_by(&caller, Matcher::equal(METRIC_NAME, name.as_str()));
+    let kept = keep(&app, RetentionRule::new(matchers, days * DAY_MS)).await?;
     let message = format!("{} series with {METRIC_NAME}={name:?} are kept for {days} days", kept.series);
     Ok(kept.answer("metric_name", &name, &message))
 }
@@ -99,25 +76,28 @@ pub(super) async fn set_ttl(
 /// `POST /api/metrics/ttl/extend-component`
 pub(super) async fn extend_component(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    permit(&app, peer, &headers)?;
     let parameters = Parameters::of(&uri)?;
     let name = parameters.required("component_name")?.to_owned();
     if app.catalog.find(&name, None).is_none() {
         return Err(Failure::not_found(format!("component {name:?} is not known")));
     }
     let days = days(&parameters)?;
-    let matcher = Matcher::equal(COMPONENT, name.as_str());
-    let kept = keep(&app, RetentionRule::at_least(vec![matcher], days * DAY_MS)).await?;
+    let matchers = seen_by(&caller, Matcher::equal(COMPONENT, name.as_str()));
+    let kept = keep(&app, RetentionRule::at_least(matchers, days * DAY_MS)).await?;
     let before = if kept.days > days { ", as was set before" } else { "" };
     let message = format!(
         "{} series with {COMPONENT}={name:?} are kept for at least {} days{before}; those that are kept longer stay so",
         kept.series, kept.days
     );
     Ok(kept.answer("component_name", &name, &message))
+}
+
+/// The matchers of a rule: it is only about series that its caller sees.
+fn seen_by(caller: &Caller, matcher: Matcher) -> Vec<Matcher> {
+    caller.scope().forced().cloned().into_iter().chain([matcher]).collect()
 }
 
 fn days(parameters: &Parameters) -> Result<i64, Problem> {
@@ -143,7 +123,7 @@ impl Kept {
     }
 }
 
-/// Sets a rule of one matcher and counts its series.
+/// Sets a rule and counts its series.
 async fn keep(app: &Arc<App>, rule: RetentionRule) -> Result<Kept, Failure> {
     let state = Arc::clone(app);
     app.workers
@@ -156,7 +136,7 @@ async fn keep(app: &Arc<App>, rule: RetentionRule) -> Result<Kept, Failure> {
         .await?
 }
 
-/// Number of series that pass.
+/// Number of series that pass; the scope is among the matchers.
 fn count(app: &App, matchers: &[Matcher]) -> Result<usize, Failure> {
     let snapshot = app.db.snapshot();
     let selected = snapshot.select(&Scope::default(), matchers, TimeRange::ALL, &Budget::unlimited());

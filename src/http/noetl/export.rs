@@ -6,13 +6,14 @@ use std::sync::Arc;
 use ::http::{HeaderMap, StatusCode, Uri, header};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use model::{Budget, Metadata, Scope, is_stale};
+use model::{Budget, Metadata, is_stale};
 use storage::{Db, Latest};
 
 use super::answer::Failure;
 use super::parameters::Parameters;
 use super::selection::{Selection, failed};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::exposition::{Escaping, FamilySample, Negotiated, encode, group, negotiate};
 use crate::families::Families;
 use crate::http::error::Fault;
@@ -21,8 +22,13 @@ use crate::http::error::Fault;
 const TEXT_PER_LABEL_BYTE: usize = 2;
 const TEXT_PER_LINE: usize = 64;
 
-pub(super) async fn export(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
-    let selection = Selection::of(&Parameters::of(&uri)?)?;
+pub(super) async fn export(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let selection = Selection::of(&caller, &Parameters::of(&uri)?)?;
     let wanted = negotiate(&headers, false);
     let state = Arc::clone(&app);
     let text = app.workers.query(None, move |budget| write(&state, &selection, wanted, budget)).await??;
@@ -34,7 +40,7 @@ fn write(app: &App, selection: &Selection, mut wanted: Negotiated, budget: &Budg
     let Some(matchers) = matchers else { return Ok(String::new()) };
     let since_ms = app.clock.now_ms().saturating_sub(app.config.export_window.ms());
     let mut latest =
-        app.db.latest(&Scope::default(), &matchers, since_ms, budget).map_err(|error| failed(&error.into()))?;
+        app.db.latest(&selection.scope, &matchers, since_ms, budget).map_err(|error| failed(&error.into()))?;
     latest.retain(|newest| !is_stale(newest.sample.value));
     check_size(app, &latest, budget)?;
     let (samples, metadata) = escaped(&app.db, latest, wanted.escaping);

@@ -14,6 +14,7 @@ use super::parameters::Parameters;
 use super::rows::{Row, RowFilter, rows};
 use super::selection::{Selection, failed};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::http::prometheus;
 use crate::report::Problem;
 
@@ -22,13 +23,13 @@ const LIMIT_DEFAULT: i64 = 1000;
 /// Most rows of an answer.
 const LIMIT_MAX: i64 = 10_000;
 
-pub(super) async fn query(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+pub(super) async fn query(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Failure> {
     let parameters = Parameters::of(&uri)?;
     if parameters.has("query") {
         let parameters = prometheus::Parameters::from_pairs(parameters.into_pairs());
-        return Ok(prometheus::evaluate(&app, &parameters).await);
+        return Ok(prometheus::evaluate(&app, caller.scope(), &parameters).await);
     }
-    let selection = Selection::of(&parameters)?;
+    let selection = Selection::of(&caller, &parameters)?;
     let filter = row_filter(&app, &parameters)?;
     let state = Arc::clone(&app);
     let metrics = app.workers.query(None, move |budget| select(&state, &selection, filter, budget)).await??;
@@ -65,7 +66,7 @@ fn metric_type(text: &str) -> Result<MetricType, Problem> {
 fn select(app: &App, selection: &Selection, filter: RowFilter, budget: &Budget) -> Result<Vec<Row>, Failure> {
     let snapshot = app.db.snapshot();
     let found = selection.matchers(app, &snapshot, budget).and_then(|matchers| match matchers {
-        Some(matchers) => rows(app, &snapshot, &matchers, filter, budget),
+        Some(matchers) => rows(app, &snapshot, &selection.scope, &matchers, filter, budget),
         None => Ok(Vec::new()),
     });
     found.map_err(|error| failed(&error))

@@ -12,18 +12,24 @@ use serde_json::json;
 
 use super::answer::{Failure, ok};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::catalog::{Component, NewComponent, Source};
 use crate::config::{Config, Registration};
 use crate::http::body::{self, BodyLimits};
 use crate::http::error::Fault;
 use crate::report::{self, Report, SampleRules, Stored};
 
-pub(super) async fn report(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+pub(super) async fn report(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     require_json(&headers)?;
     let limits = BodyLimits::of_samples(&app);
     let sent = body::read(&headers, body, &limits).await?;
     let state = Arc::clone(&app);
-    let answer = app.workers.write(move || accept(&state, &headers, sent, &limits)).await??;
+    let answer = app.workers.write(move || accept(&state, &caller, &headers, sent, &limits)).await??;
     ok(&answer)
 }
 
@@ -39,14 +45,21 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-fn accept(app: &App, headers: &HeaderMap, sent: Bytes, limits: &BodyLimits) -> Result<Answer, Failure> {
+fn accept(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    sent: Bytes,
+    limits: &BodyLimits,
+) -> Result<Answer, Failure> {
     let body = body::decode(headers, sent, limits)?;
     let report = report::decode(&body, app.config.ingest_max_batch_samples)?;
     let now_ms = app.clock.now_ms();
     let component = component_of(app, &report, now_ms)?;
     let rules = SampleRules::new(&app.config, now_ms);
     let samples: Vec<_> = report.metrics.iter().map(|item| report::check(item, &rules)).collect();
-    let labels = report::Component { name: &component.name, kind: &component.kind };
+    let org = caller.org().map_or("", |org| org);
+    let labels = report::Component { name: &component.name, kind: &component.kind, org };
     let stored = app.reporter.store(&app.ingest, labels, &samples, now_ms)?;
     answer(&stored, component.runtime_id, app.config.report_max_listed_rejections)
 }

@@ -43,11 +43,12 @@ struct Found {
 pub(super) fn rows(
     app: &App,
     snapshot: &Snapshot,
+    scope: &Scope,
     matchers: &[Matcher],
     filter: RowFilter,
     budget: &Budget,
 ) -> Result<Vec<Row>, SourceError> {
-    let set = snapshot.select(&Scope::default(), matchers, filter.range, budget)?;
+    let set = snapshot.select(scope, matchers, filter.range, budget)?;
     let mut families = Families::new(&app.db);
     let mut series = Vec::new();
     for i in 0..set.len() {

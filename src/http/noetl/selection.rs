@@ -5,11 +5,14 @@ use model::{Budget, METRIC_NAME, MatchOp, Matcher, Scope, SeriesSource, SourceEr
 use super::answer::Failure;
 use super::parameters::Parameters;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::report::{COMPONENT, COMPONENT_TYPE, Problem};
 
 /// What series are asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Selection {
+    /// What the caller sees.
+    pub(super) scope: Scope,
     pub(super) runtime_id: Option<i64>,
     pub(super) component_name: Option<String>,
     pub(super) metric_name: Option<String>,
@@ -18,13 +21,14 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    pub(super) fn of(parameters: &Parameters) -> Result<Selection, Failure> {
+    pub(super) fn of(caller: &Caller, parameters: &Parameters) -> Result<Selection, Failure> {
         let exact = match parameters.text("match") {
             None => false,
             Some("exact") => true,
             Some(_) => return Err(Problem::of_parameter("match", "literal_error", "Input should be 'exact'").into()),
         };
         Ok(Selection {
+            scope: caller.scope(),
             runtime_id: parameters.whole("runtime_id")?,
             component_name: parameters.text("component_name").map(str::to_owned),
             metric_name: parameters.text("metric_name").map(str::to_owned),
@@ -69,8 +73,7 @@ impl Selection {
         budget: &Budget,
     ) -> Result<Option<Matcher>, SourceError> {
         let exact = Matcher::equal(label, asked);
-        let scope = Scope::default();
-        let known = |matchers: &[Matcher]| source.label_values(&scope, label, matchers, TimeRange::ALL, budget);
+        let known = |matchers: &[Matcher]| source.label_values(&self.scope, label, matchers, TimeRange::ALL, budget);
         if self.exact || !known(std::slice::from_ref(&exact))?.is_empty() {
             return Ok(Some(exact));
         }

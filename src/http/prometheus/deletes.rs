@@ -3,32 +3,29 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, StatusCode};
-use axum::extract::{Extension, FromRequest, Path, Request, State};
+use ::http::StatusCode;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use model::Matcher;
+use model::{Matcher, Scope};
 use serde_json::{Value, json};
 use storage::{Db, Delete, DeleteError};
 
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::query::engine_options;
+use super::rfc3339;
 use super::series::parse_selections;
-use super::{rfc3339, scope};
 use crate::app::App;
-use crate::auth;
-use crate::http::Peer;
+use crate::auth::Caller;
 use crate::http::error::{Fault, json_response};
+use crate::http::segment::Segment;
 
 /// `POST|PUT /api/v1/admin/tsdb/delete_series`
 pub(super) async fn delete_series(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
+    caller: Caller,
+    parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    // Before anything of the body is read.
-    check(&app, peer, request.headers())?;
-    let parameters = Parameters::from_request(request, &app).await?;
     let mut selectors = parse_selections(parameters.all("match[]"), &engine_options(&app))?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
@@ -37,7 +34,7 @@ pub(super) async fn delete_series(
     if range.is_empty() {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
-    if let Some(forced) = scope().forced() {
+    if let Some(forced) = caller.scope().forced() {
         selectors.iter_mut().for_each(|selector| selector.push(forced.clone()));
     }
     administer(&app, move |db| db.delete(selectors, range)).await?;
@@ -45,42 +42,40 @@ pub(super) async fn delete_series(
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/clean_tombstones`: gives up now what is deleted.
-pub(super) async fn clean_tombstones(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    check(&app, peer, &headers)?;
+pub(super) async fn clean_tombstones(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     administer(&app, |db| Ok(db.purge_deleted()?)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `GET /api/v1/admin/storage/deletes`: those that are not purged, in the order in which they were made.
-pub(super) async fn list(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    check(&app, peer, &headers)?;
-    let deletes: Vec<Value> = app.db.deletes().iter().map(describe).collect();
-    Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": deletes})))
+pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, ApiError> {
+    let (deletes, scope) = (app.db.deletes(), caller.scope());
+    let shown: Vec<Value> = deletes.iter().filter(|delete| is_within(delete, &scope)).map(describe).collect();
+    Ok(json_response(StatusCode::OK, &json!({"status": "success", "data": shown})))
 }
 
 /// `POST /api/v1/admin/storage/deletes/{id}/undo`
 pub(super) async fn undo(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
+    caller: Caller,
+    Segment(id): Segment,
 ) -> Result<Response, ApiError> {
-    check(&app, peer, &headers)?;
     let id = id.parse::<u64>().map_err(|_| ApiError::parameter("id", format!("{id:?} is not a number")))?;
-    administer(&app, move |db| db.undo_delete(id)).await?;
+    let scope = caller.scope();
+    administer(&app, move |db| {
+        let is_foreign = |delete: &&Delete| delete.id == id && !is_within(delete, &scope);
+        // A delete that reaches into other organizations is not there for one of them.
+        if db.deletes().iter().find(is_foreign).is_some() { Err(DeleteError::Unknown(id)) } else { db.undo_delete(id) }
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn check(app: &App, peer: Peer, headers: &HeaderMap) -> Result<(), Fault> {
-    auth::may_administer(app.token.as_ref(), peer.0.ip(), headers).map_err(Fault::from)
+/// True if a delete hides nothing outside of the scope.
+fn is_within(delete: &Delete, scope: &Scope) -> bool {
+    let Some(forced) = scope.forced() else { return true };
+    let is_forced = |m: &Matcher| (m.name(), m.op(), m.value()) == (forced.name(), forced.op(), forced.value());
+    delete.selectors.iter().all(|selector| selector.iter().any(is_forced))
 }
 
 async fn administer<T: Send + 'static>(

@@ -14,26 +14,31 @@ use super::error::ApiError;
 use super::number::{push_sample, push_timestamp};
 use super::parameters::Parameters;
 use super::query::engine_options;
-use super::{JSON, scope, stream};
+use super::{JSON, stream};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::json::push_labels;
 
 /// `GET|POST /api/v1/query_exemplars`. Grafana probes it with times in milliseconds: read as seconds they lie far in
 /// the future, where nothing is.
-pub(super) async fn query(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn query(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let range = parameters.range()?;
     if range.is_empty() {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
     let expression = parameters.get("query").unwrap_or_default().to_owned();
     let (options, db) = (engine_options(&app), Arc::clone(&app.db));
-    let size_max = app.config.query_max_series;
+    let (size_max, scope) = (app.config.query_max_series, caller.scope());
     let found = app.workers.query(parameters.timeout()?, move |budget| {
         let expr = query::parse(&expression, &options).map_err(|e| ApiError::of_query("query", &e))?;
         let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for matchers in selectors(&expr) {
             budget.check()?;
-            all.extend(db.exemplars(&scope(), matchers, range));
+            all.extend(db.exemplars(&scope, matchers, range));
             if all.len() > size_max {
                 return Err(ApiError::limit("query.max_series", size_max, ""));
             }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use ::http::HeaderMap;
 use axum::extract::State;
 use axum::response::Response;
-use model::{Budget, Labels, Matcher, Sample, SampleColumns, SeriesSource, TimeRange, is_stale};
+use model::{Budget, Labels, Matcher, Sample, SampleColumns, Scope, SeriesSource, TimeRange, is_stale};
 
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::query::engine_options;
-use super::scope;
 use super::series::parse_selections;
 use super::stream::{self, Pieces};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::exposition::{Family, Negotiated, encode, negotiate, write_line};
 
 /// Samples by metric name, then labels: a name's lines must stand together.
@@ -24,12 +24,13 @@ type Latest = BTreeMap<(String, Labels), Sample>;
 /// Series get the `external_labels` of the scrape configuration that they lack.
 pub(super) async fn federate(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     parameters: Result<Parameters, ApiError>,
 ) -> Response {
     let wanted = negotiate(&headers, false);
     let latest = match parameters {
-        Ok(parameters) => latest(&app, parameters).await,
+        Ok(parameters) => latest(&app, caller.scope(), parameters).await,
         Err(error) => Err(error),
     };
     match latest {
@@ -42,7 +43,7 @@ pub(super) async fn federate(
     }
 }
 
-async fn latest(app: &Arc<App>, parameters: Parameters) -> Result<Latest, ApiError> {
+async fn latest(app: &Arc<App>, scope: Scope, parameters: Parameters) -> Result<Latest, ApiError> {
     let options = engine_options(app);
     let end_ms = app.clock.now_ms();
     // Open on the left, as instant selectors are.
@@ -50,7 +51,7 @@ async fn latest(app: &Arc<App>, parameters: Parameters) -> Result<Latest, ApiErr
     let (db, size_max) = (Arc::clone(&app.db), app.config.query_max_series);
     let found = app.workers.query(parameters.timeout()?, move |budget| {
         let selections = parse_selections(parameters.all("match[]"), &options)?;
-        read_latest(&db.snapshot(), &selections, range, size_max, budget)
+        read_latest(&db.snapshot(), &scope, &selections, range, size_max, budget)
     });
     found.await?
 }
@@ -59,6 +60,7 @@ async fn latest(app: &Arc<App>, parameters: Parameters) -> Result<Latest, ApiErr
 /// are native histograms, which the text format cannot carry.
 fn read_latest(
     source: &dyn SeriesSource,
+    scope: &Scope,
     selections: &[Vec<Matcher>],
     range: TimeRange,
     size_max: usize,
@@ -67,7 +69,7 @@ fn read_latest(
     let mut found = Latest::new();
     let mut columns = SampleColumns::default();
     for matchers in selections {
-        let set = source.select(&scope(), matchers, range, budget)?;
+        let set = source.select(scope, matchers, range, budget)?;
         for i in 0..set.len() {
             set.samples(i, range, budget, &mut columns)?;
             let newest_histogram = columns.histograms.last().map(|(ms, _)| *ms);

@@ -1,20 +1,28 @@
 //! `metadata`: type, unit and help of metric families.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use model::Metadata;
+use model::{Budget, METRIC_NAME, Metadata, Scope, SeriesSource, SourceError, TimeRange};
+use storage::Db;
 
 use super::JSON;
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::stream::{self, Pieces};
 use crate::app::App;
+use crate::auth::Caller;
+use crate::families::Families;
 use crate::json::push_text;
 
 /// `GET /api/v1/metadata`. One entry per family is kept, so `limit_per_metric` has nothing to cut.
-pub(super) async fn metadata(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn metadata(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let number = |name: &str| {
         let text = parameters.get(name);
         text.map(str::parse::<i64>).transpose().map_err(|_| ApiError::bad_data(format!("{name} must be a number")))
@@ -23,13 +31,30 @@ pub(super) async fn metadata(State(app): State<Arc<App>>, parameters: Parameters
     // As in Prometheus a negative limit is none, and zero gives nothing.
     let limit = number("limit")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     let metric = parameters.get("metric").map(str::to_owned);
-    let db = Arc::clone(&app.db);
-    let families = app.workers.query(None, move |_| match metric {
-        Some(name) => db.metadata_of(&name).map(|m| (name, m)).into_iter().take(limit).collect(),
-        None => db.metadata().into_iter().take(limit).collect::<Vec<_>>(),
+    let (db, scope) = (Arc::clone(&app.db), caller.scope());
+    let families = app.workers.query(None, move |budget| {
+        let mut families: Vec<_> = match metric {
+            Some(name) => db.metadata_of(&name).map(|m| (name, m)).into_iter().collect(),
+            None => db.metadata().into_iter().collect(),
+        };
+        if let Some(visible) = visible(&db, &scope, budget)? {
+            families.retain(|(name, _)| visible.contains(name));
+        }
+        families.truncate(limit);
+        Ok::<_, ApiError>(families)
     });
-    let pieces = FamilyPieces { opening: b"{\"status\":\"success\",\"data\":{", families: families.await?.into_iter() };
-    Ok(stream::respond(pieces, JSON))
+    let families = families.await??.into_iter();
+    Ok(stream::respond(FamilyPieces { opening: b"{\"status\":\"success\",\"data\":{", families }, JSON))
+}
+
+/// The families that series in the scope belong to; none if all may be seen.
+fn visible(db: &Db, scope: &Scope, budget: &Budget) -> Result<Option<HashSet<String>>, SourceError> {
+    if scope.forced().is_none() {
+        return Ok(None);
+    }
+    let names = db.snapshot().label_values(scope, METRIC_NAME, &[], TimeRange::ALL, budget)?;
+    let mut families = Families::new(db);
+    Ok(Some(names.iter().map(|name| families.named(name).0.to_owned()).collect()))
 }
 
 struct FamilyPieces {

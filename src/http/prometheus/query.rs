@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use model::Steps;
+use model::{Scope, Steps};
 use query::{Answer, EngineOptions, QueryError, Value};
 use serde_json::json;
 
 use super::encode::{AnswerPieces, TRUNCATED};
 use super::error::ApiError;
 use super::parameters::Parameters;
-use super::{JSON, scope, stream, time};
+use super::{JSON, stream, time};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::workers::WorkError;
 
 /// Bytes of an expression that a log line shows.
@@ -39,6 +40,7 @@ impl When {
 /// A request to evaluate, checked but for the expression.
 #[derive(Debug)]
 struct Asked {
+    scope: Scope,
     expression: String,
     when: When,
     lookback_delta_ms: Option<i64>,
@@ -56,21 +58,29 @@ struct Evaluated {
 }
 
 /// `GET|POST /api/v1/query`
-pub(super) async fn instant(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
-    let asked = Asked::instant(&app, &parameters)?;
+pub(super) async fn instant(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let asked = Asked::instant(&app, caller.scope(), &parameters)?;
     asked.answer(&app).await
 }
 
 /// `GET|POST /api/v1/query_range`
-pub(super) async fn range(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
-    let asked = Asked::range(&app, &parameters)?;
+pub(super) async fn range(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let asked = Asked::range(&app, caller.scope(), &parameters)?;
     asked.answer(&app).await
 }
 
 /// Evaluates the expression in `query`: over `start`, `end`, `step` if one of them is there, else at `time`.
-pub async fn evaluate(app: &Arc<App>, parameters: &Parameters) -> Response {
+pub async fn evaluate(app: &Arc<App>, scope: Scope, parameters: &Parameters) -> Response {
     let is_range = ["start", "end", "step"].iter().any(|name| parameters.get(name).is_some());
-    let asked = if is_range { Asked::range(app, parameters) } else { Asked::instant(app, parameters) };
+    let asked = if is_range { Asked::range(app, scope, parameters) } else { Asked::instant(app, scope, parameters) };
     match asked {
         Ok(asked) => asked.answer(app).await.into_response(),
         Err(error) => error.into_response(),
@@ -78,12 +88,12 @@ pub async fn evaluate(app: &Arc<App>, parameters: &Parameters) -> Response {
 }
 
 impl Asked {
-    fn instant(app: &App, parameters: &Parameters) -> Result<Asked, ApiError> {
+    fn instant(app: &App, scope: Scope, parameters: &Parameters) -> Result<Asked, ApiError> {
         let time_ms = parameters.time("time")?.unwrap_or_else(|| app.clock.now_ms());
-        Asked::at(When::At(time_ms), parameters)
+        Asked::at(When::At(time_ms), scope, parameters)
     }
 
-    fn range(app: &App, parameters: &Parameters) -> Result<Asked, ApiError> {
+    fn range(app: &App, scope: Scope, parameters: &Parameters) -> Result<Asked, ApiError> {
         let start_ms = parameters.required_time("start")?;
         let end_ms = parameters.required_time("end")?;
         if end_ms < start_ms {
@@ -97,12 +107,13 @@ impl Asked {
         }
         let steps = Steps { start_ms, end_ms, step_ms };
         check_resolution(steps, app.config.query_max_steps)?;
-        Asked::at(When::Over(steps), parameters)
+        Asked::at(When::Over(steps), scope, parameters)
     }
 
-    fn at(when: When, parameters: &Parameters) -> Result<Asked, ApiError> {
+    fn at(when: When, scope: Scope, parameters: &Parameters) -> Result<Asked, ApiError> {
         let lookback = parameters.get("lookback_delta").map(time::parse_duration).transpose();
         Ok(Asked {
+            scope,
             timeout: parameters.timeout()?,
             limit: parameters.limit()?,
             lookback_delta_ms: lookback
@@ -132,9 +143,11 @@ impl Asked {
                 let source = db.snapshot();
                 let mut result = match when {
                     When::At(time_ms) => {
-                        query::run_instant(&source, &scope(), &self.expression, time_ms, &options, budget)
+                        query::run_instant(&source, &self.scope, &self.expression, time_ms, &options, budget)
                     }
-                    When::Over(steps) => query::run_range(&source, &scope(), &self.expression, steps, &options, budget),
+                    When::Over(steps) => {
+                        query::run_range(&source, &self.scope, &self.expression, steps, &options, budget)
+                    }
                 };
                 if let Ok(answer) = &mut result {
                     answer.annotations.warnings.extend(source.unreachable());

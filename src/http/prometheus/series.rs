@@ -6,25 +6,30 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use model::{Budget, Labels, Matcher, SeriesSource, TimeRange};
+use model::{Budget, Labels, Matcher, Scope, SeriesSource, TimeRange};
 use query::EngineOptions;
 
 use super::encode::ListPieces;
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::query::engine_options;
-use super::{JSON, names, scope, stream};
+use super::{JSON, names, stream};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::json::{push_labels, push_text};
 
 /// `GET|POST /api/v1/series`
-pub(super) async fn series(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
-    let asked = Asked::read(&app, &parameters, true)?;
+pub(super) async fn series(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let asked = Asked::read(&app, &caller, &parameters, true)?;
     let (found, is_cut) = asked
         .run(&app, parameters.timeout()?, |asked, source, selections, budget| {
             let mut all = BTreeSet::new();
             for matchers in selections {
-                let set = source.select(&scope(), matchers, asked.range, budget)?;
+                let set = source.select(&asked.scope, matchers, asked.range, budget)?;
                 // Each set is sorted, so no series behind the limit can be among the first of the union.
                 let wanted = asked.limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
                 for i in 0..set.len().min(wanted) {
@@ -40,11 +45,15 @@ pub(super) async fn series(State(app): State<Arc<App>>, parameters: Parameters) 
 }
 
 /// `GET|POST /api/v1/labels`
-pub(super) async fn labels(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
-    let asked = Asked::read(&app, &parameters, false)?;
+pub(super) async fn labels(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let asked = Asked::read(&app, &caller, &parameters, false)?;
     let found = asked
         .run(&app, parameters.timeout()?, |asked, source, selections, budget| {
-            asked.united(selections, |matchers| source.label_names(&scope(), matchers, asked.range, budget))
+            asked.united(selections, |matchers| source.label_names(&asked.scope, matchers, asked.range, budget))
         })
         .await?;
     Ok(respond_texts(found))
@@ -53,6 +62,7 @@ pub(super) async fn labels(State(app): State<Arc<App>>, parameters: Parameters) 
 /// `GET /api/v1/label/{name}/values`
 pub(super) async fn values(
     State(app): State<Arc<App>>,
+    caller: Caller,
     name: Result<Path<String>, PathRejection>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -61,10 +71,10 @@ pub(super) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));
     }
-    let asked = Asked::read(&app, &parameters, false)?;
+    let asked = Asked::read(&app, &caller, &parameters, false)?;
     let found = asked
         .run(&app, parameters.timeout()?, move |asked, source, selections, budget| {
-            asked.united(selections, |matchers| source.label_values(&scope(), &name, matchers, asked.range, budget))
+            asked.united(selections, |matchers| source.label_values(&asked.scope, &name, matchers, asked.range, budget))
         })
         .await?;
     Ok(respond_texts(found))
@@ -76,6 +86,7 @@ fn respond_texts((texts, is_cut): (Vec<String>, bool)) -> Response {
 
 /// What these endpoints have in common.
 struct Asked {
+    scope: Scope,
     selectors: Vec<String>,
     range: TimeRange,
     limit: Option<usize>,
@@ -84,12 +95,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(app: &App, parameters: &Parameters, must_select: bool) -> Result<Asked, ApiError> {
+    fn read(app: &App, caller: &Caller, parameters: &Parameters, must_select: bool) -> Result<Asked, ApiError> {
         let selectors: Vec<String> = parameters.all("match[]").map(str::to_owned).collect();
         if must_select && selectors.is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
         Ok(Asked {
+            scope: caller.scope(),
             selectors,
             limit: parameters.limit()?,
             range: parameters.range()?,

@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::parameters::Parameters;
-use super::scope;
 use super::time::rfc3339;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::config::{Config, OPTIONS};
 use crate::http::error::json_response;
 
@@ -75,14 +75,18 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /api/v1/status/tsdb`: what the most series come from.
-pub(super) async fn tsdb(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn tsdb(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let wrong = || ApiError::bad_data("limit must be a positive number");
     let limit = match parameters.get("limit") {
         None => 10,
         Some(text) => text.parse::<usize>().ok().filter(|n| *n > 0).ok_or_else(wrong)?,
     };
-    let db = Arc::clone(&app.db);
-    let counted = app.workers.query(None, move |budget| cardinality::count(&db.snapshot(), &scope(), limit, budget));
+    let (db, scope) = (Arc::clone(&app.db), caller.scope());
+    let counted = app.workers.query(None, move |budget| cardinality::count(&db.snapshot(), &scope, limit, budget));
     Ok(success(&counted.await??))
 }
 

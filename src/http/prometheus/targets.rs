@@ -6,12 +6,13 @@ use std::sync::Arc;
 use ::http::StatusCode;
 use axum::extract::State;
 use axum::response::Response;
-use model::Labels;
+use model::{Labels, Scope};
 use serde_json::{Map, Value, json};
 
 use super::parameters::Parameters;
 use super::time::rfc3339;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::config::OptionValue;
 use crate::http::error::json_response;
 use crate::scrape::{ActiveTarget, Targets};
@@ -20,9 +21,8 @@ use crate::scrape::{ActiveTarget, Targets};
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// `GET /api/v1/targets`. As in Prometheus an unknown `state` selects neither kind.
-pub(super) async fn targets(State(app): State<Arc<App>>, parameters: Parameters) -> Response {
-    let mut targets = app.scrape.targets();
-    let mut pools = app.scrape.pool_names();
+pub(super) async fn targets(State(app): State<Arc<App>>, caller: Caller, parameters: Parameters) -> Response {
+    let (mut targets, mut pools) = visible(&app, &caller.scope());
     if let Some(pool) = parameters.get("scrapePool") {
         targets.active.retain(|t| t.scrape_pool == pool);
         targets.dropped.retain(|t| t.scrape_pool == pool);
@@ -33,9 +33,21 @@ pub(super) async fn targets(State(app): State<Arc<App>>, parameters: Parameters)
 }
 
 /// `GET /api/v1/scrape_pools`
-pub(super) async fn pools(State(app): State<Arc<App>>) -> Response {
-    let names = app.scrape.pool_names();
+pub(super) async fn pools(State(app): State<Arc<App>>, caller: Caller) -> Response {
+    let (_, names) = visible(&app, &caller.scope());
     json_response(StatusCode::OK, &json!({"status": "success", "data": {"scrapePools": names}}))
+}
+
+/// The targets and names of jobs that may be seen. A target belongs to the organization in its labels; one that was dropped
+/// has none.
+fn visible(app: &App, scope: &Scope) -> (Targets, Vec<String>) {
+    let (mut targets, mut pools) = (app.scrape.targets(), app.scrape.pool_names());
+    if let Some(forced) = scope.forced() {
+        targets.active.retain(|target| forced.matches(target.labels.get(forced.name()).unwrap_or_default()));
+        targets.dropped.clear();
+        pools.retain(|name| targets.active.iter().any(|target| target.scrape_pool == *name));
+    }
+    (targets, pools)
 }
 
 fn data(targets: &Targets, pools: &[String], state: &str) -> Value {
