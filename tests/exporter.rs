@@ -9,9 +9,11 @@ use std::time::Duration;
 /// What was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Asked {
@@ -158,14 +160,18 @@ fn serve(stream: impl Read + Write, asked: &Mutex<Vec<Asked>>, answers: &Answers
 fn read_request(stream: &mut impl BufRead) -> Option<Asked> {
     let mut line = String::new();
     stream.read_line(&mut line).ok()?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut headers = Vec::new();
+    let mut parts = line.split(' ').map(str::to_owned);
+    let (method, path) = (parts.next()?, parts.next()?);
+    let mut asked = Asked { method, path, headers: Vec::new(), body: Vec::new() };
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).ok()?;
         match line.trim_end().split_once(": ") {
-            None => return Some(Asked { path, headers }),
-            Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
+            None => break,
+            Some((name, value)) => asked.headers.push((name.to_lowercase(), value.to_owned())),
         }
     }
+    let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    stream.take(length).read_to_end(&mut asked.body).ok()?;
+    Some(asked)
 }

@@ -409,7 +409,7 @@ fn record(app: &App, observation: Observation) -> bool {
 }
 
 /// Writes samples of one moment.
-fn write_samples(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
+pub(crate) fn write_samples(app: &App, samples: &[(Labels, f64)], at_ms: i64) {
     if samples.is_empty() {
         return;
     }

@@ -10,6 +10,7 @@ mod exceptions;
 mod io;
 mod job;
 mod json;
+mod pressure;
 mod vertex;
 
 pub use accumulators::accumulators;
@@ -19,4 +20,5 @@ pub use exceptions::{Failures, failures};
 pub use io::Moving;
 pub use job::{Job, JobEntry, job, job_entries, outcome, settings};
 pub use json::WrongShape;
+pub use pressure::back_pressure;
 pub use vertex::{VertexTimes, attempt, subtasks, vertex_times};

@@ -412,8 +412,11 @@ impl Follower {
             }
             self.vertices.insert(vertex.id.clone(), vertex);
         }
-        // The answer may be from a cache and older than the list, which says that the job has ended: it is asked again.
-        if self.entry.state.has_ended() && !job.run.state.has_ended() {
+        if job.run.state.has_ended() {
+            // All answers come from the same cache: what was said before this one may be from before the end.
+            self.wanted.extend([Ask::Exceptions, Ask::ExecutionResult, Ask::Accumulators]);
+        } else if self.entry.state.has_ended() {
+            // The cache is older than the list, which says that the job has ended: it is asked again.
             self.later.insert(Ask::Details);
         }
         self.run = Some(job.run);

@@ -20,6 +20,7 @@ mod metrics;
 mod overview;
 mod parameters;
 mod route;
+mod sampled;
 mod vertex;
 mod view;
 
@@ -41,7 +42,7 @@ pub(super) use route::segments;
 use answer::Failure;
 use fields::Shape;
 use parameters::Parameters;
-use route::{Ask, Forwarded, OfJob, OfMetrics, Route};
+use route::{Ask, Forwarded, OfJob, OfMetrics, OfVertex, Route};
 use view::View;
 
 use super::error::Fault;
@@ -118,6 +119,9 @@ async fn read(
     allow(caller, Need::of(Right::Read), &head.method, path)?;
     let parameters = Parameters::of(&head.uri)?;
     let is_past = parameters.text("at").is_some();
+    if let (Ask::Job(job, OfJob::Vertex(vertex, OfVertex::BackPressure)), false) = (&ask, is_past) {
+        sampled::sample(app, caller.scope(), job, vertex, forward::target(&route::plain(path), &head.uri)).await?;
+    }
     let (state, scope) = (Arc::clone(app), caller.scope());
     let done = app.workers.query(None, move |budget| see(&state, shape, scope, &ask, &parameters, budget)).await?;
     match done {

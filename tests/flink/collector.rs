@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::exporter::{Exporter, Reply};
+use crate::exporter::{Asked, Exporter, Reply};
 use crate::support::Server;
 
 const JOB: &str = "0d890d9d32ccfa02b7eab50fa0435103";
@@ -323,4 +323,54 @@ fn where_no_cluster_is_control_is_refused_in_flinks_shape() {
     assert_eq!(small.send("POST", path, &[], b"12345").status, 413);
     let fits = small.send("POST", path, &[], b"1234");
     assert_eq!(fits.status, 503, "within the limit, and nobody is there: {}", fits.body);
+}
+
+/// Flink 1.9 does not know the method that its own page lists first.
+#[test]
+fn the_plan_of_a_jar_is_asked_for_by_the_method_that_the_cluster_knows() {
+    let cluster = Exporter::start(|asked| match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/jars/a.jar/plan?parallelism=2") => Reply::json(&String::from_utf8_lossy(&asked.body)),
+        ("POST", "/jars/b.jar/plan") => Reply::json(r#"{"plan":{}}"#),
+        _ => Reply::status(404),
+    });
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    let post = |path: &str, body: &[u8]| server.send("POST", path, &[("content-type", "application/json")], body);
+    let answer = post("/jars/a.jar/plan?parallelism=2", br#"{"entryClass":"A"}"#);
+    assert_eq!((answer.status, answer.json()), (200, json!({"entryClass": "A"})), "{}", answer.body);
+    let answer = post("/jars/b.jar/plan", b"{}");
+    assert_eq!((answer.status, answer.json()), (200, json!({"plan": {}})), "{}", answer.body);
+    assert_eq!(post("/jars/c.jar/plan", b"").status, 404, "neither is known");
+    let body = |bytes: usize| [b"{", " ".repeat(bytes - 2).as_bytes(), b"}"].concat();
+    assert_eq!(post("/jars/b.jar/plan", &body(1 << 20)).status, 200);
+    assert_eq!(post("/jars/b.jar/plan", &body((1 << 20) + 1)).status, 413);
+    let asked = cluster.asked();
+    let of_b = |asked: &&Asked| asked.path.starts_with("/jars/b");
+    assert!(asked.iter().filter(of_b).all(|asked| asked.method == "POST"), "what is known is asked for once");
+}
+
+/// Releases before 1.13 know how much tasks are held back only when someone asks; what they say then is kept.
+#[test]
+fn back_pressure_is_asked_for_where_it_is_not_measured() {
+    let answers = answers();
+    let path = format!("/jobs/{JOB}/vertices/{VERTEX}/backpressure");
+    let pressure = json!({"status": "ok", "backpressure-level": "high", "end-timestamp": 1, "subtasks": [
+        {"subtask": 0, "backpressure-level": "high", "ratio": 0.7},
+    ]});
+    let cluster = cluster(&answers);
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    wait_for_job(&server);
+    answers.lock().unwrap().insert(path.clone(), pressure);
+    assert_eq!(server.get(&path).json()["status"], "deprecated", "2.3 measures it, and has not shown it yet");
+    let measured = |asked: &Asked| asked.path == path;
+    assert!(!cluster.asked().iter().any(measured));
+    answers.lock().unwrap().insert("/overview".to_owned(), json!({"flink-version": "1.9.3", "flink-commit": "c"}));
+    let old = follow(&[format!("http://{}", cluster.address)]);
+    wait_for_job(&old);
+    let answer = old.get(&path).json();
+    assert_eq!((&answer["backpressure-level"], &answer["subtasks"][0]["ratio"]), (&json!("high"), &json!(0.7)));
+    let at_ms = old.app().clock.now_ms();
+    answers.lock().unwrap().remove(&path);
+    let kept = old.get(&format!("{path}?at={at_ms}")).json();
+    assert_eq!(kept["subtasks"], answer["subtasks"]);
+    assert_eq!(cluster.asked().iter().filter(|asked| measured(asked)).count(), 1, "the past is not asked for");
 }

@@ -72,23 +72,19 @@ fn subtask(fields: Fields<'_>, times: &VertexTimes) -> Result<Subtask, WrongShap
     })
 }
 
-/// States in the order in which an attempt goes through them.
-const ORDER: [TaskState; 6] = [
-    TaskState::Created,
-    TaskState::Scheduled,
-    TaskState::Deploying,
-    TaskState::Initializing,
-    TaskState::Running,
-    TaskState::Canceling,
-];
+/// States in the order in which an attempt goes through them, those of which 2.x says how long they lasted.
+const ORDER: [TaskState; 5] =
+    [TaskState::Created, TaskState::Scheduled, TaskState::Deploying, TaskState::Initializing, TaskState::Running];
 
 /// When it came into each state, from how long it was in each, which 2.x says: `start-time` is that of its deployment, and
-/// it came into its last state at its end.
+/// it came into its last state at its end. What was canceled after it was deployed was `CANCELING` from the end of the last
+/// state before.
 fn times_of(fields: Fields<'_>, state: TaskState) -> BTreeMap<TaskState, i64> {
     let (Some(durations), Some(started_ms)) = (fields.object_if("status-duration"), fields.time("start-time")) else {
         return BTreeMap::new();
     };
-    let lasting = ORDER.into_iter().filter_map(|state| Some((state, durations.whole_if(state.as_str())?)));
+    let lasting =
+        ORDER.into_iter().filter_map(|state| Some((state, durations.whole_if(state.as_str()).filter(|ms| *ms >= 0)?)));
     let lasting: Vec<(TaskState, i64)> = lasting.collect();
     let before = lasting.iter().filter(|(state, _)| *state < TaskState::Deploying);
     let mut at_ms = started_ms.saturating_sub(before.fold(0, |sum, (_, ms)| ms.saturating_add(sum)));
@@ -96,6 +92,9 @@ fn times_of(fields: Fields<'_>, state: TaskState) -> BTreeMap<TaskState, i64> {
     for (state, ms) in lasting {
         times.insert(state, at_ms);
         at_ms = at_ms.saturating_add(ms);
+    }
+    if matches!(state, TaskState::Canceling | TaskState::Canceled) {
+        times.insert(TaskState::Canceling, at_ms);
     }
     times.extend(fields.time("end-time").filter(|_| state.has_ended()).map(|ended_ms| (state, ended_ms)));
     times
@@ -134,5 +133,9 @@ mod tests {
         ended["end-time"] = json!(1_795_220_231_431_i64);
         let found = attempt(&ended, "v").unwrap().subtask.state_times;
         assert_eq!((found.len(), found[&TaskState::Failed]), (6, 1_795_220_231_431));
+        ended["status"] = json!("CANCELED");
+        let found = attempt(&ended, "v").unwrap().subtask.state_times;
+        let end = [TaskState::Canceling, TaskState::Canceled].map(|state| found[&state]);
+        assert_eq!((found.len(), end), (7, [1_795_220_231_431; 2]));
     }
 }

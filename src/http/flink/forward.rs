@@ -22,6 +22,9 @@ use crate::jobs::{Cluster, Known, Origin, SubjectKind};
 /// Parameters that are ours and not the cluster's.
 const OWN_PARAMETERS: [&str; 2] = ["cluster", "at"];
 
+/// Longest body of a request for the plan of a jar: names and arguments of a program.
+const PLAN_BODY_BYTES_MAX: usize = 1 << 20;
+
 pub(super) async fn answer(
     app: &Arc<App>,
     forwarded: Forwarded,
@@ -39,12 +42,32 @@ pub(super) async fn answer(
     if announced.is_some_and(|bytes| bytes > app.config.flink_max_upload_bytes.0) {
         return Err(Failure::too_large("flink_max_upload_bytes", limit));
     }
+    if head.method == Method::POST && is_plan(&forwarded.path) {
+        return plan(&cluster, path, head.headers, body).await;
+    }
     let body = Body::new(http_body_util::Limited::new(body, limit));
-    let sent = Forward { method: head.method, path, headers: head.headers, body };
-    match forward(&cluster, sent).await {
+    send(&cluster, Forward { method: head.method, path, headers: head.headers, body }).await
+}
+
+async fn send(cluster: &FlinkCluster, sent: Forward) -> Result<Response, Failure> {
+    match forward(cluster, sent).await {
         Ok(answer) => Ok(answer::of_cluster(answer)),
         Err(error) => Err(Failure::unavailable(error.to_string())),
     }
+}
+
+fn is_plan(path: &str) -> bool {
+    path.starts_with("/jars/") && path.ends_with("/plan")
+}
+
+/// The plan of a jar, which changes nothing. Flink's page lists `POST` for it, which 1.9 answers with 404, and `GET`, which
+/// takes the same body: so a cluster that does not know the one is asked with the other.
+async fn plan(cluster: &FlinkCluster, path: String, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let read = axum::body::to_bytes(body, PLAN_BODY_BYTES_MAX).await;
+    let body = read.map_err(|_| Failure::too_large("of the body of a plan", PLAN_BODY_BYTES_MAX))?;
+    let ask = |method| Forward { method, path: path.clone(), headers: headers.clone(), body: Body::from(body.clone()) };
+    let answer = send(cluster, ask(Method::POST)).await?;
+    if answer.status() == StatusCode::NOT_FOUND { send(cluster, ask(Method::GET)).await } else { Ok(answer) }
 }
 
 /// Asks the clusters that are there about a job that the store does not have: it may have begun since they were asked
@@ -105,7 +128,7 @@ async fn reachable(app: &Arc<App>, scope: &Scope) -> Result<Vec<FlinkCluster>, F
 }
 
 /// Path and query on a cluster.
-fn target(path: &str, uri: &Uri) -> String {
+pub(super) fn target(path: &str, uri: &Uri) -> String {
     let query = query(uri.query().unwrap_or_default());
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
