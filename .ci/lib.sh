@@ -68,6 +68,13 @@ install_offline() {
   fi
 }
 
+# A JDK, which builds the jobs that a real Flink runs.
+install_jdk() {
+  command -v javac > /dev/null \
+    || { apt-get -qq update && apt-get -qq install -y --no-install-recommends openjdk-17-jdk-headless > /dev/null; } \
+    || apt-get -qq install -y --no-install-recommends default-jdk-headless > /dev/null
+}
+
 interop() {
   (cd .ci/interop && "$python" "$@")
 }

@@ -113,15 +113,26 @@ impl Server {
 
     /// GET on the listener for Flink's API.
     pub(crate) fn get_flink(&self, path: &str) -> Answer {
+        self.send_flink("GET", path, &[], b"")
+    }
+
+    /// Any request on the listener for Flink's API.
+    pub(crate) fn send_flink(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let address = self.running.as_ref().unwrap().flink_address.unwrap();
-        send(&format!("http://{address}{path}"), "GET", &[], b"")
+        send(&format!("http://{address}{path}"), method, headers, body)
     }
 }
 
 /// Any request to any address.
 fn send(url: &str, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+    // Redirects are answers like others: Flink has one without an address.
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .build()
+        .into();
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);

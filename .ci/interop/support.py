@@ -112,7 +112,7 @@ class Scene:
     def __exit__(self, *error):
         for process in reversed(self.processes):
             process.stop()
-        if error[0] is not None:
+        if error[0] is not None and getattr(error[1], "code", None) != 0:
             for process in self.processes:
                 print(f"--- {process.log_path.name}\n{process.log_tail()}", file=sys.stderr)
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -2,7 +2,7 @@
 //! its value. The recordings are not part of the project; the variable names the folder that has `golden-1.9` and `golden`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,8 +19,9 @@ const VARIABLE: &str = "STREAMGAUGE_FLINK_GOLDENS";
 
 /// Fields whose values move with the clock of who asks, or with the numbers of tasks that run: the recordings of one cluster
 /// were made one after the other. Below them only fields and types are compared.
-const MOVING: [&str; 17] = [
+const MOVING: [&str; 18] = [
     "now",
+    "end-timestamp",
     "duration",
     "timeSinceLastHeartbeat",
     "read-bytes",
@@ -45,19 +46,29 @@ fn is_execution_id(at: &str) -> bool {
 }
 
 /// Recorded answers by path.
-struct Recording {
+pub(super) struct Recording {
     answers: BTreeMap<String, (u16, Value)>,
     at_ms: i64,
 }
 
 impl Recording {
-    fn read(folder: &Path) -> Recording {
-        let json = |file: &str| -> Value {
-            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
-            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"))
-        };
-        let index = json("index.json");
+    /// A file of a release's.
+    pub(super) fn json(release: &str, file: &str) -> Value {
+        let path = folder(release).join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// A path of the index with the ids that were recorded.
+    pub(super) fn with_ids(index: &Value, path: &str) -> String {
         let ids = index["ids"].as_object().unwrap();
+        ids.iter().fold(path.to_owned(), |path, (name, id)| {
+            path.replace(&format!("{{{name}}}"), id.as_str().unwrap_or_default())
+        })
+    }
+
+    fn read(release: &str) -> Recording {
+        let index = Recording::json(release, "index.json");
         let mut answers = BTreeMap::new();
         for request in index["requests"].as_array().unwrap() {
             let (method, file) =
@@ -65,17 +76,14 @@ impl Recording {
             if method != "GET" || !file.ends_with(".json") || file.contains("empty_") {
                 continue;
             }
-            let mut path = request["path"].as_str().unwrap().to_owned();
-            for (name, id) in ids {
-                path = path.replace(&format!("{{{name}}}"), id.as_str().unwrap_or_default());
-            }
-            answers.insert(path, (request["status"].as_u64().unwrap() as u16, json(file)));
+            let path = Recording::with_ids(&index, request["path"].as_str().unwrap());
+            answers.insert(path, (request["status"].as_u64().unwrap() as u16, Recording::json(release, file)));
         }
         let at_ms = answers.values().filter_map(|(_, answer)| answer["now"].as_i64()).max().unwrap();
         Recording { answers, at_ms }
     }
 
-    fn get(&self, path: &str) -> Option<&Value> {
+    pub(super) fn get(&self, path: &str) -> Option<&Value> {
         self.answers.get(path).filter(|(status, _)| *status == 200).map(|(_, answer)| answer)
     }
 
@@ -227,7 +235,7 @@ fn alone(seen: &mut Observation, shown: &Value) -> Vec<convert::Moving> {
 }
 
 /// Where an answer departs from the recorded one. Of what moves only fields and types are compared.
-fn compare(recorded: &Value, found: &Value, at: &str, is_moving: bool, faults: &mut Vec<String>) {
+pub(super) fn compare(recorded: &Value, found: &Value, at: &str, is_moving: bool, faults: &mut Vec<String>) {
     let name = at.rsplit('.').next().unwrap_or_default();
     let is_moving = is_moving || MOVING.contains(&name) || is_execution_id(at);
     match (recorded, found) {
@@ -280,9 +288,14 @@ fn is_beyond(path: &str) -> bool {
         .any(|part| path.contains(part))
 }
 
-fn recording(release: &str) -> Recording {
-    let folder = std::env::var(VARIABLE).unwrap_or_else(|_| panic!("{VARIABLE} names no folder"));
-    Recording::read(&Path::new(&folder).join(release))
+/// The folder of a release.
+fn folder(release: &str) -> PathBuf {
+    let all = std::env::var(VARIABLE).unwrap_or_else(|_| panic!("{VARIABLE} names no folder"));
+    Path::new(&all).join(release)
+}
+
+pub(super) fn recording(release: &str) -> Recording {
+    Recording::read(release)
 }
 
 /// Asks for everything that was recorded, as of a time if one is given; gives what departs from it.
@@ -314,7 +327,7 @@ fn check(release: &str) {
 
 impl Recording {
     /// What a cluster answers that was not recorded: details of jobs and vertices, as far as others tell of them.
-    fn completed(&self) -> BTreeMap<String, Value> {
+    pub(super) fn completed(&self) -> BTreeMap<String, Value> {
         let mut all: BTreeMap<String, Value> = self
             .answers
             .iter()
@@ -431,9 +444,8 @@ fn ids(answer: &Value) -> Vec<String> {
 #[ignore = "needs recordings of clusters"]
 fn metrics_of_2_3_are_answered_from_what_its_reporters_showed() {
     let recording = recording("golden");
-    let folder = std::env::var(VARIABLE).unwrap();
     let exporters = ["prometheus_jobmanager.prom", "prometheus_taskmanager.prom"].map(|file| {
-        let text = std::fs::read_to_string(Path::new(&folder).join("golden").join(file)).unwrap();
+        let text = std::fs::read_to_string(folder("golden").join(file)).unwrap();
         Exporter::start(move |_| Reply::text(&text))
     });
     let targets = exporters.each_ref().map(|exporter| format!("'{}'", exporter.address)).join(", ");

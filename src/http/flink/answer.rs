@@ -35,6 +35,11 @@ impl Failure {
         Failure { is_no_job: true, ..Failure::not_found(format!("Job {id} not found")) }
     }
 
+    /// The same as Flink says it where the result of a job is asked for.
+    pub(super) fn no_result(id: &str) -> Failure {
+        Failure { is_no_job: true, ..Failure::not_found(format!("Could not find Flink job ({id})")) }
+    }
+
     /// True if it is that there is no such job.
     pub(super) fn is_no_job(&self) -> bool {
         self.is_no_job

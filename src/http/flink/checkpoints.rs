@@ -238,7 +238,8 @@ fn subtask_summary(shape: Shape, subtasks: &[&SubtaskCheckpoint]) -> Value {
 }
 
 pub(super) fn settings(view: &View<'_>, seen: &Seen) -> Result<Value, Failure> {
-    let settings: CheckpointSettings = view.of(seen, "")?.ok_or_else(not_enabled)?;
+    let none = || Failure::not_found(format!("Checkpointing is not enabled for this job ({}).", seen.job.hex_id()));
+    let settings: CheckpointSettings = view.of(seen, "")?.ok_or_else(none)?;
     Ok(Fields::new(view.shape)
         .kept(&settings.kept)
         .put("mode", settings.mode)

@@ -232,6 +232,14 @@ fn forwarded(method: &Method, names: &[&str]) -> Option<bool> {
         ("GET", ["jars"] | ["savepoint-disposal", _] | ["jobs", _, "resource-requirements"]) => Some(false),
         ("GET", ["jobs", _, "savepoints" | "rescaling", _]) => Some(false),
         ("GET", ["jobs", _, "checkpoints", trigger]) if *trigger != "config" => Some(false),
+        // What 2.x has besides, for its own web pages; nothing of it is kept.
+        ("GET", ["datasets"] | ["applications", ..] | ["jobs", _, "rescales", ..]) => Some(false),
+        ("GET", ["jobs", _, "vertices", _, "jm-operator-metrics" | "flamegraph"]) => Some(false),
+        // Logs, dumps and environments show what a program was given, and a profile costs time.
+        ("GET", ["jobs", _, "jobmanager", "config" | "environment" | "log-url"]) => Some(true),
+        ("GET", ["jobs", _, "taskmanagers", _, "log-url"]) => Some(true),
+        ("GET", ["jobmanager", "logs" | "log" | "stdout" | "thread-dump" | "environment", ..]) => Some(true),
+        ("GET", ["taskmanagers", _, "logs" | "log" | "stdout" | "thread-dump", ..]) => Some(true),
         // To show the plan, the cluster runs the program in the jar.
         ("GET", ["jars", _, "plan"]) => Some(true),
         ("DELETE", ["cluster"] | ["jars", _])
@@ -318,6 +326,9 @@ mod tests {
             ("GET", job("/savepoints/0000"), true, false),
             ("GET", job("/checkpoints/0000"), true, false),
             ("GET", "/savepoint-disposal/0000".to_owned(), false, false),
+            ("GET", job("/vertices/v/flamegraph"), true, false),
+            ("GET", "/taskmanagers/tm-1/logs/a.log".to_owned(), false, true),
+            ("GET", "/jobmanager/thread-dump".to_owned(), false, true),
         ] {
             assert_eq!(forward(method, &format!("/v1/{path}/")), Some((of_job, is_control, path)), "{method}");
         }

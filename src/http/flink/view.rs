@@ -50,6 +50,9 @@ impl View<'_> {
             Ask::TaskManager(id) => cluster::task_manager(self, id),
             Ask::Jobs => overview::ids(self),
             Ask::JobsOverview => overview::overview(self),
+            Ask::Job(id, OfJob::ExecutionResult) => {
+                job::execution_result(self, &self.find_job(id)?.ok_or_else(|| Failure::no_result(id))?)
+            }
             Ask::Job(id, of) => self.of_job(&self.job(id)?, of, parameters),
             Ask::Metrics(of) => self.of_metrics(of, parameters),
         }
