@@ -66,7 +66,7 @@ pub fn report(app: &App, name: Option<&str>) -> Result<SelfReported, SelfReportE
     }
     let samples: Vec<_> = metrics.iter().map(|metric| Ok(metric.sample(now_ms, Raw::of(&labels)))).collect();
     let who = report::Component { name: &component.name, kind: &component.kind, org: "" };
-    let stored = app.reporter.store(&app.ingest, who, &samples, now_ms)?;
+    let stored = app.reporter.store(&app.ingest, app.ingest.batch(), who, &samples, now_ms)?;
     app.catalog.seen(component.runtime_id, now_ms);
     Ok(SelfReported {
         component_name: component.name.clone(),

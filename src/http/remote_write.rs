@@ -50,9 +50,10 @@ async fn take(app: Arc<App>, caller: &Caller, headers: &HeaderMap, body: Body) -
     let (headers, org) = (headers.clone(), caller.org().cloned());
     let work = Arc::clone(&app);
     let done = app.workers.write(move || {
-        let message_bytes = decompress(&headers, sent, &limits)?;
+        // Its batch is open from here on: a sync of others may wait a little for it.
         let samples_max = work.config.ingest_max_batch_samples;
         let mut intake = Intake::new(&work.ingest, &work.remote_write, samples_max, org.as_deref());
+        let message_bytes = decompress(&headers, sent, &limits)?;
         decode(message, &message_bytes, &mut intake).map_err(|error| {
             let status = match error {
                 RequestError::Wire { .. } => StatusCode::BAD_REQUEST,

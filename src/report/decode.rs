@@ -78,7 +78,7 @@ pub enum DecodeError {
 /// # Errors
 /// [`DecodeError`]; a metric that is wrong by itself is no error here.
 pub fn decode(body: &[u8], samples_max: usize) -> Result<Report<'_>, DecodeError> {
-    let text = std::str::from_utf8(body).map_err(|e| not_utf8(body, e.valid_up_to()))?;
+    let text = simdutf8::compat::from_utf8(body).map_err(|e| not_utf8(body, e.valid_up_to()))?;
     let exceeded = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let outline = deserializer

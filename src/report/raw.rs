@@ -89,7 +89,7 @@ impl<'a> Raw<'a> {
 
     fn unescape(self) -> Result<Cow<'a, str>, String> {
         let inner = self.0.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or_default();
-        if !inner.as_bytes().contains(&b'\\') {
+        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
             return Ok(Cow::Borrowed(inner));
         }
         serde_json::from_str(self.0).map(Cow::Owned).map_err(|_| "is not valid Unicode".to_owned())

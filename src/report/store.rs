@@ -5,12 +5,12 @@
 //! drawn anew at each start and never leaves the process: whoever does not know it cannot make two series look alike,
 //! and 128 bits do not meet by chance, so that a hit needs no second look at the labels.
 
-use storage::{CommitError, RawKey, Resolved, SeriesRef};
+use storage::{Batch, CommitError, RawKey, Resolved, SeriesRef};
 
 use super::labels::{Component, series_labels};
 use super::metadata::Said;
 use super::sample::ReportSample;
-use crate::ingest::{Ingest, Origin, Refused, Rejection, raw_hash};
+use crate::ingest::{Ingest, Origin, Refused, Rejection, raw_hash_of};
 
 /// Turns reports into batches.
 #[derive(Debug, Default)]
@@ -28,24 +28,20 @@ pub struct Stored {
 }
 
 impl Reporter {
-    /// Stores the samples of one component in one batch; the order of `samples` numbers the refusals.
+    /// Stores the samples of one component in this batch, which has nothing in it yet; the order of `samples` numbers the
+    /// refusals.
     ///
     /// # Errors
     /// [`CommitError`]: nothing is stored.
     pub fn store(
         &self,
         ingest: &Ingest,
+        batch: Batch<'_>,
         component: Component<'_>,
         samples: &[Result<ReportSample<'_>, Rejection>],
         now_ms: i64,
     ) -> Result<Stored, CommitError> {
-        let mut writer = Writer {
-            context: context(component),
-            component,
-            ingest,
-            batch: ingest.batch(),
-            scratch: Vec::with_capacity(512),
-        };
+        let mut writer = Writer { context: context(component), component, ingest, batch };
         let mut known = writer.resolve(samples).into_iter();
         let (mut taken, mut rejected) = (Vec::with_capacity(samples.len()), Vec::new());
         for (index, sample) in samples.iter().enumerate() {
@@ -82,16 +78,7 @@ impl Reporter {
 
 /// The context in which equal bytes mean the same series.
 fn context(component: Component<'_>) -> u64 {
-    let mut bytes = b"report".to_vec();
-    push_text(&mut bytes, component.name);
-    push_text(&mut bytes, component.kind);
-    push_text(&mut bytes, component.org);
-    raw_hash(&bytes) as u64
-}
-
-fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(text.as_bytes());
+    raw_hash_of(&["report", component.name, component.kind, component.org]) as u64
 }
 
 /// A batch of one component's samples on its way.
@@ -99,9 +86,7 @@ struct Writer<'w> {
     context: u64,
     component: Component<'w>,
     ingest: &'w Ingest,
-    batch: storage::Batch<'w>,
-    /// Holds name and labels of one sample for the hash.
-    scratch: Vec<u8>,
+    batch: Batch<'w>,
 }
 
 /// A sample that is right by itself, its key, and the series that is known by the key.
@@ -113,7 +98,7 @@ struct Known<'s, 'a> {
 
 impl Writer<'_> {
     /// The samples that are right by themselves, in order. All are looked up at once, since a look-up waits for memory.
-    fn resolve<'s, 'a>(&mut self, samples: &'s [Result<ReportSample<'a>, Rejection>]) -> Vec<Known<'s, 'a>> {
+    fn resolve<'s, 'a>(&self, samples: &'s [Result<ReportSample<'a>, Rejection>]) -> Vec<Known<'s, 'a>> {
         let samples = samples.iter().flatten();
         let keys: Vec<RawKey> = samples.clone().map(|sample| self.key(sample)).collect();
         let mut found = Vec::with_capacity(keys.len());
@@ -138,11 +123,8 @@ impl Writer<'_> {
         Ok(self.batch.push(series, sample.timestamp_ms, sample.value)?)
     }
 
-    fn key(&mut self, sample: &ReportSample<'_>) -> RawKey {
-        self.scratch.clear();
-        push_text(&mut self.scratch, &sample.name);
-        self.scratch.extend_from_slice(sample.labels.json().as_bytes());
-        RawKey { context: self.context, hash: raw_hash(&self.scratch) }
+    fn key(&self, sample: &ReportSample<'_>) -> RawKey {
+        RawKey { context: self.context, hash: raw_hash_of(&[&*sample.name, sample.labels.json()]) }
     }
 
     fn define(&mut self, key: RawKey, sample: &ReportSample<'_>) -> Result<SeriesRef, Rejection> {
@@ -190,7 +172,7 @@ mod tests {
             let rules = SampleRules::new(&self.config, 1_700_000_000_000);
             let samples: Vec<_> = report.metrics.iter().map(|item| check(item, &rules)).collect();
             let component = Component { name: component, kind: "worker_pool", org };
-            self.reporter.store(&self.ingest, component, &samples, 0).unwrap()
+            self.reporter.store(&self.ingest, self.ingest.batch(), component, &samples, 0).unwrap()
         }
 
         fn latest(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Buckets, Histogram, Labels, Metadata};
 
 use crate::codec::histogram::BUCKETS_MAX;
-use crate::db::commit::BatchContent;
+use crate::db::commit::{BatchContent, Filling};
 use crate::db::engine::Engine;
 use crate::db::metadata::News;
 use crate::error::{CommitError, Refusal};
@@ -66,6 +66,7 @@ pub struct Batch<'db> {
     engine: &'db Engine,
     /// Keeps the numbers of series from being used for others.
     epoch: Pin,
+    filling: Filling<'db>,
     content: BatchContent,
     oldest_ms: i64,
     newest_ms: i64,
@@ -74,7 +75,8 @@ pub struct Batch<'db> {
 impl<'db> Batch<'db> {
     pub(crate) fn new(engine: &'db Engine, oldest_ms: i64, newest_ms: i64) -> Self {
         let epoch = engine.head.epochs.pin();
-        Batch { engine, epoch, content: BatchContent::default(), oldest_ms, newest_ms }
+        let filling = engine.queue.announce();
+        Batch { engine, epoch, filling, content: BatchContent::default(), oldest_ms, newest_ms }
     }
 
     /// The series (or the decision to drop it) that a raw key stood for when it was last defined; none: parse the
@@ -192,7 +194,9 @@ impl<'db> Batch<'db> {
     /// # Errors
     /// [`CommitError`]: nothing of the batch is acknowledged.
     pub fn commit(self) -> Result<Committed, CommitError> {
-        self.engine.commit(self.content)
+        let Batch { engine, epoch: _epoch, filling, content, .. } = self;
+        drop(filling);
+        engine.commit(content)
     }
 }
 

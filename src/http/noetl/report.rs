@@ -52,6 +52,8 @@ fn accept(
     sent: Bytes,
     limits: &BodyLimits,
 ) -> Result<Answer, Failure> {
+    // Open from here on: a sync of others may wait a little for it.
+    let batch = app.ingest.batch();
     let body = body::decode(headers, sent, limits)?;
     let report = report::decode(&body, app.config.ingest_max_batch_samples)?;
     let now_ms = app.clock.now_ms();
@@ -60,7 +62,7 @@ fn accept(
     let samples: Vec<_> = report.metrics.iter().map(|item| report::check(item, &rules)).collect();
     let org = caller.org().map_or("", |org| org);
     let labels = report::Component { name: &component.name, kind: &component.kind, org };
-    let stored = app.reporter.store(&app.ingest, labels, &samples, now_ms)?;
+    let stored = app.reporter.store(&app.ingest, batch, labels, &samples, now_ms)?;
     answer(&stored, component.runtime_id, app.config.report_max_listed_rejections)
 }
 

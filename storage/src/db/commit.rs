@@ -4,7 +4,8 @@
 //! While the committer writes and syncs one group, the next one gathers: one sync serves all that wait.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use model::{Histogram, Metadata};
 use parking_lot::{Condvar, Mutex};
@@ -165,6 +166,18 @@ pub(crate) struct CommitQueue {
     state: Mutex<State>,
     work: Condvar,
     pending_bytes_max: u64,
+    /// Batches that are open and not committed yet.
+    filling: AtomicUsize,
+}
+
+/// A batch that is being filled, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Filling<'q>(&'q AtomicUsize);
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -180,6 +193,8 @@ struct State {
     reopen: bool,
     stop: bool,
     closed: bool,
+    /// The committer waits for batches that are being filled.
+    gathering: bool,
     /// Why nothing can be written: the WAL itself, or somebody's rule.
     wal_down: Option<String>,
     read_only: Option<String>,
@@ -235,11 +250,18 @@ impl CommitQueue {
             reopen: false,
             stop: false,
             closed: false,
+            gathering: false,
             wal_down: None,
             read_only: None,
         };
         let pending_bytes_max = pending_bytes_max.min(PENDING_BYTES_MAX);
-        CommitQueue { state: Mutex::new(state), work: Condvar::new(), pending_bytes_max }
+        CommitQueue { state: Mutex::new(state), work: Condvar::new(), pending_bytes_max, filling: AtomicUsize::new(0) }
+    }
+
+    /// Says that a batch is on its way, so that a sync may wait for it a little.
+    pub(crate) fn announce(&self) -> Filling<'_> {
+        self.filling.fetch_add(1, Ordering::Relaxed);
+        Filling(&self.filling)
     }
 
     /// Puts a batch in and waits until it is durable and visible.
@@ -268,16 +290,29 @@ impl CommitQueue {
             }
             state.next_sequence += 1;
             state.waiting.push(waiting);
-            self.work.notify_one();
+            if !(state.gathering && self.is_one_filling()) {
+                self.work.notify_one();
+            }
         }
         ticket.wait()
     }
 
-    /// Waits for work, at most this long.
-    pub(crate) fn take(&self, timeout: Duration) -> Work {
+    fn is_one_filling(&self) -> bool {
+        self.filling.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits for work, at most this long, and then at most as long as `gather` for batches that are being filled.
+    pub(crate) fn take(&self, timeout: Duration, gather: Duration) -> Work {
         let mut state = self.state.lock();
         if !state.has_work() {
             self.work.wait_for(&mut state, timeout);
+        }
+        let until = Instant::now() + gather;
+        state.gathering = !gather.is_zero();
+        while state.gathering {
+            state.gathering = state.has_only_batches()
+                && self.is_one_filling()
+                && !self.work.wait_until(&mut state, until).timed_out();
         }
         let freeze = state.freeze.take();
         let (group, records) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.records));
@@ -408,6 +443,10 @@ impl State {
         !self.waiting.is_empty() || self.freeze.is_some() || self.reopen || self.stop
     }
 
+    fn has_only_batches(&self) -> bool {
+        !self.waiting.is_empty() && self.freeze.is_none() && !self.reopen && !self.stop
+    }
+
     fn check_writable(&self) -> Result<(), CommitError> {
         if self.closed {
             return Err(CommitError::Closed);
@@ -510,6 +549,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_group_waits_a_little_for_batches_that_are_being_filled() {
+        let (registry, series) = with_series(10);
+        let queue = CommitQueue::new(1, 1, PENDING_BYTES_MAX);
+        let commit = || queue.commit(samples(series, 1), 0, &registry);
+        let long = Duration::from_secs(3600);
+        std::thread::scope(|scope| {
+            let filling = queue.announce();
+            let first = scope.spawn(commit);
+            let taking = scope.spawn(|| queue.take(long, long).group.len());
+            wait_for(|| queue.state.lock().gathering);
+            drop(filling);
+            let second = scope.spawn(commit);
+            assert_eq!(taking.join().unwrap(), 2, "for the second, and no longer");
+
+            let _filling = queue.announce();
+            let third = scope.spawn(commit);
+            wait_for(|| !queue.state.lock().waiting.is_empty());
+            assert_eq!(queue.take(long, Duration::from_millis(1)).group.len(), 1, "no longer than this");
+
+            let fourth = scope.spawn(commit);
+            let taking = scope.spawn(|| queue.take(long, long).group.len());
+            wait_for(|| queue.state.lock().gathering);
+            queue.stop();
+            assert_eq!(taking.join().unwrap(), 1, "not when there is something else to do");
+            // Groups that were only taken are forgotten, and their callers are told.
+            for commit in [first, second, third, fourth] {
+                assert!(matches!(commit.join().unwrap(), Err(CommitError::Closed)));
+            }
+        });
+    }
+
     /// The definition is in the record of the first batch; when that is lost, the second has to have it.
     #[test]
     fn a_batch_that_does_not_fit_any_more_is_refused_and_not_acknowledged() {
@@ -520,7 +591,7 @@ mod tests {
             std::thread::scope(|scope| {
                 let first = scope.spawn(|| commit(1));
                 wait_for(|| queue.pending_bytes() > 0);
-                let lost = queue.take(Duration::ZERO);
+                let lost = queue.take(Duration::ZERO, Duration::ZERO);
                 assert_eq!(lost.group.len(), 1);
                 let alone = queue.pending_bytes();
                 let second = scope.spawn(|| commit(2));
@@ -530,7 +601,7 @@ mod tests {
                 queue.release(&lost.group, lost.records);
                 drop(lost.group);
                 assert!(matches!(first.join().unwrap(), Err(CommitError::Closed)));
-                let work = queue.take(Duration::ZERO);
+                let work = queue.take(Duration::ZERO, Duration::ZERO);
                 assert_eq!((work.group.is_empty(), work.records.is_empty()), (is_refused, is_refused));
                 queue.release(&work.group, work.records);
                 drop(work.group);
@@ -551,7 +622,7 @@ mod tests {
             wait_for(|| queue.pending_bytes() > 0);
             assert!(queue.pending_bytes() > 600, "{}", queue.pending_bytes());
             assert!(matches!(commit(), Err(CommitError::Overloaded { limit: 600, .. })));
-            let work = queue.take(Duration::ZERO);
+            let work = queue.take(Duration::ZERO, Duration::ZERO);
             queue.release(&work.group, work.records);
             assert_eq!(queue.pending_bytes(), 0);
             drop(work.group);

@@ -17,6 +17,9 @@ use crate::wal::record::{RecordEncoder, Stamp};
 
 /// How long the committer waits for work before it looks round.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a group that could be written waits at most for batches that are being filled: one sync then serves them too
+/// (as PostgreSQL's `commit_delay` while there are `commit_siblings`). A sync takes about as long.
+const GATHER: Duration = Duration::from_millis(1);
 /// Families in one record at the beginning of a WAL generation.
 const PREAMBLE_FAMILIES: usize = 10_000;
 
@@ -45,7 +48,8 @@ impl Committer {
 
     fn run(mut self) {
         loop {
-            let work = self.engine.queue.take(self.patience());
+            let gather = if self.engine.options.wal_sync == WalSync::Always { GATHER } else { Duration::ZERO };
+            let work = self.engine.queue.take(self.patience(), gather);
             if work.reopen {
                 self.reopen();
             }
