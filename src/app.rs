@@ -126,6 +126,8 @@ impl App {
             Catalog::hold_if_missing(&config.data)?;
         }
         let catalog = Catalog::open(&config.data, catalog_options(&config), Arc::clone(&telemetry), clock.now_ms())?;
+        let store = Arc::clone(&db);
+        catalog.refuse_while(move || store.read_only());
         if let Some(reason) = catalog.retention_hold() {
             tracing::error!(
                 reason,

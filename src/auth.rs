@@ -128,6 +128,11 @@ impl Caller {
         }
     }
 
+    /// The same as a text, empty if there is none.
+    pub fn org_name(&self) -> &str {
+        self.org().map_or("", |org| org)
+    }
+
     /// What every read is confined to.
     pub fn scope(&self) -> Scope {
         self.org().map_or_else(Scope::default, |org| Scope::confined(Matcher::equal(ORG, &**org)))

@@ -124,6 +124,12 @@ impl Catalog {
         synced(&copy).and_then(|()| synced(dir)).map_err(|e| CatalogError::io(&copy, e))
     }
 
+    /// Refuses changes from now on with [`CatalogError::ReadOnly`] while `reason` gives one: what the disk has no room for in
+    /// the store, it has none for in here.
+    pub(crate) fn refuse_while(&self, reason: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.writer.set_gate(reason);
+    }
+
     /// Ends the writer when all changes so far are committed; later changes fail with [`CatalogError::Closed`].
     pub fn close(&self) {
         self.writer.close();

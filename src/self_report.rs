@@ -76,7 +76,7 @@ pub fn report(app: &App, name: Option<&str>) -> Result<SelfReported, SelfReportE
 }
 
 fn component_of(app: &App, name: &str, now_ms: i64) -> Result<Arc<Component>, SelfReportError> {
-    if let Some(known) = app.catalog.find(name, None).filter(|component| !component.is_deregistered()) {
+    if let Some(known) = app.catalog.find("", name, None).filter(|component| !component.is_deregistered()) {
         return Ok(known);
     }
     let (is_server, is_pool) = (name == app.config.noetl_server_name, name == app.config.noetl_worker_pool_name);
@@ -233,11 +233,14 @@ fn register_server(app: &App, url: String) {
 }
 
 fn save_seen(app: &App) {
-    let server = app.catalog.find(&app.config.noetl_server_name, Some(SERVER_API));
+    let server = app.catalog.find("", &app.config.noetl_server_name, Some(SERVER_API));
     if let Some(server) = server {
         app.catalog.seen(server.runtime_id, app.clock.now_ms());
     }
-    if let Err(error) = app.catalog.save_seen() {
+    // While the store is read-only that is said elsewhere, and not each time.
+    if let Err(error) = app.catalog.save_seen()
+        && !error.is_read_only()
+    {
         tracing::warn!(%error, "signs of life could not be saved");
     }
 }

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use streamgauge::jobs::Subject;
 
 use crate::offline::run;
-use crate::support::Server;
+use crate::support::{Server, record_job};
 
 fn report(server: &Server, component: &str, day: u32) {
     let time = format!("2024-01-{day:02}T12:00:00Z");
@@ -43,10 +44,13 @@ fn a_running_server_is_backed_up_and_comes_back_elsewhere() {
     let first = answer(&["backup", "--url", &url, "--to", text(&to), "--format", "json"]);
     assert_eq!(first["copiedFiles"], first["files"]);
     report(&server, "b", 2);
+    let app = server.app();
+    record_job(&app, Subject::job("", "kept"), "load", None, app.clock.now_ms());
     let second = answer(&["backup", "--url", &url, "--to", text(&to), "--format", "json"]);
     assert_eq!(second["files"].as_u64().unwrap() - second["copiedFiles"].as_u64().unwrap(), 1, "{second}");
     let want = samples(&server);
     report(&server, "c", 3);
+    record_job(&app, Subject::job("", "late"), "load", None, app.clock.now_ms());
     let left = server.get("/api/v1/admin/storage/snapshots").json();
     assert_eq!(left["data"], json!([]), "the snapshots are gone");
 
@@ -56,6 +60,9 @@ fn a_running_server_is_backed_up_and_comes_back_elsewhere() {
     assert_eq!(samples(&copy), want);
     let components = copy.get("/api/metrics/components").body;
     assert!(components.contains("\"b\"") && !components.contains("\"c\""), "{components}");
+    let jobs = copy.get("/api/jobs").json();
+    let ids: Vec<&Value> = jobs["jobs"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
+    assert_eq!(ids, ["kept"], "jobs are part of it");
     let again = run(&["restore", "--from", text(&to), "--data", text(&target)]);
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("is not empty"), "{again:?}");

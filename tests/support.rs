@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storage::{Clock, SystemClock};
 use streamgauge::config::{Layer, resolve};
+use streamgauge::jobs::{JobState, Observation, Origin, Run, Subject};
 use streamgauge::{App, Running};
 
 /// A running server; it stops when dropped.
@@ -158,4 +159,33 @@ impl Drop for Server {
             self.runtime.block_on(running.stop()).unwrap();
         }
     }
+}
+
+/// Records a job that began now, as one of a cluster that is followed or as a pushed one.
+pub(crate) fn record_job(app: &App, job: Subject, name: &str, cluster: Option<&str>, now_ms: i64) {
+    let origin = if cluster.is_some() { Origin::Flink } else { Origin::Push };
+    let mut seen = Observation::new(job, origin, now_ms);
+    if let Some(cluster) = cluster {
+        seen = seen.in_cluster(cluster);
+    }
+    seen.put(&Run {
+        name: name.to_owned(),
+        state: JobState::Running,
+        started_ms: now_ms,
+        ended_ms: None,
+        changed_ms: None,
+        state_times: Default::default(),
+        tasks: Default::default(),
+        kind: None,
+        max_parallelism: None,
+        is_stoppable: false,
+        scheduler: None,
+        application_id: None,
+        pending_operators: 0,
+        engine_id: None,
+        lost_ms: None,
+        are_failures_truncated: false,
+    })
+    .unwrap();
+    app.jobs.record(seen).unwrap();
 }

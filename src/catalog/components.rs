@@ -32,7 +32,9 @@ impl Source {
 /// What a component says of itself when it registers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewComponent {
-    /// Its name; with the kind, its identity.
+    /// The organization of who registers it, often empty.
+    pub org: String,
+    /// Its name; with organization and kind, its identity.
     pub name: String,
     /// Such as `worker_pool`; empty if it was not said.
     pub kind: String,
@@ -59,6 +61,8 @@ pub struct NewComponent {
 pub struct Component {
     /// Its id: from 1, never given twice, below 2^53.
     pub runtime_id: i64,
+    /// The organization that it belongs to, often empty.
+    pub org: String,
     /// Its name.
     pub name: String,
     /// Such as `worker_pool`; empty if unknown.
@@ -121,7 +125,7 @@ impl NewComponent {
     /// Bytes in memory, for the limit.
     fn bytes(&self) -> u64 {
         let options = [&self.runtime, &self.uri, &self.status, &self.labels, &self.hostname, &self.meta];
-        bytes_of(&self.name, &self.kind, options.map(Option::as_deref))
+        bytes_of([&self.org, &self.name, &self.kind], options.map(Option::as_deref))
     }
 }
 
@@ -130,14 +134,14 @@ impl Component {
     pub(super) fn bytes(&self) -> u64 {
         let [runtime, uri, labels, hostname, meta] =
             [&self.runtime, &self.uri, &self.labels, &self.hostname, &self.meta].map(Option::as_deref);
-        bytes_of(&self.name, &self.kind, [runtime, uri, Some(&self.status), labels, hostname, meta])
+        bytes_of([&self.org, &self.name, &self.kind], [runtime, uri, Some(&self.status), labels, hostname, meta])
     }
 }
 
-fn bytes_of(name: &str, kind: &str, options: [Option<&str>; 6]) -> u64 {
+fn bytes_of([org, name, kind]: [&str; 3], options: [Option<&str>; 6]) -> u64 {
     let texts: usize = options.into_iter().flatten().map(str::len).sum();
     // The name is there twice: in the component and as a key.
-    COMPONENT_BYTES + (2 * name.len() + kind.len() + texts) as u64
+    COMPONENT_BYTES + (org.len() + 2 * name.len() + kind.len() + texts) as u64
 }
 
 /// The outcome of a registration.
@@ -180,22 +184,28 @@ impl Catalog {
                 Some(_) if anew => update(connection, &new, source, now_ms)?,
                 Some(_) => revive(connection, &new, now_ms)?,
             }
-            let component = select(connection, &new.name, &new.kind)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let component = select(connection, &new)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             Ok(Registered { component, recreated: found.is_some_and(|c| c.is_deregistered()) })
         };
         self.writer.write(change, move |done: &Registered| mirror.write().put(done.component.clone()))
     }
 
-    /// Notes that a component goes away. Without a kind it is the one that lived last.
+    /// Notes that a component of an organization goes away. Without a kind it is the one that lived last.
     ///
     /// Gives none if it is not known.
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub fn deregister(&self, name: &str, kind: Option<&str>, now_ms: i64) -> Result<Option<Component>, CatalogError> {
+    pub fn deregister(
+        &self,
+        org: &str,
+        name: &str,
+        kind: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Option<Component>, CatalogError> {
         let sql = "UPDATE component SET deregistered_ms = coalesce(deregistered_ms, ?2), updated_ms = ?2 \
                    WHERE runtime_id = ?1";
-        self.change_one(name, kind, sql, now_ms)
+        self.change_one(self.find(org, name, kind), sql, now_ms)
     }
 
     /// Notes a heartbeat; a component that had deregistered is there again. Without a kind it is the one that lived last.
@@ -204,20 +214,25 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub fn heartbeat(&self, name: &str, kind: Option<&str>, now_ms: i64) -> Result<Option<Component>, CatalogError> {
+    pub fn heartbeat(
+        &self,
+        org: &str,
+        name: &str,
+        kind: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Option<Component>, CatalogError> {
         let sql = "UPDATE component SET heartbeat_ms = max(heartbeat_ms, ?2), source = 'call', deregistered_ms = NULL \
                    WHERE runtime_id = ?1";
-        self.change_one(name, kind, sql, now_ms)
+        self.change_one(self.find(org, name, kind), sql, now_ms)
     }
 
     fn change_one(
         &self,
-        name: &str,
-        kind: Option<&str>,
+        component: Option<Arc<Component>>,
         sql: &'static str,
         now_ms: i64,
     ) -> Result<Option<Component>, CatalogError> {
-        let Some(runtime_id) = self.find(name, kind).map(|c| c.runtime_id) else { return Ok(None) };
+        let Some(runtime_id) = component.map(|c| c.runtime_id) else { return Ok(None) };
         let mirror = Arc::clone(&self.mirror);
         let change = move |connection: &Connection| {
             connection.prepare_cached(sql)?.execute((runtime_id, now_ms))?;
@@ -230,25 +245,32 @@ impl Catalog {
         })
     }
 
-    /// The component of a name; without a kind the one that lives or lived last.
-    pub fn find(&self, name: &str, kind: Option<&str>) -> Option<Arc<Component>> {
-        self.mirror.read().find(name, kind).map(super::mirror::Entry::now)
+    /// The component of an organization and a name; without a kind the one that lives or lived last.
+    pub fn find(&self, org: &str, name: &str, kind: Option<&str>) -> Option<Arc<Component>> {
+        self.mirror.read().find(org, name, kind).map(super::mirror::Entry::now)
     }
 
-    /// The component that series with this name, and this kind if they have one, come from. Series without a kind are those
-    /// of a component that never said it, or else of the only one of the name, which may have said it later.
-    pub fn of_series(&self, name: &str, kind: Option<&str>) -> Option<Arc<Component>> {
+    /// The component that series with this organization and name, and this kind if they have one, come from. Series without a
+    /// kind are those of a component that never said it, or else of the only one of the name, which may have said it later. A
+    /// sender of no organization may name one in its labels: then it may be a component of none.
+    pub fn of_series(&self, org: &str, name: &str, kind: Option<&str>) -> Option<Arc<Component>> {
         let mirror = self.mirror.read();
-        let found = match kind {
-            Some(kind) => mirror.find(name, Some(kind)),
-            None => mirror.find(name, Some("")).or_else(|| mirror.only(name)),
+        let of = |org: &str| match kind {
+            Some(kind) => mirror.find(org, name, Some(kind)),
+            None => mirror.find(org, name, Some("")).or_else(|| mirror.only(org, name)),
         };
-        found.map(super::mirror::Entry::now)
+        of(org).or_else(|| of("").filter(|_| !org.is_empty())).map(super::mirror::Entry::now)
     }
 
     /// True if series without a kind may come from this component: see [`Catalog::of_series`].
     pub fn has_series_without_kind(&self, component: &Component) -> bool {
-        self.of_series(&component.name, None).is_some_and(|owner| owner.runtime_id == component.runtime_id)
+        let owner = self.of_series(&component.org, &component.name, None);
+        owner.is_some_and(|owner| owner.runtime_id == component.runtime_id)
+    }
+
+    /// True if another organization has a component of the same name.
+    pub fn has_namesake(&self, component: &Component) -> bool {
+        self.mirror.read().named(&component.name).any(|entry| entry.component.org != component.org)
     }
 
     /// The component with an id.
@@ -256,10 +278,10 @@ impl Catalog {
         self.mirror.read().entry(runtime_id).map(super::mirror::Entry::now)
     }
 
-    /// All components, by name and kind.
+    /// All components, by name, kind and organization.
     pub fn components(&self) -> Vec<Arc<Component>> {
         let mut all: Vec<_> = self.mirror.read().entries().map(super::mirror::Entry::now).collect();
-        all.sort_by(|a, b| (&a.name, &a.kind).cmp(&(&b.name, &b.kind)));
+        all.sort_by(|a, b| (&a.name, &a.kind, &a.org).cmp(&(&b.name, &b.kind, &b.org)));
         all
     }
 
@@ -307,15 +329,15 @@ impl Catalog {
     }
 }
 
-/// The component of this name and kind. One of this name whose kind was not known so far gets it.
+/// The component of this organization, name and kind. One whose kind was not known so far gets it.
 fn find_or_type(connection: &Connection, new: &NewComponent) -> Result<Option<Component>, CatalogError> {
-    if let Some(found) = select(connection, &new.name, &new.kind)? {
+    if let Some(found) = select(connection, new)? {
         return Ok(Some(found));
     }
     connection
-        .prepare_cached("UPDATE component SET kind = ?2 WHERE name = ?1 AND kind = ''")?
-        .execute((&new.name, &new.kind))?;
-    select(connection, &new.name, &new.kind)
+        .prepare_cached("UPDATE component SET kind = ?3 WHERE org = ?1 AND name = ?2 AND kind = ''")?
+        .execute((&new.org, &new.name, &new.kind))?;
+    select(connection, new)
 }
 
 fn insert(
@@ -329,9 +351,9 @@ fn insert(
     if count as usize >= components_max {
         return Err(CatalogError::TooManyComponents { limit: components_max });
     }
-    let sql = "INSERT INTO component (name, kind, runtime, uri, status, capacity, labels, pid, hostname, meta, source, \
+    let sql = "INSERT INTO component (org, name, kind, runtime, uri, status, capacity, labels, pid, hostname, meta, source, \
                created_ms, updated_ms, heartbeat_ms) \
-               VALUES (:name, :kind, :runtime, :uri, :status, :capacity, :labels, :pid, :hostname, :meta, :source, \
+               VALUES (:org, :name, :kind, :runtime, :uri, :status, :capacity, :labels, :pid, :hostname, :meta, :source, \
                :now_ms, :now_ms, :now_ms)";
     execute(connection, sql, new, source, now_ms)
 }
@@ -340,7 +362,7 @@ fn update(connection: &Connection, new: &NewComponent, source: Source, now_ms: i
     let sql = "UPDATE component SET runtime = :runtime, uri = :uri, status = :status, capacity = :capacity, \
                labels = :labels, pid = :pid, hostname = :hostname, meta = :meta, source = :source, \
                updated_ms = :now_ms, heartbeat_ms = max(heartbeat_ms, :now_ms), deregistered_ms = NULL \
-               WHERE name = :name AND kind = :kind";
+               WHERE org = :org AND name = :name AND kind = :kind";
     execute(connection, sql, new, source, now_ms)
 }
 
@@ -352,6 +374,7 @@ fn execute(
     now_ms: i64,
 ) -> Result<(), CatalogError> {
     connection.prepare_cached(sql)?.execute(rusqlite::named_params! {
+        ":org": new.org,
         ":name": new.name,
         ":kind": new.kind,
         ":runtime": new.runtime,
@@ -370,18 +393,18 @@ fn execute(
 
 /// A report of a known component says nothing but that it lives.
 fn revive(connection: &Connection, new: &NewComponent, now_ms: i64) -> Result<(), CatalogError> {
-    let sql = "UPDATE component SET heartbeat_ms = max(heartbeat_ms, ?3), deregistered_ms = NULL \
-               WHERE name = ?1 AND kind = ?2";
-    connection.prepare_cached(sql)?.execute((&new.name, &new.kind, now_ms))?;
+    let sql = "UPDATE component SET heartbeat_ms = max(heartbeat_ms, ?4), deregistered_ms = NULL \
+               WHERE org = ?1 AND name = ?2 AND kind = ?3";
+    connection.prepare_cached(sql)?.execute((&new.org, &new.name, &new.kind, now_ms))?;
     Ok(())
 }
 
 const COLUMNS: &str = "runtime_id, name, kind, runtime, uri, status, capacity, labels, pid, hostname, meta, source, \
-                       created_ms, updated_ms, heartbeat_ms, deregistered_ms";
+                       created_ms, updated_ms, heartbeat_ms, deregistered_ms, org";
 
-fn select(connection: &Connection, name: &str, kind: &str) -> Result<Option<Component>, CatalogError> {
-    let sql = format!("SELECT {COLUMNS} FROM component WHERE name = ?1 AND kind = ?2");
-    Ok(connection.prepare_cached(&sql)?.query_row((name, kind), of_row).optional()?)
+fn select(connection: &Connection, like: &NewComponent) -> Result<Option<Component>, CatalogError> {
+    let sql = format!("SELECT {COLUMNS} FROM component WHERE org = ?1 AND name = ?2 AND kind = ?3");
+    Ok(connection.prepare_cached(&sql)?.query_row((&like.org, &like.name, &like.kind), of_row).optional()?)
 }
 
 fn select_by_id(connection: &Connection, runtime_id: i64) -> Result<Option<Component>, CatalogError> {
@@ -415,5 +438,6 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Component> {
         updated_ms: row.get(13)?,
         heartbeat_ms: row.get(14)?,
         deregistered_ms: row.get(15)?,
+        org: row.get(16)?,
     })
 }

@@ -33,6 +33,9 @@ pub enum CatalogError {
         /// The newest that is known.
         known: u32,
     },
+    /// The store takes nothing, nor does the catalog.
+    #[error("read-only: {0}")]
+    ReadOnly(String),
     /// The server is stopping.
     #[error("the catalog is closed")]
     Closed,
@@ -57,10 +60,13 @@ impl CatalogError {
         CatalogError::Io { path: path.into(), source: std::sync::Arc::new(source) }
     }
 
-    /// True if there is no room for a change now.
-    pub fn is_disk_full(&self) -> bool {
-        let CatalogError::Sqlite(error) = self else { return false };
-        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    /// True if there is no room for a change now; the same may be tried later.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            CatalogError::ReadOnly(_) => true,
+            CatalogError::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
     }
 
     /// True if the file is not what was written.

@@ -81,17 +81,27 @@ impl Mirror {
         self.by_id.values()
     }
 
-    /// The component of a name that no other has.
-    pub(super) fn only(&self, name: &str) -> Option<&Entry> {
-        let &[id] = self.by_name.get(name)?.as_slice() else { return None };
-        self.by_id.get(&id)
+    /// The components of a name, whosever they are.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.by_name.get(name).into_iter().flatten().filter_map(|id| self.by_id.get(id))
     }
 
-    /// The component of a name and, if one is given, a kind; without a kind the one that lives or lived last.
-    pub(super) fn find(&self, name: &str, kind: Option<&str>) -> Option<&Entry> {
-        let of_name = self.by_name.get(name)?.iter().filter_map(|id| self.by_id.get(id));
+    /// The components of an organization and a name.
+    fn of(&self, org: &str, name: &str) -> impl Iterator<Item = &Entry> {
+        self.named(name).filter(move |entry| entry.component.org == org)
+    }
+
+    /// The component of an organization and a name that no other has.
+    pub(super) fn only(&self, org: &str, name: &str) -> Option<&Entry> {
+        let mut all = self.of(org, name);
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// The component of an organization, a name and, if one is given, a kind; without a kind the one that lives or lived last.
+    pub(super) fn find(&self, org: &str, name: &str, kind: Option<&str>) -> Option<&Entry> {
+        let mut of_name = self.of(org, name);
         match kind {
-            Some(kind) => of_name.into_iter().find(|entry| entry.component.kind == kind),
+            Some(kind) => of_name.find(|entry| entry.component.kind == kind),
             None => of_name.max_by_key(|entry| {
                 let seen_ms = entry.seen_ms.load(Ordering::Relaxed).max(entry.component.heartbeat_ms);
                 (!entry.component.is_deregistered(), seen_ms)

@@ -98,11 +98,49 @@ CREATE TABLE version (
 CREATE INDEX version_of_content ON version (content_ref);
 ";
 
+/// Version 4: components belong to an organization, often to none (an empty `org`); name and kind identify one within it.
+///
+/// The table is built anew, because SQLite cannot change what is unique in one. No id is given twice: the number that the next
+/// one comes from goes along.
+const VERSION_4: &str = "
+CREATE TABLE component_of_org (
+    runtime_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    org TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    runtime TEXT,
+    uri TEXT,
+    status TEXT NOT NULL,
+    capacity INTEGER,
+    labels TEXT,
+    pid INTEGER,
+    hostname TEXT,
+    meta TEXT,
+    source TEXT NOT NULL CHECK (source IN ('call', 'report')),
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    heartbeat_ms INTEGER NOT NULL,
+    deregistered_ms INTEGER,
+    UNIQUE (org, name, kind)
+) STRICT;
+INSERT INTO component_of_org (runtime_id, org, name, kind, runtime, uri, status, capacity, labels, pid, hostname, meta, source,
+    created_ms, updated_ms, heartbeat_ms, deregistered_ms)
+SELECT runtime_id, '', name, kind, runtime, uri, status, capacity, labels, pid, hostname, meta, source, created_ms, updated_ms,
+    heartbeat_ms, deregistered_ms FROM component;
+DELETE FROM sqlite_sequence WHERE name = 'component_of_org';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'component_of_org', seq FROM sqlite_sequence WHERE name = 'component';
+DROP TABLE component;
+ALTER TABLE component_of_org RENAME TO component;
+";
+
 /// One step per version.
-const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// How long to wait for a tool that reads the file with a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Rows without what they refer to that a check lists; SQLite lists as many problems of pages.
+const PROBLEMS_MAX: usize = 100;
 
 /// Opens the file, creates it if missing, and brings it to the newest version.
 pub(super) fn open(path: &Path) -> Result<Connection, CatalogError> {
@@ -151,6 +189,12 @@ pub(super) fn check(path: &Path) -> Result<Vec<String>, CatalogError> {
     let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
     let mut problems: Vec<String> = rows.collect::<Result<_, _>>()?;
     problems.retain(|problem| problem != "ok");
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let rows = statement.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(2)?)))?;
+    for row in rows.take(PROBLEMS_MAX) {
+        let (table, parent) = row?;
+        problems.push(format!("a row of {table} refers to a row of {parent} that is not there"));
+    }
     Ok(problems)
 }
 
@@ -183,6 +227,41 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_without_what_it_refers_to_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let opened = open(&path).unwrap();
+        assert_eq!(check(&path).unwrap(), Vec::<String>::new());
+        opened.pragma_update(None, "foreign_keys", false).unwrap();
+        opened.execute("INSERT INTO version VALUES (7, 'run', '', 1, NULL)", ()).unwrap();
+        drop(opened);
+        assert_eq!(check(&path).unwrap(), ["a row of version refers to a row of subject that is not there"]);
+    }
+
+    #[test]
+    fn ids_of_components_go_on_where_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let insert = "INSERT INTO component (name, kind, status, source, created_ms, updated_ms, heartbeat_ms)
+                      VALUES ('a', 'broker', 'ready', 'call', 1, 2, 3);";
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(VERSION_1).unwrap();
+        old.execute_batch(&format!("{insert} UPDATE component SET runtime_id = 7; DELETE FROM component;")).unwrap();
+        old.execute_batch(&format!("{insert} DELETE FROM component;")).unwrap();
+        let seq = |c: &Connection| -> i64 {
+            c.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'component'", (), |row| row.get(0)).unwrap()
+        };
+        let before = seq(&old);
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let opened = open(&path).unwrap();
+        assert_eq!(seq(&opened), before);
+        opened.execute_batch(&insert.replace("(name", "(org, name").replace("('a'", "('', 'a'")).unwrap();
+        let id: i64 = opened.query_row("SELECT runtime_id FROM component", (), |row| row.get(0)).unwrap();
+        assert_eq!(id, before + 1);
+    }
 
     /// What a file of version 1 holds is there after the step to the newest, and the tables of jobs are.
     #[test]

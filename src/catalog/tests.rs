@@ -23,6 +23,56 @@ fn new(name: &str, kind: &str) -> NewComponent {
 }
 
 #[test]
+fn nothing_is_written_while_the_store_is_read_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let is_full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let state = Arc::clone(&is_full);
+    let full = std::sync::atomic::Ordering::Relaxed;
+    catalog.refuse_while(move || state.load(full).then(|| "no room".to_owned()));
+    let refused = catalog.register(new("a", "broker"), Source::Call, 7).unwrap_err();
+    assert!(matches!(&refused, CatalogError::ReadOnly(reason) if reason == "no room") && refused.is_read_only());
+    assert!(catalog.components().is_empty());
+    is_full.store(false, full);
+    let there = catalog.register(new("a", "broker"), Source::Call, 7).unwrap().component.runtime_id;
+    is_full.store(true, full);
+    assert!(catalog.heartbeat("", "a", None, 9).unwrap_err().is_read_only());
+    catalog.seen(there, 9);
+    assert!(catalog.save_seen().unwrap_err().is_read_only());
+    assert_eq!(catalog.find("", "a", None).unwrap().heartbeat_ms, 9, "a sign of life is known all the same");
+    is_full.store(false, full);
+    assert_eq!(catalog.save_seen().unwrap(), 1);
+}
+
+#[test]
+fn organizations_have_components_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir);
+    let of = |org: &str, kind: &str| NewComponent { org: org.to_owned(), ..new("x", kind) };
+    let id = |new, now_ms| catalog.register(new, Source::Call, now_ms).unwrap().component.runtime_id;
+    let (nobodys, ours) = (id(of("", "broker"), 1), id(of("o", ""), 2));
+    assert_ne!(nobodys, ours);
+    assert_eq!(id(of("o", "broker"), 3), ours, "it says now what it is");
+    let found = |org: &str, kind| catalog.find(org, "x", kind).map(|component| component.runtime_id);
+    assert_eq!((found("", None), found("o", Some("broker")), found("p", None)), (Some(nobodys), Some(ours), None));
+    assert_eq!(catalog.heartbeat("p", "x", None, 9).unwrap(), None);
+    assert_eq!(catalog.deregister("o", "x", None, 9).unwrap().map(|component| component.runtime_id), Some(ours));
+    assert!(!catalog.find("", "x", None).unwrap().is_deregistered());
+    let owner = |org: &str, kind| catalog.of_series(org, "x", kind).map(|component| component.runtime_id);
+    assert_eq!(
+        (owner("", Some("broker")), owner("o", None), owner("o", Some("broker"))),
+        (Some(nobodys), Some(ours), Some(ours))
+    );
+    assert_eq!(owner("p", Some("broker")), Some(nobodys), "a sender of no organization named one");
+    assert!(catalog.has_namesake(&catalog.component(ours).unwrap()));
+    catalog.close();
+    let again = open(&dir);
+    assert_eq!(again.component(ours).unwrap().org, "o");
+    let alone = again.register(new("y", "broker"), Source::Call, 4).unwrap().component;
+    assert!(!again.has_namesake(&alone));
+}
+
+#[test]
 fn everything_acknowledged_is_there_without_a_clean_end() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(&dir);
@@ -40,7 +90,7 @@ fn everything_acknowledged_is_there_without_a_clean_end() {
     let a = catalog.register(full, Source::Call, 1000).unwrap().component;
     let b = catalog.register(new("b", "broker"), Source::Report, 1000).unwrap().component;
     let a = Component { heartbeat_ms: 2000, ..a };
-    assert_eq!(catalog.heartbeat("a", None, 2000).unwrap(), Some(a.clone()));
+    assert_eq!(catalog.heartbeat("", "a", None, 2000).unwrap(), Some(a.clone()));
     let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 5);
     catalog.set_rule(rule.clone(), 1000).unwrap();
     // A killed process leaves its files as they are at that moment.
@@ -54,7 +104,7 @@ fn everything_acknowledged_is_there_without_a_clean_end() {
     assert_eq!(again.component(b.runtime_id).as_deref(), Some(&b));
     assert_eq!(again.rules(), [rule]);
     again.close();
-    assert!(matches!(again.heartbeat("a", None, 1), Err(CatalogError::Closed)));
+    assert!(matches!(again.heartbeat("", "a", None, 1), Err(CatalogError::Closed)));
     let reopened = open(&copy);
     assert_eq!(reopened.components().len(), 2, "and after a clean end");
 }
@@ -68,14 +118,14 @@ fn name_and_kind_are_the_identity() {
     let server = id(catalog.register(new("x", "server_api"), Source::Call, 2).unwrap());
     assert_ne!(pool, server);
     assert_eq!(id(catalog.register(new("x", "worker_pool"), Source::Call, 3).unwrap()), pool);
-    assert_eq!(catalog.find("x", Some("server_api")).unwrap().runtime_id, server);
-    assert_eq!(catalog.find("x", None).unwrap().runtime_id, pool, "the one that lived last");
+    assert_eq!(catalog.find("", "x", Some("server_api")).unwrap().runtime_id, server);
+    assert_eq!(catalog.find("", "x", None).unwrap().runtime_id, pool, "the one that lived last");
     catalog.seen(server, 4);
-    assert_eq!(catalog.find("x", None).unwrap().runtime_id, server);
-    catalog.deregister("x", Some("server_api"), 5).unwrap();
-    assert_eq!(catalog.find("x", None).unwrap().runtime_id, pool, "the one that is registered");
-    assert!(catalog.find("y", None).is_none());
-    assert_eq!(catalog.deregister("y", None, 5).unwrap(), None);
+    assert_eq!(catalog.find("", "x", None).unwrap().runtime_id, server);
+    catalog.deregister("", "x", Some("server_api"), 5).unwrap();
+    assert_eq!(catalog.find("", "x", None).unwrap().runtime_id, pool, "the one that is registered");
+    assert!(catalog.find("", "y", None).is_none());
+    assert_eq!(catalog.deregister("", "y", None, 5).unwrap(), None);
 }
 
 #[test]
@@ -86,7 +136,7 @@ fn a_kind_that_was_not_known_is_learned() {
     let second = catalog.register(new("x", "monitor"), Source::Report, 2).unwrap().component;
     assert_eq!((first.runtime_id, second.kind.as_str()), (second.runtime_id, "monitor"));
     assert_eq!(catalog.components().len(), 1);
-    let owner = |kind| catalog.of_series("x", kind).map(|component| component.runtime_id);
+    let owner = |kind| catalog.of_series("", "x", kind).map(|component| component.runtime_id);
     assert_eq!((owner(None), owner(Some("monitor")), owner(Some("broker"))), (Some(1), Some(1), None));
     catalog.register(new("x", "broker"), Source::Report, 3).unwrap();
     assert_eq!((owner(None), owner(Some("broker"))), (None, Some(2)), "it could be either");
@@ -102,14 +152,14 @@ fn components_go_offline_and_come_back() {
     let catalog = open(&dir);
     catalog.register(new("beats", "worker_pool"), Source::Call, 0).unwrap();
     catalog.register(new("reports", "worker_pool"), Source::Report, 0).unwrap();
-    let status = |name: &str, now_ms| catalog.find(name, None).unwrap().status_at(now_ms, &OPTIONS).to_owned();
+    let status = |name: &str, now_ms| catalog.find("", name, None).unwrap().status_at(now_ms, &OPTIONS).to_owned();
     assert_eq!(status("beats", 60_000), "ready");
     assert_eq!(status("beats", 60_001), "offline");
     assert_eq!(status("reports", 240_000), "ready");
     assert_eq!(status("reports", 240_001), "offline");
-    catalog.heartbeat("reports", None, 1000).unwrap();
+    catalog.heartbeat("", "reports", None, 1000).unwrap();
     assert_eq!(status("reports", 61_001), "offline", "once it sends heartbeats, they are expected");
-    catalog.deregister("beats", None, 10).unwrap();
+    catalog.deregister("", "beats", None, 10).unwrap();
     assert_eq!(status("beats", 10), "offline");
     let back = catalog.register(new("beats", "worker_pool"), Source::Call, 20).unwrap();
     assert!(back.recreated);
@@ -123,7 +173,7 @@ fn a_report_keeps_what_a_registration_said() {
     let catalog = open(&dir);
     let full = NewComponent { capacity: Some(4), ..new("a", "worker_pool") };
     catalog.register(full, Source::Call, 1).unwrap();
-    catalog.deregister("a", None, 2).unwrap();
+    catalog.deregister("", "a", None, 2).unwrap();
     let seen = catalog.register(new("a", "worker_pool"), Source::Report, 3).unwrap();
     assert!(seen.recreated && !seen.component.is_deregistered());
     assert_eq!((seen.component.capacity, seen.component.source), (Some(4), Source::Call));
@@ -193,7 +243,7 @@ fn the_limit_on_bytes_holds_at_n_and_n_plus_1() {
     assert!(error.contains("report.max_registry_bytes = 615"), "{error}");
     catalog.register(named(100), Source::Call, 1).unwrap();
     assert!(catalog.register(new("b", "k"), Source::Call, 1).is_err());
-    catalog.heartbeat("a", None, 2).unwrap();
+    catalog.heartbeat("", "a", None, 2).unwrap();
 }
 
 #[test]
@@ -224,9 +274,12 @@ fn a_newer_file_is_refused_by_name_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(&dir));
     let path = dir.path().join(FILE_NAME);
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 4).unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let known: u32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    file.pragma_update(None, "user_version", known + 1).unwrap();
     let error = Catalog::open(dir.path(), OPTIONS, Arc::default(), 7).err().unwrap().to_string();
-    assert!(error.ends_with("catalog.db has schema version 4, this version reads up to 3"), "{error}");
+    let want = format!("catalog.db has schema version {}, this version reads up to {known}", known + 1);
+    assert!(error.ends_with(&want), "{error}");
     assert!(path.exists());
 }
 
@@ -312,7 +365,7 @@ fn version_1_is_read() {
     let rule = RetentionRule::new(vec![Matcher::equal("__name__", "m")], 86_400_000);
     assert_eq!(rules_of(dir.path()), Ok(vec![rule.clone()]), "as it is");
     let catalog = open(&dir);
-    let component = catalog.find("worker-cpu-01", Some("worker_pool")).unwrap();
+    let component = catalog.find("", "worker-cpu-01", Some("worker_pool")).unwrap();
     assert_eq!((component.runtime_id, component.capacity, component.heartbeat_ms), (1, Some(4), 1_704_110_400_000));
     assert_eq!(component.labels.as_deref(), Some(r#"{"zone":"a"}"#));
     assert_eq!(catalog.rules(), [rule]);
@@ -327,7 +380,7 @@ fn version_2_is_read() {
     ];
     assert_eq!(rules_of(dir.path()), Ok(rules.clone()), "as it is");
     let catalog = open(&dir);
-    let component = catalog.find("worker-cpu-01", Some("worker_pool")).unwrap();
+    let component = catalog.find("", "worker-cpu-01", Some("worker_pool")).unwrap();
     assert_eq!((component.runtime_id, component.capacity, component.heartbeat_ms), (2, Some(4), 1_795_296_555_564));
     assert_eq!(component.labels.as_deref(), Some(r#"{"zone":"a"}"#));
     assert_eq!(catalog.rules(), rules);

@@ -2,8 +2,8 @@
 //! sync; each has its own savepoint, so that one that fails or panics leaves the others. A change is acknowledged after the
 //! commit.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
@@ -24,8 +24,12 @@ const TASK: &str = "catalog";
 type Change = Box<dyn FnOnce(&Connection) -> Acknowledge + Send>;
 type Acknowledge = Box<dyn FnOnce(Result<(), CatalogError>) + Send>;
 
+/// Says why nothing may be written now, if nothing may.
+type Gate = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The way to the thread.
 pub(crate) struct Writer {
+    gate: OnceLock<Gate>,
     changes: RwLock<Option<SyncSender<Change>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     telemetry: Arc<Telemetry>,
@@ -39,13 +43,24 @@ impl Writer {
             .name(TASK.to_owned())
             .spawn(move || run(connection, &queue))
             .map_err(|e| CatalogError::io("catalog thread", e))?;
-        Ok(Writer { changes: RwLock::new(Some(changes)), thread: Mutex::new(Some(thread)), telemetry })
+        Ok(Writer {
+            gate: OnceLock::new(),
+            changes: RwLock::new(Some(changes)),
+            thread: Mutex::new(Some(thread)),
+            telemetry,
+        })
+    }
+
+    /// Refuses changes from now on while the gate gives a reason; the first gate counts.
+    pub(super) fn set_gate(&self, gate: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        let _ = self.gate.set(Box::new(gate));
     }
 
     /// Makes a change and returns when it is durable. `show` runs before that, in the order of the changes.
     ///
     /// # Errors
-    /// What `change` gave, or why the commit failed; nothing of the change is kept then. [`CatalogError::Panicked`].
+    /// What `change` gave, or why the commit failed; nothing of the change is kept then. [`CatalogError::ReadOnly`],
+    /// [`CatalogError::Panicked`].
     pub(crate) fn write<T, E>(
         &self,
         change: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -55,6 +70,9 @@ impl Writer {
         T: Send + 'static,
         E: From<CatalogError> + Send + 'static,
     {
+        if let Some(reason) = self.gate.get().and_then(|gate| gate()) {
+            return Err(CatalogError::ReadOnly(reason).into());
+        }
         let (answer, answered) = sync_channel(1);
         let telemetry = Arc::clone(&self.telemetry);
         let change: Change = Box::new(move |connection| {

@@ -324,6 +324,11 @@ impl Db {
         *self.engine.retention.write() = Arc::new(rules);
     }
 
+    /// Why batches are refused, if they are: too little room on the disk, or a WAL that cannot be written.
+    pub fn read_only(&self) -> Option<String> {
+        self.engine.queue.read_only()
+    }
+
     /// The state in numbers.
     pub fn stats(&self) -> DbStats {
         self.engine.stats()

@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 use streamgauge::auth::Right;
-use streamgauge::jobs::{Cluster, JobState, Observation, Origin, Run, Subject};
+use streamgauge::jobs::{Cluster, Observation, Origin, Subject};
 
 use super::{FORM, Guarded};
 use crate::remote_write::{Proto, request, series};
+use crate::support::record_job;
 
 const ORGS: [&str; 2] = ["apple", "zebra"];
 /// The ids of their jobs.
@@ -61,27 +62,7 @@ fn observe(guarded: &Guarded, org: &str, job: &str, now_ms: i64) {
     let mut cluster = Observation::new(Subject::cluster(org, name.as_str()), Origin::Flink, now_ms);
     cluster.put(&Cluster { is_reachable: true, ..Cluster::default() }).unwrap();
     app.jobs.record(cluster).unwrap();
-    let mut seen = Observation::new(Subject::job(org, job), Origin::Flink, now_ms).in_cluster(name);
-    seen.put(&Run {
-        name: format!("{org}-job"),
-        state: JobState::Running,
-        started_ms: now_ms,
-        ended_ms: None,
-        changed_ms: None,
-        state_times: Default::default(),
-        tasks: Default::default(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
-    })
-    .unwrap();
-    app.jobs.record(seen).unwrap();
+    record_job(&app, Subject::job(org, job), &format!("{org}-job"), Some(&name), now_ms);
 }
 
 /// Paths that show something of each organization.
@@ -113,6 +94,8 @@ fn shown(now_s: i64) -> Vec<String> {
         format!("/api/metrics/query?query={any}"),
         "/api/metrics/prometheus".to_owned(),
         "/api/metrics/prometheus?metric_name=rows_total".to_owned(),
+        "/api/metrics/components".to_owned(),
+        "/api/worker/pools".to_owned(),
         "/api/jobs".to_owned(),
         "/jobs/overview".to_owned(),
         "/flink/v1/jobs/overview".to_owned(),
@@ -194,6 +177,41 @@ fn a_retention_rule_is_about_the_series_of_its_organization() {
     let rules = guarded.server.app().catalog.rules();
     let matchers: Vec<String> = rules[0].matchers.iter().map(ToString::to_string).collect();
     assert_eq!(matchers, [r#"org="apple""#, r#"__name__="shared""#]);
+}
+
+/// Both have a worker pool of the same name.
+#[test]
+fn components_of_another_organization_are_not_there() {
+    let guarded = example();
+    let json = [("content-type", "application/json")];
+    let post =
+        |token: &str, path: &str, body: Value| guarded.ask(token, "POST", path, &json, body.to_string().as_bytes());
+    let id = |token: &str| {
+        let answer = post(token, "/api/worker/pool/register", json!({"name": "pool", "runtime": token}));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["runtime_id"].as_str().unwrap().parse::<i64>().unwrap()
+    };
+    let (apples, zebras) = (id("apple"), id("zebra"));
+    assert_ne!(apples, zebras);
+    let metric = json!([{"metric_name": "of_runtime", "metric_type": "gauge", "metric_value": 1}]);
+    let report =
+        |token: &str, id: i64| post(token, "/api/metrics/report", json!({"runtime_id": id, "metrics": metric})).status;
+    assert_eq!((report("apple", apples), report("zebra", zebras)), (200, 200));
+    assert_eq!(report("apple", zebras), 404, "an id of another organization is not known");
+    let rows = |token: &str, id: i64| {
+        let answer = guarded.get(token, &format!("/api/metrics/query?runtime_id={id}")).json();
+        let rows = answer["metrics"].as_array().unwrap().clone();
+        assert!(rows.iter().all(|row| row["runtime_id"] == id), "{rows:?}");
+        rows.len()
+    };
+    assert_eq!((rows("apple", apples), rows("apple", zebras)), (1, 0));
+    assert_eq!((rows("both", apples), rows("both", zebras)), (1, 1));
+    let take_off = |token: &str| post(token, "/api/worker/pool/deregister", json!({"name": "pool"})).status;
+    assert_eq!((take_off("both"), take_off("apple")), (404, 200), "who is of none has none of this name");
+    assert_eq!(post("apple", "/api/worker/pool/heartbeat", json!({"name": "zebra-worker"})).status, 404);
+    let pools = |token: &str| guarded.get(token, "/api/worker/pools?status=ready").json()["items"].clone();
+    assert!(!pools("apple").to_string().contains("\"pool\""), "{}", pools("apple"));
+    assert!(pools("zebra").to_string().contains("\"pool\""), "{}", pools("zebra"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use storage::RetentionRule;
 
 use super::answer::Failure;
 use super::parameters::Parameters;
-use super::selection::failed;
+use super::selection::{failed, is_seen};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::error::{Fault, json_response};
@@ -81,7 +81,8 @@ pub(super) async fn extend_component(
 ) -> Result<Response, Failure> {
     let parameters = Parameters::of(&uri)?;
     let name = parameters.required("component_name")?.to_owned();
-    if app.catalog.find(&name, None).is_none() {
+    let scope = caller.scope();
+    if !app.catalog.components().iter().any(|component| component.name == name && is_seen(&scope, component)) {
         return Err(Failure::not_found(format!("component {name:?} is not known")));
     }
     let days = days(&parameters)?;

@@ -95,9 +95,10 @@ impl From<CatalogError> for Failure {
             CatalogError::TooManyComponents { .. }
             | CatalogError::RegistryTooLarge { .. }
             | CatalogError::TooManyRules { .. } => (StatusCode::BAD_REQUEST, None),
-            error if error.is_disk_full() => (StatusCode::SERVICE_UNAVAILABLE, Some(30)),
+            error if error.is_read_only() => (StatusCode::SERVICE_UNAVAILABLE, Some(30)),
             CatalogError::Closed => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
             CatalogError::NewerSchema { .. }
+            | CatalogError::ReadOnly(_)
             | CatalogError::Panicked(_)
             | CatalogError::Sqlite(_)
             | CatalogError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, None),

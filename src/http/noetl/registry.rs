@@ -12,7 +12,9 @@ use super::answer::Failure;
 use super::fields::Fields;
 use super::parameters::Parameters;
 use super::report::check_names;
+use super::selection::is_seen;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::catalog::{CatalogError, Component, NewComponent, Source};
 use crate::http::error::json_response;
 use crate::report::timestamp;
@@ -23,12 +25,14 @@ const KINDS: [&str; 5] = ["worker_pool", "broker", "server_api", "scheduler", "m
 const WORKER_POOL: &str = "worker_pool";
 
 /// `GET /api/metrics/components`
-pub(super) async fn components(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn components(State(app): State<Arc<App>>, caller: Caller) -> Response {
+    let scope = caller.scope();
     let (now_ms, options) = (app.clock.now_ms(), app.catalog.options());
     let components: Vec<Value> = app
         .catalog
         .components()
         .iter()
+        .filter(|component| is_seen(&scope, component))
         .map(|component| {
             json!({
                 "runtime_id": component.runtime_id,
@@ -43,7 +47,8 @@ pub(super) async fn components(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /api/worker/pools`
-pub(super) async fn pools(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+pub(super) async fn pools(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Result<Response, Failure> {
+    let scope = caller.scope();
     let parameters = Parameters::of(&uri)?;
     let (runtime, status) = (parameters.text("runtime"), parameters.text("status"));
     let (now_ms, options) = (app.clock.now_ms(), app.catalog.options());
@@ -51,7 +56,7 @@ pub(super) async fn pools(State(app): State<Arc<App>>, uri: Uri) -> Result<Respo
         .catalog
         .components()
         .iter()
-        .filter(|component| component.kind == WORKER_POOL)
+        .filter(|component| component.kind == WORKER_POOL && is_seen(&scope, component))
         .filter(|component| runtime.is_none_or(|runtime| component.runtime.as_deref() == Some(runtime)))
         .map(|component| (component.status_at(now_ms, &options), component))
         .filter(|(state, _)| status.is_none_or(|status| status == *state))
@@ -77,20 +82,26 @@ fn pool(component: &Component, status: &str) -> Value {
 }
 
 /// `POST /api/runtime/register`
-pub(super) async fn register(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+pub(super) async fn register(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     let fields = Fields::read(&app, &headers, body).await?;
-    let new = new_component(&app, fields, None)?;
+    let new = new_component(&app, &caller, fields, None)?;
     registered(&app, new).await
 }
 
 /// `POST /api/worker/pool/register`
 pub(super) async fn register_pool(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
     let fields = Fields::read(&app, &headers, body).await?;
-    let new = new_component(&app, fields, Some(WORKER_POOL))?;
+    let new = new_component(&app, &caller, fields, Some(WORKER_POOL))?;
     registered(&app, new).await
 }
 
@@ -104,33 +115,41 @@ async fn registered(app: &Arc<App>, new: NewComponent) -> Result<Response, Failu
 /// `DELETE /api/runtime/deregister`: name and kind in the body or in the query string.
 pub(super) async fn deregister(
     State(app): State<Arc<App>>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    take_off(&app, &uri, &headers, body, None).await
+    take_off(&app, &caller, Sent { uri, headers, body }, None).await
 }
 
 /// `DELETE` and `POST /api/worker/pool/deregister`: as [`deregister`].
 pub(super) async fn deregister_pool(
     State(app): State<Arc<App>>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    take_off(&app, &uri, &headers, body, Some(WORKER_POOL)).await
+    take_off(&app, &caller, Sent { uri, headers, body }, Some(WORKER_POOL)).await
+}
+
+/// A request.
+struct Sent {
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
 }
 
 /// Takes off the component that a request names; without a kind preferably one of the `usual` kind.
 async fn take_off(
     app: &Arc<App>,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: Body,
+    caller: &Caller,
+    sent: Sent,
     usual: Option<&'static str>,
 ) -> Result<Response, Failure> {
-    let parameters = Parameters::of(uri)?;
-    let mut fields = Fields::read(app, headers, body).await?;
+    let parameters = Parameters::of(&sent.uri)?;
+    let mut fields = Fields::read(app, &sent.headers, sent.body).await?;
     let name = match parameters.text("name") {
         Some(name) if !fields.has("name") => name.to_owned(),
         _ => fields.required("name"),
@@ -140,10 +159,10 @@ async fn take_off(
         .or_else(|| parameters.text("kind").or(parameters.text("component_type")).map(str::to_owned));
     fields.finish()?;
     let now_ms = app.clock.now_ms();
-    let asked = name.clone();
+    let (asked, org) = (name.clone(), caller.org_name().to_owned());
     let gone = in_catalog(app, move |app| {
-        let kind = kind.as_deref().or_else(|| known_kind(app, &asked, usual?));
-        app.catalog.deregister(&asked, kind, now_ms)
+        let kind = kind.as_deref().or_else(|| known_kind(app, &org, &asked, usual?));
+        app.catalog.deregister(&org, &asked, kind, now_ms)
     })
     .await?;
     let component = gone.ok_or_else(|| unknown(&name))?;
@@ -153,6 +172,7 @@ async fn take_off(
 /// `POST /api/worker/pool/heartbeat`
 pub(super) async fn heartbeat(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -161,17 +181,17 @@ pub(super) async fn heartbeat(
     let again = fields.object("registration");
     fields.finish()?;
     let now_ms = app.clock.now_ms();
-    let asked = name.clone();
+    let (asked, org) = (name.clone(), caller.org_name().to_owned());
     let known = in_catalog(&app, move |app| {
-        let kind = known_kind(app, &asked, WORKER_POOL);
-        app.catalog.heartbeat(&asked, kind, now_ms)
+        let kind = known_kind(app, &org, &asked, WORKER_POOL);
+        app.catalog.heartbeat(&org, &asked, kind, now_ms)
     })
     .await?;
     let (component, status) = match (known, again) {
         (Some(component), _) => (component, "ok"),
         (None, None) => return Err(unknown(&name)),
         (None, Some(again)) => {
-            let new = new_component(&app, Fields::of(named(again, &name)), Some(WORKER_POOL))?;
+            let new = new_component(&app, &caller, Fields::of(named(again, &name)), Some(WORKER_POOL))?;
             let done = in_catalog(&app, move |app| app.catalog.register(new, Source::Call, now_ms)).await?;
             (done.component, "recreated")
         }
@@ -182,8 +202,8 @@ pub(super) async fn heartbeat(
 
 /// The usual kind, if a component of it has this name: a pool's heartbeat is that of the pool, also if a server has the
 /// same name.
-fn known_kind(app: &App, name: &str, usual: &'static str) -> Option<&'static str> {
-    app.catalog.find(name, Some(usual)).map(|_| usual)
+fn known_kind(app: &App, org: &str, name: &str, usual: &'static str) -> Option<&'static str> {
+    app.catalog.find(org, name, Some(usual)).map(|_| usual)
 }
 
 /// A registration within a heartbeat need not repeat the name; another name than the heartbeat's does not count.
@@ -192,7 +212,7 @@ fn named(mut registration: Map<String, Value>, name: &str) -> Map<String, Value>
     registration
 }
 
-fn new_component(app: &App, mut fields: Fields, kind: Option<&str>) -> Result<NewComponent, Failure> {
+fn new_component(app: &App, caller: &Caller, mut fields: Fields, kind: Option<&str>) -> Result<NewComponent, Failure> {
     let named_kind = fields.has("kind") || fields.has("component_type");
     let kind = match (named_kind, kind) {
         (true, _) => fields.text(&["kind", "component_type"]).unwrap_or_default(),
@@ -200,6 +220,7 @@ fn new_component(app: &App, mut fields: Fields, kind: Option<&str>) -> Result<Ne
         (false, None) => fields.required("kind"),
     };
     let new = NewComponent {
+        org: caller.org_name().to_owned(),
         name: fields.required("name"),
         kind,
         runtime: fields.text(&["runtime"]),

@@ -57,25 +57,25 @@ fn accept(
     let body = body::decode(headers, sent, limits)?;
     let report = report::decode(&body, app.config.ingest_max_batch_samples)?;
     let now_ms = app.clock.now_ms();
-    let component = component_of(app, &report, now_ms)?;
+    let org = caller.org_name();
+    let component = component_of(app, org, &report, now_ms)?;
     let rules = SampleRules::new(&app.config, now_ms);
     let samples: Vec<_> = report.metrics.iter().map(|item| report::check(item, &rules)).collect();
-    let org = caller.org().map_or("", |org| org);
     let labels = report::Component { name: &component.name, kind: &component.kind, org };
     let stored = app.reporter.store(&app.ingest, batch, labels, &samples, now_ms)?;
     answer(&stored, component.runtime_id, app.config.report_max_listed_rejections)
 }
 
 /// The component that reports: the known one, or with automatic registration a new one.
-fn component_of(app: &App, report: &Report<'_>, now_ms: i64) -> Result<Arc<Component>, Failure> {
+fn component_of(app: &App, org: &str, report: &Report<'_>, now_ms: i64) -> Result<Arc<Component>, Failure> {
     let name = report.component_name.as_deref().filter(|name| !name.is_empty());
     let kind = report.component_type.as_deref().filter(|kind| !kind.is_empty());
     check_names(&app.config, name, kind)?;
     let (name, known) = match (report.runtime_id, name) {
         (None, None) => return Err(Failure::bad_request("either runtime_id or component_name is required")),
-        (None, Some(name)) => (name.to_owned(), app.catalog.find(name, kind)),
+        (None, Some(name)) => (name.to_owned(), app.catalog.find(org, name, kind)),
         (Some(id), name) => {
-            let known = of_runtime(app, id, name, kind)?;
+            let known = of_runtime(app, org, id, name, kind)?;
             (known.name.clone(), Some(known))
         }
     };
@@ -88,13 +88,20 @@ fn component_of(app: &App, report: &Report<'_>, now_ms: i64) -> Result<Arc<Compo
         return Err(Failure::not_found(message));
     }
     let kind = known.map_or_else(|| kind.unwrap_or_default().to_owned(), |component| component.kind.clone());
-    let new = NewComponent { name, kind, ..NewComponent::default() };
+    let new = NewComponent { org: org.to_owned(), name, kind, ..NewComponent::default() };
     Ok(Arc::new(app.catalog.register(new, Source::Report, now_ms)?.component))
 }
 
 /// The component with an id; what else the body says of it must agree.
-fn of_runtime(app: &App, id: i64, name: Option<&str>, kind: Option<&str>) -> Result<Arc<Component>, Failure> {
-    let known = app.catalog.component(id).ok_or_else(|| Failure::not_found(format!("runtime_id {id} is not known")))?;
+fn of_runtime(
+    app: &App,
+    org: &str,
+    id: i64,
+    name: Option<&str>,
+    kind: Option<&str>,
+) -> Result<Arc<Component>, Failure> {
+    let known = app.catalog.component(id).filter(|known| org.is_empty() || known.org == org);
+    let known = known.ok_or_else(|| Failure::not_found(format!("runtime_id {id} is not known")))?;
     for (field, said, registered) in [("component_name", name, &known.name), ("component_type", kind, &known.kind)] {
         if let Some(said) = said.filter(|said| said != registered) {
             let message = format!("runtime_id {id} is registered with {field} {registered:?}, not {said:?}");

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::App;
 use crate::families::Families;
+use crate::ingest::ORG;
 use crate::report::{COMPONENT, COMPONENT_TYPE, timestamp};
 
 /// The newest window; each next one is as much longer as [`WINDOW_GROWTH`] says.
@@ -146,7 +147,9 @@ pub(super) struct Row {
 
 fn row(app: &App, families: &mut Families<'_>, labels: Labels, found: &Found) -> Row {
     let (component, kind) = (labels.get(COMPONENT), labels.get(COMPONENT_TYPE));
-    let runtime_id = component.and_then(|name| app.catalog.of_series(name, kind)).map(|component| component.runtime_id);
+    let org = labels.get(ORG).unwrap_or_default();
+    let owner = component.and_then(|name| app.catalog.of_series(org, name, kind));
+    let runtime_id = owner.map(|component| component.runtime_id);
     let metadata = families.of(labels.metric_name());
     // The arrival is kept for the newest sample of a series only.
     let created_ms = app.db.arrival(&labels, found.timestamp_ms).unwrap_or(found.timestamp_ms);

@@ -6,6 +6,8 @@ use super::answer::Failure;
 use super::parameters::Parameters;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::catalog::Component;
+use crate::ingest::ORG;
 use crate::report::{COMPONENT, COMPONENT_TYPE, Problem};
 
 /// What series are asked for.
@@ -45,7 +47,12 @@ impl Selection {
     ) -> Result<Option<Vec<Matcher>>, SourceError> {
         let mut matchers = Vec::new();
         if let Some(id) = self.runtime_id {
-            let Some(component) = app.catalog.component(id) else { return Ok(None) };
+            let seen = app.catalog.component(id).filter(|component| is_seen(&self.scope, component));
+            let Some(component) = seen else { return Ok(None) };
+            // Of a component of no organization, series may be of any that their sender named.
+            if !component.org.is_empty() || app.catalog.has_namesake(&component) {
+                matchers.push(Matcher::equal(ORG, component.org.as_str()));
+            }
             matchers.push(Matcher::equal(COMPONENT, component.name.as_str()));
             let kind = component.kind.as_str();
             let also_without = !kind.is_empty() && app.catalog.has_series_without_kind(&component);
@@ -84,6 +91,11 @@ impl Selection {
         }
         any_of(label, containing).map(Some)
     }
+}
+
+/// True if a component is there for who sees this.
+pub(super) fn is_seen(scope: &Scope, component: &Component) -> bool {
+    scope.forced().is_none_or(|forced| forced.matches(&component.org))
 }
 
 /// Series that have one of these values; an empty one stands for those without the label.

@@ -497,37 +497,61 @@ fn a_read_does_not_see_what_is_committed_meanwhile() {
     assert_eq!(plan_at(&jobs, "j", 2).unwrap().document, plan("y"));
 }
 
-/// The file was written by the first release that keeps jobs; every later one reads it.
-#[test]
-fn version_3_is_read() {
+/// A copy of the file that the release with this version of the schema wrote, opened.
+fn fixture(version: u32) -> (TempDir, Catalog, Jobs) {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(format!("{FIXTURE}/catalog.db"), dir.path().join("catalog.db")).unwrap();
+    std::fs::copy(format!("{FIXTURES}{version}/catalog.db"), dir.path().join("catalog.db")).unwrap();
     let (catalog, jobs) = open(&dir);
-    assert_eq!(catalog.components().len(), 1);
+    (dir, catalog, jobs)
+}
+
+/// What [`write_fixture`] wrote of a job and a rule.
+fn holds_what_was_written(catalog: &Catalog, jobs: &Jobs) {
     assert_eq!(catalog.rules(), [RetentionRule::at_least(vec![Matcher::equal("job", "a")], 5)]);
-    let known = find(&jobs, "a").unwrap();
+    let known = find(jobs, "a").unwrap();
     assert_eq!((known.subject.id.as_str(), known.started_ms), ("a", Some(100)));
-    assert_eq!(plan_at(&jobs, "a", 150).unwrap(), Version { from_ms: 100, document: plan("x") });
-    assert_eq!(plan_at(&jobs, "a", 250).unwrap(), Version { from_ms: 200, document: plan("y") });
+    assert_eq!(plan_at(jobs, "a", 150).unwrap(), Version { from_ms: 100, document: plan("x") });
+    assert_eq!(plan_at(jobs, "a", 250).unwrap(), Version { from_ms: 200, document: plan("y") });
     let kept: Version<Run> = jobs.read(|reader| reader.document(&known, "", 150)).unwrap().unwrap();
     assert_eq!(kept.document, run("etl", 100, None));
 }
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v3");
+/// The file was written by the first release that keeps jobs; every later one reads it.
+#[test]
+fn version_3_is_read() {
+    let (_dir, catalog, jobs) = fixture(3);
+    assert_eq!(catalog.components().len(), 1);
+    assert_eq!(catalog.find("", "w", Some("worker_pool")).unwrap().runtime_id, 1);
+    holds_what_was_written(&catalog, &jobs);
+}
 
-/// Writes the fixture of [`version_3_is_read`]; run by hand, once.
+/// The first in which components belong to organizations.
+#[test]
+fn version_4_is_read() {
+    let (_dir, catalog, jobs) = fixture(4);
+    let id = |org: &str| catalog.find(org, "w", Some("worker_pool")).map(|component| component.runtime_id);
+    assert_eq!((id(""), id("o"), id("p")), (Some(1), Some(2), None));
+    holds_what_was_written(&catalog, &jobs);
+}
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v");
+
+/// Writes the fixture of the newest version; run by hand, once for each.
 #[test]
 #[ignore = "writes a fixture"]
 fn write_fixture() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, jobs) = open(&dir);
-    let component = NewComponent { name: "w".to_owned(), kind: "worker_pool".to_owned(), ..NewComponent::default() };
-    catalog.register(component, Source::Call, 5).unwrap();
+    for org in ["", "o"] {
+        let (org, name, kind) = (org.to_owned(), "w".to_owned(), "worker_pool".to_owned());
+        catalog.register(NewComponent { org, name, kind, ..NewComponent::default() }, Source::Call, 5).unwrap();
+    }
     catalog.set_rule(RetentionRule::at_least(vec![Matcher::equal("job", "a")], 5), 5).unwrap();
     record(&jobs, "a", 100, &run("etl", 100, None)).unwrap();
     record(&jobs, "a", 100, &plan("x")).unwrap();
     record(&jobs, "a", 200, &plan("y")).unwrap();
     drop((jobs, catalog));
-    std::fs::create_dir_all(FIXTURE).unwrap();
-    std::fs::copy(dir.path().join("catalog.db"), format!("{FIXTURE}/catalog.db")).unwrap();
+    let to = format!("{FIXTURES}4");
+    std::fs::create_dir_all(&to).unwrap();
+    std::fs::copy(dir.path().join("catalog.db"), format!("{to}/catalog.db")).unwrap();
 }
