@@ -1,6 +1,7 @@
 //! Rights over all routes and dialects: what is refused to whom, with which status, in whose shape; and that a token of an
 //! organization sees nothing of another.
 
+mod clusters;
 mod organizations;
 
 use streamgauge::auth::{Right, Rights, Token, with_entry};
@@ -191,6 +192,23 @@ fn a_dialect_of_one_route_wants_rights_by_what_a_path_means() {
         let foreign = guarded.server.send(method, &path, &[("origin", "http://elsewhere.example")], b"");
         assert_eq!(foreign.status, 403, "{method} {path}: {}", foreign.body);
         assert!(shape.message_of(&foreign).contains("another origin"), "{method} {path}: {}", foreign.body);
+    }
+}
+
+/// Their routes are other ones, with the same rights.
+#[test]
+fn listeners_of_one_dialect_want_rights_too() {
+    let options = [("flink_listen", "127.0.0.1:0"), ("tsp_listen", "127.0.0.1:0"), ("auth_local", "none")];
+    let guarded = Guarded::with(&TOKENS, &options);
+    for path in ["/jobs", "/v1/jobs/overview", "/flink/config", "//jars"] {
+        let answer = guarded.server.get_flink(path);
+        assert_eq!(answer.status, 401, "{path}: {}", answer.body);
+        assert!(Shape::Flink.message_of(&answer).contains("the right to read"), "{path}: {}", answer.body);
+    }
+    for (path, right) in [("/jobs/overview/", "read"), ("/job/x/status", "read"), ("/job/x/stop/", "control")] {
+        let answer = guarded.server.get_tsp(path);
+        assert_eq!(answer.status, 401, "{path}: {}", answer.body);
+        assert!(Shape::Tsp.message_of(&answer).contains(&format!("the right to {right}")), "{path}: {}", answer.body);
     }
 }
 
