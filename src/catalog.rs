@@ -105,6 +105,11 @@ impl Catalog {
         schema::open_for_reading(path)
     }
 
+    /// A connection to a file that perhaps no server has open; it changes nothing, and knows the version of the file.
+    pub(crate) fn read_only(path: &Path) -> Result<rusqlite::Connection, CatalogError> {
+        schema::read_only(path)
+    }
+
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -53,7 +53,7 @@ pub use model::run::{Outcome, Run, Settings};
 pub use model::state::{CheckpointState, JobKind, JobState, TaskState};
 pub use model::vertex::{Attempt, Count, Io, Subtask, Subtasks, Vertex};
 pub use store::{
-    Forgotten, JobOptions, Jobs, Known, Observation, Origin, Reader, Recorded, Subject, SubjectKind, Version,
+    Forgotten, JobOptions, Jobs, Known, Observation, Origin, Reader, Recorded, Subject, SubjectKind, Version, check,
 };
 pub use timeline::{Event, What, timeline};
 pub(crate) use upkeep::retain_regularly;

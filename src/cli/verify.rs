@@ -9,6 +9,7 @@ use storage::{FoundDamage, Touched, TouchedSeries, VerifyOptions, VerifyReport, 
 
 use super::offline::{data_flag, format_flag, is_json, path_of, print_json, times_json, times_text};
 use crate::catalog;
+use crate::jobs;
 use crate::parquet_store::{PLACEMENT_FILE, files_in_store};
 
 const ABOUT: &str = "Verifies a data directory, a snapshot or a backup: every checksum and every block";
@@ -63,6 +64,11 @@ pub(super) fn verify_all(data: &Path, series_max: usize) -> Result<VerifyReport,
                       register again, retention rules must be set again";
         let damage = catalog::check(&path).into_iter().map(|detail| beside(path.clone(), "database", detail, effect));
         report.damage.extend(damage);
+        if report.damage.iter().all(|damage| damage.path != path) {
+            let effect = "what shows the document fails or shows it as it is; the rest is served. A restored backup has it whole";
+            let damage = jobs::check(&path).into_iter().map(|detail| beside(path.clone(), "jobs", detail, effect));
+            report.damage.extend(damage);
+        }
     }
     Ok(report)
 }

@@ -1,7 +1,7 @@
 //! Finds out who makes a request, and lets routes only be used with the right that they need.
 //!
-//! Every route is wrapped in [`read`], [`write`], [`admin`] or one of their kind, or stands in `OPEN` of the tests: those
-//! go through all routes of `docs/api.md`. A dialect that is one route for a whole tree looks at the [`Caller`] itself.
+//! Every route is wrapped in [`read`], [`write()`], [`admin`] or one of their kind, or is `open` in `docs/api.md`: the tests go
+//! through all routes of that page. A dialect that is one route for a whole tree looks at the [`Caller`] itself.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,12 +1,13 @@
 //! Where documents are kept: tables of `catalog.db` (`catalog/schema.rs`).
 //!
 //! [`record`] writes, on the catalog's one writer; [`read`] reads, each view inside one transaction, so that what it puts
-//! together belongs together; [`retention`] forgets.
+//! together belongs together; [`retention`] forgets; [`verify`] looks for damage.
 
 mod observation;
 mod read;
 mod record;
 mod retention;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use rusqlite::Connection;
 pub use observation::{Observation, Origin, Recorded, Subject, SubjectKind};
 pub use read::{Known, Reader, Version};
 pub use retention::Forgotten;
+pub use verify::check;
 
 use super::error::JobsError;
 use crate::catalog::{Catalog, Writer};

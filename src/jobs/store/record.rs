@@ -118,17 +118,19 @@ fn holds(
 /// A content that is there. The text is compared, so that two of one hash are never mixed up.
 fn content(connection: &Connection, body: &str) -> Result<Option<i64>, JobsError> {
     let sql = "SELECT content_ref FROM content WHERE hash = ?1 AND body = ?2";
-    Ok(connection.prepare_cached(sql)?.query_row((hash(body), body), |row| row.get(0)).optional()?)
+    Ok(connection.prepare_cached(sql)?.query_row((hash(body.as_bytes()), body), |row| row.get(0)).optional()?)
 }
 
 fn insert_content(connection: &Connection, body: &str) -> Result<i64, JobsError> {
-    connection.prepare_cached("INSERT INTO content (hash, body) VALUES (?1, ?2)")?.execute((hash(body), body))?;
+    connection
+        .prepare_cached("INSERT INTO content (hash, body) VALUES (?1, ?2)")?
+        .execute((hash(body.as_bytes()), body))?;
     Ok(connection.last_insert_rowid())
 }
 
 /// SQLite's integers are signed.
-fn hash(body: &str) -> i64 {
-    xxhash_rust::xxh3::xxh3_64(body.as_bytes()).cast_signed()
+pub(super) fn hash(body: &[u8]) -> i64 {
+    xxhash_rust::xxh3::xxh3_64(body).cast_signed()
 }
 
 /// Attempts that newer ones take the place of become documents of their own, as they were last known, unless someone

@@ -497,6 +497,30 @@ fn a_read_does_not_see_what_is_committed_meanwhile() {
     assert_eq!(plan_at(&jobs, "j", 2).unwrap().document, plan("y"));
 }
 
+#[test]
+fn a_document_that_is_not_what_was_written_is_found_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let (catalog, jobs) = open(&dir);
+    record(&jobs, "a", 100, &run("etl", 100, None)).unwrap();
+    record(&jobs, "a", 200, &plan("x")).unwrap();
+    assert_eq!(verify::check(&path), Vec::<String>::new(), "also beside a server");
+    drop((jobs, catalog));
+    let file = Connection::open(&path).unwrap();
+    let changed = file.execute("UPDATE content SET body = replace(body, '\"etl\"', '\"elt\"')", ()).unwrap();
+    assert!(changed > 1);
+    drop(file);
+    assert_eq!(verify::check(&path), ["the document run \"\" of the job a is not what was written"]);
+    std::fs::write(&path, "no database").unwrap();
+    assert_eq!(verify::check(&path).len(), 1);
+}
+
+/// The file was written before there were jobs.
+#[test]
+fn a_file_without_documents_is_sound() {
+    assert_eq!(verify::check(format!("{FIXTURES}2/catalog.db").as_ref()), Vec::<String>::new());
+}
+
 /// A copy of the file that the release with this version of the schema wrote, opened.
 fn fixture(version: u32) -> (TempDir, Catalog, Jobs) {
     let dir = tempfile::tempdir().unwrap();
