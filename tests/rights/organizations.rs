@@ -117,7 +117,7 @@ fn what_belongs_to_another_organization_is_not_there() {
         {
             let answer = guarded.get(token, &path);
             let shows = |org: &&str| answer.body.contains(*org);
-            if answer.status != 200 || !seen.iter().all(|org| shows(org)) || unseen.iter().any(|org| shows(org)) {
+            if answer.status != 200 || !seen.iter().all(shows) || unseen.iter().any(shows) {
                 let body: String = answer.body.chars().take(300).collect();
                 wrong.push(format!("{path} for {token}: {} {body}", answer.status));
             }
