@@ -1,19 +1,26 @@
-//! What happened to a job, in one list: its states, deployments, checkpoints and failures, oldest first.
+//! What happened to a job, in one list, oldest first: its states, deployments, restarts, changes of parallelism,
+//! checkpoints, failures, and when nobody could see it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::TimeRange;
 
 use super::error::JobsError;
-use super::model::checkpoint::Checkpoint;
+use super::document::Document;
+use super::model::checkpoint::{Checkpoint, CheckpointStatistics};
+use super::model::cluster::Cluster;
 use super::model::failure::Failure;
+use super::model::plan::Plan;
 use super::model::run::Run;
 use super::model::state::{CheckpointState, JobState};
 use super::model::vertex::{Attempt, Subtask, Subtasks};
 use super::store::{Known, Reader};
 
-/// Versions of the run that are looked at: each change of state makes a few.
-const RUNS_MAX: usize = 10_000;
+/// Versions of a document that are read at once.
+const PAGE: usize = 1_000;
+
+/// Longest time between two deployments of one restart, in milliseconds: slots are given within seconds.
+const RESTART_GAP_MS: i64 = 10_000;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +47,30 @@ pub enum What {
         /// How many subtasks.
         subtasks: u64,
     },
+    /// Subtasks were deployed again.
+    Restart {
+        /// How many; none if the source says no more than that it restarted.
+        subtasks: u64,
+        /// Of which vertices.
+        vertices: Vec<String>,
+        /// What failed before: the exception's class, or the first line of its text.
+        cause: Option<String>,
+        /// The checkpoint that it was restored from, where known.
+        restored: Option<i64>,
+    },
+    /// A vertex has another parallelism from then on.
+    Rescaled {
+        /// The vertex.
+        vertex: String,
+        /// Before.
+        from: i64,
+        /// After.
+        to: i64,
+    },
+    /// Its cluster did not answer from then on.
+    Unreachable,
+    /// Its cluster answered again.
+    Reachable,
     /// A checkpoint or savepoint ended, or is at work since then.
     Checkpoint {
         /// Its number.
@@ -69,49 +100,252 @@ pub enum What {
 /// # Errors
 /// [`JobsError`].
 pub fn timeline(reader: &Reader<'_>, job: &Known, range: TimeRange, at_ms: i64) -> Result<Vec<Event>, JobsError> {
-    let known = TimeRange { start_ms: i64::MIN, end_ms: at_ms };
-    let runs = reader.history::<Run>(job, "", known, RUNS_MAX)?;
-    let mut events = states(runs.into_iter().filter_map(|(_, run)| run));
-    let subtasks = reader.documents::<Subtasks>(job, at_ms)?;
-    let attempts = reader.documents::<Attempt>(job, at_ms)?;
-    let newest = subtasks.iter().flat_map(|version| {
-        let of = &version.document;
-        of.subtasks.iter().map(move |subtask| (of.vertex.as_str(), subtask))
-    });
-    let older = attempts.iter().map(|version| (version.document.vertex.as_str(), &version.document.subtask));
-    events.extend(deployments(newest.chain(older)));
+    let mut states = States::default();
+    each_version::<Run>(reader, job, "", at_ms, |_, run| states.extend(run))?;
+    let mut events = states.events();
+    let deployed = Deployed::read(reader, job, at_ms)?;
+    let failures = failures(reader, job, at_ms)?;
+    let mut restarts = restarts(&deployed, &states, &failures);
+    look_up_restored(reader, job, at_ms, &mut restarts)?;
+    events.extend(restarts);
+    events.extend(deployed.events());
+    events.extend(rescaled(reader, job, at_ms)?);
+    events.extend(contact(reader, job, at_ms)?);
     let checkpoints = reader.documents::<Checkpoint>(job, at_ms)?;
     events.extend(checkpoints.iter().map(|version| checkpoint(&version.document)));
-    let failures = reader.documents::<Failure>(job, at_ms)?;
-    events.extend(failures.iter().map(|version| failure(&version.document)));
-    events.retain(|event| range.start_ms <= event.at_ms && event.at_ms <= range.end_ms);
+    events.extend(failures.iter().map(failure));
+    events.retain(|event| range.contains(event.at_ms));
     events.sort_by_key(|event| event.at_ms);
     Ok(events)
 }
 
-/// A version of the run knows when it was last in each state: all versions together know every time.
-fn states(runs: impl Iterator<Item = Run>) -> Vec<Event> {
-    let (mut times, mut lost) = (BTreeSet::new(), BTreeSet::new());
-    for run in runs {
-        times.extend(run.state_times.iter().map(|(state, at_ms)| (*at_ms, *state)));
-        lost.extend(run.lost_ms);
-    }
-    let states = times.into_iter().map(|(at_ms, state)| Event { at_ms, what: What::State(state) });
-    states.chain(lost.into_iter().map(|at_ms| Event { at_ms, what: What::Lost })).collect()
+/// The restarts of a job in a closed range of time, oldest first, as far as was known at a time.
+///
+/// # Errors
+/// [`JobsError`].
+pub(super) fn restarts_in(
+    reader: &Reader<'_>,
+    job: &Known,
+    range: TimeRange,
+    at_ms: i64,
+) -> Result<Vec<Event>, JobsError> {
+    let mut states = States::default();
+    each_version::<Run>(reader, job, "", at_ms, |_, run| states.extend(run))?;
+    let deployed = Deployed::read(reader, job, at_ms)?;
+    let mut restarts = restarts(&deployed, &states, &failures(reader, job, at_ms)?);
+    restarts.retain(|event| range.contains(event.at_ms));
+    Ok(restarts)
 }
 
-fn deployments<'a>(subtasks: impl Iterator<Item = (&'a str, &'a Subtask)>) -> Vec<Event> {
-    let mut groups: BTreeMap<(&str, u64), (i64, u64)> = BTreeMap::new();
-    for (vertex, subtask) in subtasks {
-        let Some(started_ms) = subtask.started_ms else { continue };
-        let group = groups.entry((vertex, subtask.attempt)).or_insert((started_ms, 0));
-        *group = (group.0.min(started_ms), group.1 + 1);
+/// Calls `each` with the time of every version of a document that was known, oldest first; none where it was withdrawn.
+fn each_version<D: Document>(
+    reader: &Reader<'_>,
+    of: &Known,
+    key: &str,
+    at_ms: i64,
+    mut each: impl FnMut(i64, Option<D>),
+) -> Result<(), JobsError> {
+    let mut range = TimeRange { start_ms: i64::MIN, end_ms: at_ms };
+    loop {
+        let page = reader.history::<D>(of, key, range, PAGE)?;
+        let (count, last_ms) = (page.len(), page.last().map(|(from_ms, _)| *from_ms));
+        page.into_iter().for_each(|(from_ms, document)| each(from_ms, document));
+        // There is one version at a time.
+        match last_ms.and_then(|last_ms| last_ms.checked_add(1)) {
+            Some(next_ms) if count == PAGE => range.start_ms = next_ms,
+            _ => return Ok(()),
+        }
     }
-    let event = |((vertex, attempt), (at_ms, subtasks)): ((&str, u64), (i64, u64))| {
-        let what = What::Deployment { vertex: vertex.to_owned(), attempt, subtasks };
-        Event { at_ms, what }
-    };
-    groups.into_iter().map(event).collect()
+}
+
+/// When a job was in which state: a version of the run knows when it was last in each, all together know every time.
+#[derive(Default)]
+struct States {
+    times: BTreeSet<(i64, JobState)>,
+    lost: BTreeSet<i64>,
+}
+
+impl States {
+    fn extend(&mut self, run: Option<Run>) {
+        let Some(run) = run else { return };
+        self.times.extend(run.state_times.iter().map(|(state, at_ms)| (*at_ms, *state)));
+        self.lost.extend(run.lost_ms);
+    }
+
+    fn events(&self) -> Vec<Event> {
+        let states = self.times.iter().map(|(at_ms, state)| Event { at_ms: *at_ms, what: What::State(*state) });
+        states.chain(self.lost.iter().map(|at_ms| Event { at_ms: *at_ms, what: What::Lost })).collect()
+    }
+
+    /// When it began to restart, and the next time that it did.
+    fn restarting(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        let begins = || self.times.iter().filter(|(_, state)| *state == JobState::Restarting).map(|(at_ms, _)| *at_ms);
+        begins().zip(begins().skip(1).chain([i64::MAX]))
+    }
+}
+
+/// A subtask that was deployed.
+struct Deployment {
+    at_ms: i64,
+    vertex: String,
+    subtask: u64,
+    attempt: u64,
+}
+
+/// All of them, in the order of time.
+struct Deployed(Vec<Deployment>);
+
+impl Deployed {
+    fn read(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Deployed, JobsError> {
+        let newest = reader.documents::<Subtasks>(job, at_ms)?;
+        let older = reader.documents::<Attempt>(job, at_ms)?;
+        let newest = newest.iter().flat_map(|version| {
+            let of = &version.document;
+            of.subtasks.iter().map(move |subtask| (of.vertex.as_str(), subtask))
+        });
+        let older = older.iter().map(|version| (version.document.vertex.as_str(), &version.document.subtask));
+        Ok(Deployed::of(newest.chain(older)))
+    }
+
+    fn of<'a>(subtasks: impl Iterator<Item = (&'a str, &'a Subtask)>) -> Deployed {
+        let deployment = |(vertex, subtask): (&str, &Subtask)| {
+            let (vertex, at_ms) = (vertex.to_owned(), subtask.started_ms?);
+            Some(Deployment { at_ms, vertex, subtask: subtask.index, attempt: subtask.attempt })
+        };
+        let mut all: Vec<Deployment> = subtasks.filter_map(deployment).collect();
+        all.sort_by(|a, b| (a.at_ms, &a.vertex, a.subtask).cmp(&(b.at_ms, &b.vertex, b.subtask)));
+        Deployed(all)
+    }
+
+    /// One event for the subtasks of a vertex in one attempt.
+    fn events(&self) -> Vec<Event> {
+        let mut groups: BTreeMap<(&str, u64), (i64, u64)> = BTreeMap::new();
+        for one in &self.0 {
+            groups.entry((&one.vertex, one.attempt)).or_insert((one.at_ms, 0)).1 += 1;
+        }
+        let event = |((vertex, attempt), (at_ms, subtasks)): ((&str, u64), (i64, u64))| {
+            let what = What::Deployment { vertex: vertex.to_owned(), attempt, subtasks };
+            Event { at_ms, what }
+        };
+        groups.into_iter().map(event).collect()
+    }
+
+    /// Deployments that are no first attempts, those of one restart together: no subtask comes twice in it.
+    fn again(&self) -> Vec<Vec<&Deployment>> {
+        let mut groups: Vec<Vec<&Deployment>> = Vec::new();
+        let mut places: BTreeSet<(&str, u64)> = BTreeSet::new();
+        for one in self.0.iter().filter(|one| one.attempt > 0) {
+            let is_near = groups.last().and_then(|group| group.last());
+            let is_near = is_near.is_some_and(|last| one.at_ms - last.at_ms <= RESTART_GAP_MS);
+            if !is_near {
+                places.clear();
+            }
+            // A subtask that comes again belongs to the next one.
+            let is_first = places.insert((one.vertex.as_str(), one.subtask));
+            match groups.last_mut() {
+                Some(group) if is_near && is_first => group.push(one),
+                _ => {
+                    places = [(one.vertex.as_str(), one.subtask)].into();
+                    groups.push(vec![one]);
+                }
+            }
+        }
+        groups
+    }
+}
+
+/// Restarts, from what was deployed again and, where that is not known, from the states of the job.
+fn restarts(deployed: &Deployed, states: &States, failures: &[Failure]) -> Vec<Event> {
+    let again = deployed.again();
+    let mut found: Vec<Event> = Vec::new();
+    for group in &again {
+        let Some(at_ms) = group.first().map(|one| one.at_ms) else { continue };
+        let vertices: BTreeSet<&str> = group.iter().map(|one| one.vertex.as_str()).collect();
+        let vertices = vertices.into_iter().map(str::to_owned).collect();
+        found.push(restart(at_ms, group.len() as u64, vertices));
+    }
+    for (from_ms, to_ms) in states.restarting() {
+        let is_known = again.iter().flatten().any(|one| (from_ms..to_ms).contains(&one.at_ms));
+        if !is_known {
+            found.push(restart(from_ms, 0, Vec::new()));
+        }
+    }
+    found.sort_by_key(|event| event.at_ms);
+    let mut before_ms = i64::MIN;
+    for event in &mut found {
+        let since = |failure: &&Failure| before_ms < failure.at_ms && failure.at_ms <= event.at_ms;
+        let newest = failures.iter().filter(since).max_by_key(|failure| failure.at_ms);
+        before_ms = event.at_ms;
+        if let What::Restart { cause, .. } = &mut event.what {
+            *cause = newest.map(in_short);
+        }
+    }
+    found
+}
+
+fn restart(at_ms: i64, subtasks: u64, vertices: Vec<String>) -> Event {
+    Event { at_ms, what: What::Restart { subtasks, vertices, cause: None, restored: None } }
+}
+
+fn in_short(failure: &Failure) -> String {
+    failure.name.clone().unwrap_or_else(|| first_line(failure))
+}
+
+fn first_line(failure: &Failure) -> String {
+    failure.stack_trace.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The statistics know the newest restore only: those that held before the next restart know that of this one.
+fn look_up_restored(
+    reader: &Reader<'_>,
+    job: &Known,
+    at_ms: i64,
+    restarts: &mut [Event],
+) -> Result<(), JobsError> {
+    let ends: Vec<i64> = restarts.iter().skip(1).map(|next| next.at_ms - 1).chain([at_ms]).collect();
+    for (event, end_ms) in restarts.iter_mut().zip(ends) {
+        let statistics = reader.document::<CheckpointStatistics>(job, "", end_ms)?;
+        let newest = statistics.and_then(|version| version.document.restored);
+        if let What::Restart { restored, .. } = &mut event.what {
+            // It is restored before its tasks are deployed.
+            *restored = newest.filter(|from| from.at_ms.abs_diff(event.at_ms) <= RESTART_GAP_MS as u64).map(|from| from.id);
+        }
+    }
+    Ok(())
+}
+
+fn failures(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Vec<Failure>, JobsError> {
+    Ok(reader.documents::<Failure>(job, at_ms)?.into_iter().map(|version| version.document).collect())
+}
+
+/// Changes of parallelism.
+fn rescaled(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Vec<Event>, JobsError> {
+    let (mut known, mut events) = (BTreeMap::new(), Vec::new());
+    each_version::<Plan>(reader, job, "", at_ms, |at_ms, plan| {
+        for node in plan.iter().flat_map(|plan| &plan.nodes) {
+            let before = known.insert(node.id.clone(), node.parallelism);
+            if let Some(from) = before.filter(|from| *from != node.parallelism) {
+                let what = What::Rescaled { vertex: node.id.clone(), from, to: node.parallelism };
+                events.push(Event { at_ms, what });
+            }
+        }
+    })?;
+    Ok(events)
+}
+
+/// When the job's cluster did not answer while the job was there.
+fn contact(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Vec<Event>, JobsError> {
+    let Some(cluster) = super::contact::cluster_of(reader, job)? else { return Ok(Vec::new()) };
+    let (mut was_reachable, mut events) = (true, Vec::new());
+    each_version::<Cluster>(reader, &cluster, "", at_ms, |at_ms, contact| {
+        let is_reachable = contact.is_none_or(|contact| contact.is_reachable);
+        let is_of_job = job.first_ms <= at_ms && job.ended_ms.is_none_or(|ended_ms| at_ms <= ended_ms);
+        if is_reachable != was_reachable && is_of_job {
+            events.push(Event { at_ms, what: if is_reachable { What::Reachable } else { What::Unreachable } });
+        }
+        was_reachable = is_reachable;
+    })?;
+    Ok(events)
 }
 
 fn checkpoint(checkpoint: &Checkpoint) -> Event {
@@ -132,8 +366,7 @@ fn checkpoint(checkpoint: &Checkpoint) -> Event {
 }
 
 fn failure(failure: &Failure) -> Event {
-    let message = failure.stack_trace.lines().next().unwrap_or_default().to_owned();
-    let what = What::Failure { name: failure.name.clone(), message, task: failure.task.clone() };
+    let what = What::Failure { name: failure.name.clone(), message: first_line(failure), task: failure.task.clone() };
     Event { at_ms: failure.at_ms, what }
 }
 
@@ -157,14 +390,15 @@ mod tests {
             run(&[(JobState::Restarting, 7), running(5)]),
             run(&[(JobState::Restarting, 7), running(9)]),
         ];
-        let found: Vec<_> = states(versions.into_iter()).into_iter().map(|event| (event.at_ms, event.what)).collect();
+        let mut states = States::default();
+        versions.into_iter().for_each(|run| states.extend(Some(run)));
+        let found: Vec<_> = states.events().into_iter().map(|event| (event.at_ms, event.what)).collect();
         let state = |at, state| (at, What::State(state));
         assert_eq!(found, [state(5, JobState::Running), state(7, JobState::Restarting), state(9, JobState::Running)]);
     }
 
-    #[test]
-    fn subtasks_of_one_attempt_are_deployed_together() {
-        let subtask = |index, attempt, started_ms| Subtask {
+    fn subtask(index: u64, attempt: u64, started_ms: Option<i64>) -> Subtask {
+        Subtask {
             index,
             attempt,
             state: TaskState::Running,
@@ -175,13 +409,72 @@ mod tests {
             ended_ms: None,
             state_times: BTreeMap::new(),
             totals: None,
-        };
+        }
+    }
+
+    #[test]
+    fn subtasks_of_one_attempt_are_deployed_together() {
         let all = [subtask(0, 1, Some(20)), subtask(1, 0, Some(11)), subtask(0, 0, Some(10)), subtask(2, 0, None)];
-        let found = deployments(all.iter().map(|subtask| ("v", subtask)));
+        let found = Deployed::of(all.iter().map(|subtask| ("v", subtask))).events();
         let event = |at_ms, attempt, subtasks| Event {
             at_ms,
             what: What::Deployment { vertex: "v".to_owned(), attempt, subtasks },
         };
         assert_eq!(found, [event(10, 0, 2), event(20, 1, 1)]);
+    }
+
+    fn failed(at_ms: i64, text: &str) -> Failure {
+        Failure {
+            at_ms,
+            name: None,
+            stack_trace: text.to_owned(),
+            task: None,
+            endpoint: None,
+            task_manager: None,
+            labels: BTreeMap::new(),
+            concurrent: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_deployed_again_is_a_restart_with_what_failed_before_it() {
+        let all = [
+            ("a", subtask(0, 0, Some(0))),
+            ("b", subtask(0, 0, Some(1))),
+            ("a", subtask(0, 1, Some(1000))),
+            ("b", subtask(0, 1, Some(1003))),
+            // Soon after, but the same subtask once more.
+            ("a", subtask(0, 2, Some(1500))),
+            // Of one region alone, and much later.
+            ("b", subtask(0, 2, Some(90_000))),
+        ];
+        let deployed = Deployed::of(all.iter().map(|(vertex, subtask)| (*vertex, subtask)));
+        let failures = [failed(900, "x: first\n\tat y"), failed(800, "x: older"), failed(1400, "x: second")];
+        let found = restarts(&deployed, &States::default(), &failures);
+        let expected = |at_ms, vertices: &[&str], cause: Option<&str>| Event {
+            at_ms,
+            what: What::Restart {
+                subtasks: vertices.len() as u64,
+                vertices: vertices.iter().map(|vertex| (*vertex).to_owned()).collect(),
+                cause: cause.map(str::to_owned),
+                restored: None,
+            },
+        };
+        let all = [
+            expected(1000, &["a", "b"], Some("x: first")),
+            expected(1500, &["a"], Some("x: second")),
+            expected(90_000, &["b"], None),
+        ];
+        assert_eq!(found, all);
+    }
+
+    #[test]
+    fn a_source_that_tells_of_states_alone_has_restarts_too() {
+        let times = [(1000, JobState::Restarting), (2000, JobState::Running), (5000, JobState::Restarting)];
+        let states = States { times: times.into(), lost: BTreeSet::new() };
+        let all = [subtask(0, 1, Some(5500))];
+        let deployed = Deployed::of(all.iter().map(|subtask| ("v", subtask)));
+        let found: Vec<i64> = restarts(&deployed, &states, &[]).iter().map(|event| event.at_ms).collect();
+        assert_eq!(found, [1000, 5500], "the second is known by what was deployed");
     }
 }
