@@ -38,6 +38,7 @@ mod store;
 mod timeline;
 mod upkeep;
 
+pub(crate) use contact::silent_since;
 pub use document::{Document, Kind};
 pub(crate) use document::{accumulators_key, attempt_key, checkpoint_key, checkpoint_subtasks_key};
 pub use error::JobsError;

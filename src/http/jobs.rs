@@ -1,7 +1,10 @@
-//! Our own view of jobs, for all engines: the list, and what happened to one.
+//! Our own view of jobs, for all engines: the list, what happened to one, and what holds it up.
 //!
 //! Reads take `at` (milliseconds since 1970, or RFC 3339): the answer is what it would have been then.
 
+mod diagnosis;
+
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ::http::{StatusCode, Uri};
@@ -18,6 +21,7 @@ use super::rights::read;
 use super::segment::Segment;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::config::{Duration, OptionValue};
 use crate::jobs::{Event, JobsError, Known, Reader, Run, SubjectKind, What, timeline};
 
 /// Events of an answer, the newest, when no limit is asked for.
@@ -29,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/jobs", read(get(list)))
         .route("/api/jobs/{id}", read(get(one)))
+        .route("/api/jobs/{id}/diagnosis", read(get(diagnosis::diagnosis)))
         .route("/api/jobs/{id}/timeline", read(get(events)))
 }
 
@@ -54,6 +59,16 @@ impl Parameters {
 
     fn at(&self) -> Result<i64, Fault> {
         Ok(self.time("at")?.unwrap_or(i64::MAX))
+    }
+
+    /// A length of time in milliseconds, within bounds.
+    fn span(&self, name: &str, default_ms: i64, bounds: RangeInclusive<i64>) -> Result<i64, Fault> {
+        let Some(text) = self.text(name) else { return Ok(default_ms) };
+        let ms = Duration::parse(text).ok().and_then(|span| i64::try_from(span.0).ok());
+        ms.filter(|ms| bounds.contains(ms)).ok_or_else(|| {
+            let (from, to) = (bounds.start() / 1000, bounds.end() / 1000);
+            Fault::bad_request(format!("{name}={text:?} is not a duration from {from}s to {to}s"))
+        })
     }
 
     fn limit(&self) -> Result<usize, Fault> {
@@ -177,6 +192,13 @@ fn event(event: &Event) -> Value {
         What::Deployment { vertex, attempt, subtasks } => {
             ("deployment", json!({"vertex": vertex, "attempt": attempt, "subtasks": subtasks}))
         }
+        What::Restart { subtasks, vertices, cause, restored } => (
+            "restart",
+            json!({"subtasks": subtasks, "vertices": vertices, "cause": cause, "restored_checkpoint": restored}),
+        ),
+        What::Rescaled { vertex, from, to } => ("rescaled", json!({"vertex": vertex, "from": from, "to": to})),
+        What::Unreachable => ("unreachable", json!({})),
+        What::Reachable => ("reachable", json!({})),
         What::Checkpoint { id, state, is_savepoint, duration_ms, state_bytes } => (
             if *is_savepoint { "savepoint" } else { "checkpoint" },
             json!({"checkpoint": id, "state": state.as_str(), "duration": duration_ms, "state_bytes": state_bytes}),

@@ -14,6 +14,18 @@ pub(super) fn cluster_of(reader: &Reader<'_>, job: &Known) -> Result<Option<Know
     reader.find(&scope, SubjectKind::Cluster, cluster)
 }
 
+/// Since when the cluster of a job does not answer, as was known at a time.
+///
+/// # Errors
+/// [`JobsError`].
+pub(crate) fn silent_since(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Option<i64>, JobsError> {
+    let contact: Option<Version<Cluster>> = match cluster_of(reader, job)? {
+        Some(cluster) => reader.document(&cluster, "", at_ms)?,
+        None => None,
+    };
+    Ok(contact.filter(|version| !version.document.is_reachable).map(|version| version.from_ms))
+}
+
 /// Since when nobody has heard of a job, as was known at a time: its cluster does not answer, or knows it no more. A job
 /// that has ended stays what it is, whatever happens to its cluster.
 ///
@@ -28,10 +40,6 @@ pub(super) fn lost_ms(
     if run.is_some_and(|run| run.state.has_ended()) {
         return Ok(None);
     }
-    let contact: Option<Version<Cluster>> = match cluster_of(reader, job)? {
-        Some(cluster) => reader.document(&cluster, "", at_ms)?,
-        None => None,
-    };
-    let silent = contact.filter(|version| !version.document.is_reachable).map(|version| version.from_ms);
+    let silent = silent_since(reader, job, at_ms)?;
     Ok(run.and_then(|run| run.lost_ms).into_iter().chain(silent).min())
 }

@@ -30,8 +30,8 @@ pub use evidence::{Evidence, Measure, Operator, Reading, Subtask, Unit};
 pub use facts::{CheckpointFacts, Facts, OperatorFacts, RestartFact, SlowestPart};
 pub use finding::{Bottleneck, Diagnosis, Finding, FindingKind, Item, Missing, Place, Severity, Verdict};
 pub use judge::diagnose;
-pub(crate) use measure::{Meter, Over};
 pub use measure::MeasureError;
+pub(crate) use measure::Meter;
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::TimeRange;
 
-use super::error::JobsError;
 use super::document::Document;
+use super::error::JobsError;
 use super::model::checkpoint::{Checkpoint, CheckpointStatistics};
 use super::model::cluster::Cluster;
 use super::model::failure::Failure;
@@ -296,19 +296,15 @@ fn first_line(failure: &Failure) -> String {
 }
 
 /// The statistics know the newest restore only: those that held before the next restart know that of this one.
-fn look_up_restored(
-    reader: &Reader<'_>,
-    job: &Known,
-    at_ms: i64,
-    restarts: &mut [Event],
-) -> Result<(), JobsError> {
+fn look_up_restored(reader: &Reader<'_>, job: &Known, at_ms: i64, restarts: &mut [Event]) -> Result<(), JobsError> {
     let ends: Vec<i64> = restarts.iter().skip(1).map(|next| next.at_ms - 1).chain([at_ms]).collect();
     for (event, end_ms) in restarts.iter_mut().zip(ends) {
         let statistics = reader.document::<CheckpointStatistics>(job, "", end_ms)?;
         let newest = statistics.and_then(|version| version.document.restored);
         if let What::Restart { restored, .. } = &mut event.what {
             // It is restored before its tasks are deployed.
-            *restored = newest.filter(|from| from.at_ms.abs_diff(event.at_ms) <= RESTART_GAP_MS as u64).map(|from| from.id);
+            *restored =
+                newest.filter(|from| from.at_ms.abs_diff(event.at_ms) <= RESTART_GAP_MS as u64).map(|from| from.id);
         }
     }
     Ok(())

@@ -11,8 +11,7 @@ use super::fields::Shape;
 use super::parameters::Parameters;
 use super::route::{Ask, OfJob, OfMetrics, OfVertex};
 use super::{checkpoints, cluster, job, metrics, overview, vertex};
-use crate::ingest::ORG;
-use crate::jobs::{Cluster, Document, Known, Reader, Run, SubjectKind, Version, Vertex};
+use crate::jobs::{Document, Known, Reader, Run, SubjectKind, Version, Vertex};
 
 /// One moment.
 pub(super) struct View<'v> {
@@ -151,16 +150,9 @@ impl View<'_> {
         if let Some(known) = self.lost.borrow().get(&key) {
             return Ok(*known);
         }
-        let lost_ms = self.look_for(job, cluster)?;
+        let lost_ms = crate::jobs::silent_since(self.reader, job, self.at_ms)?;
         self.lost.borrow_mut().insert(key, lost_ms);
         Ok(lost_ms)
-    }
-
-    fn look_for(&self, job: &Known, cluster: &str) -> Result<Option<i64>, Failure> {
-        let scope = Scope::confined(model::Matcher::equal(ORG, &job.subject.org));
-        let Some(cluster) = self.reader.find(&scope, SubjectKind::Cluster, cluster)? else { return Ok(None) };
-        let contact: Option<Version<Cluster>> = self.reader.document(&cluster, "", self.at_ms)?;
-        Ok(contact.filter(|version| !version.document.is_reachable).map(|version| version.from_ms))
     }
 
     /// A document of a job.

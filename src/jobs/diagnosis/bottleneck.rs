@@ -96,11 +96,11 @@ impl Evidence {
         self.ancestors(operator).len()
     }
 
-    /// How it is said that operators wait.
-    pub(super) fn waiting(&self, operators: &[usize]) -> String {
+    /// How it is said that operators wait; `who` stands behind each name.
+    pub(super) fn waiting(&self, operators: &[usize], who: &str) -> String {
         let said = |operator: &usize| {
             let held = self.held(*operator)?;
-            let (name, share) = (self.named(*operator), words::percent(held.share));
+            let (name, share) = (self.named(*operator) + who, words::percent(held.share));
             Some(match held.measure {
                 Measure::Backpressured => format!("{name} waits {share} of its time for room to send"),
                 Measure::OutputQueue => format!("the queues behind {name} are {share} full"),
@@ -160,7 +160,10 @@ fn candidate(evidence: &Evidence, operator: usize) -> Option<Candidate> {
     let passes_on = evidence.held(operator).is_some_and(Held::is_held);
     let is_reason = match busy {
         // Who waits itself has reserve: someone behind it of whom nothing is known is the likelier reason.
-        Some(share) => share >= BUSY && !(passes_on && evidence.outputs(operator).iter().any(|output| evidence.busy(*output).is_none())),
+        Some(share) => {
+            share >= BUSY
+                && !(passes_on && evidence.outputs(operator).iter().any(|output| evidence.busy(*output).is_none()))
+        }
         None => {
             let queue = evidence.operators[operator].value(Measure::InputQueue);
             !passes_on && queue.is_none_or(|full| full >= QUEUE_FULL)

@@ -110,7 +110,10 @@ fn parts(part: &SlowestPart) -> Vec<Item> {
         ("checkpoint_duration", part.duration_ms as f64, Unit::Milliseconds),
         ("checkpoint_state", part.state_bytes as f64, Unit::Bytes),
     ];
-    all.into_iter().chain(phases).map(|(what, value, unit)| item(what, part.checkpoint, Some(part), value, unit)).collect()
+    all.into_iter()
+        .chain(phases)
+        .map(|(what, value, unit)| item(what, part.checkpoint, Some(part), value, unit))
+        .collect()
 }
 
 /// Where the time of the slowest part goes, and what to do.
@@ -155,9 +158,10 @@ fn late_barriers(evidence: &Evidence) -> Option<Finding> {
         return None;
     }
     let time = |measure| {
-        let known = evidence.live().into_iter().filter_map(move |operator| {
-            Some((measure, operator, evidence.operators[operator].value(measure)?))
-        });
+        let known = evidence
+            .live()
+            .into_iter()
+            .filter_map(move |operator| Some((measure, operator, evidence.operators[operator].value(measure)?)));
         known.max_by(|(_, a, a_ms), (_, b, b_ms)| a_ms.total_cmp(b_ms).then(b.cmp(a)))
     };
     let all = [Measure::StartDelay, Measure::Alignment].into_iter().filter_map(time);

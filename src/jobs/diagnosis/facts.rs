@@ -203,13 +203,15 @@ fn operator(
 ) -> OperatorFacts {
     let inputs = node.map(|node| node.inputs.as_slice()).unwrap_or_default();
     let place = |edge: &Edge| ids.iter().position(|other| *other == edge.from);
-    let is_pipelined = |edge: &&Edge| !edge.exchange.as_deref().is_some_and(|exchange| exchange.starts_with("blocking"));
+    let is_pipelined =
+        |edge: &&Edge| !edge.exchange.as_deref().is_some_and(|exchange| exchange.starts_with("blocking"));
     let description = node.map(|node| node.description.as_str()).filter(|text| !text.is_empty());
     let mut places: Vec<usize> = inputs.iter().filter(is_pipelined).filter_map(place).collect();
     places.sort_unstable();
     places.dedup();
     let others = vertex.map(|vertex| vertex.tasks.clone()).unwrap_or_default();
-    let is_waiting = |(state, count): &(TaskState, u64)| *state != TaskState::Running && !state.has_ended() && *count > 0;
+    let is_waiting =
+        |(state, count): &(TaskState, u64)| *state != TaskState::Running && !state.has_ended() && *count > 0;
     let newest = subtasks.map(|all| all.subtasks.as_slice()).unwrap_or_default();
     OperatorFacts {
         id: id.to_owned(),
@@ -234,7 +236,9 @@ fn checkpoints(
     let is_set = |ms: &i64| (1..i64::MAX).contains(ms);
     let mut all: Vec<Checkpoint> =
         reader.documents::<Checkpoint>(job, at_ms)?.into_iter().map(|version| version.document).collect();
-    all.retain(|checkpoint| !checkpoint.is_savepoint && at_ms.saturating_sub(checkpoint.triggered_ms) <= CHECKPOINTS_MS);
+    all.retain(|checkpoint| {
+        !checkpoint.is_savepoint && at_ms.saturating_sub(checkpoint.triggered_ms) <= CHECKPOINTS_MS
+    });
     all.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.id));
     all.truncate(CHECKPOINTS);
     let parts: Vec<CheckpointSubtasks> =
@@ -266,11 +270,7 @@ fn fact(checkpoint: &Checkpoint, at_ms: i64, operators: &[OperatorFacts]) -> Che
 }
 
 /// The part of a completed checkpoint that took longest.
-fn slowest(
-    checkpoint: &Checkpoint,
-    parts: &[CheckpointSubtasks],
-    operators: &[OperatorFacts],
-) -> Option<SlowestPart> {
+fn slowest(checkpoint: &Checkpoint, parts: &[CheckpointSubtasks], operators: &[OperatorFacts]) -> Option<SlowestPart> {
     if checkpoint.state != CheckpointState::Completed {
         return None;
     }

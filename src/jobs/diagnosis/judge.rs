@@ -85,7 +85,7 @@ fn one_of(evidence: &Evidence, worst: &Candidate, found: &Found) -> String {
     let all: Vec<String> = all.map(|operator| evidence.named(operator)).collect();
     format!(
         "{}, but whether for {} cannot be said: how busy they are was not measured.",
-        words::sentence(&evidence.waiting(&worst.waiting)),
+        words::sentence(&evidence.waiting(&worst.waiting, "")),
         words::either(&all)
     )
 }
@@ -147,12 +147,15 @@ fn all_is_well(evidence: &Evidence) -> String {
         Some((_, share)) if share < IDLE => "The job is all but idle: it waits for input.",
         _ => "The job goes as fast as its input comes.",
     };
-    let held: Vec<usize> =
-        evidence.live().into_iter().filter(|operator| evidence.held(*operator).is_some_and(bottleneck::Held::is_held)).collect();
+    let held: Vec<usize> = evidence
+        .live()
+        .into_iter()
+        .filter(|operator| evidence.held(*operator).is_some_and(bottleneck::Held::is_held))
+        .collect();
     let waiting = if held.is_empty() {
         "nobody waits for room to send".to_owned()
     } else {
-        format!("{}, but only now and then: nobody behind is busy", evidence.waiting(&held))
+        format!("{}, but only now and then: nobody behind is busy", evidence.waiting(&held, ""))
     };
     match busiest(evidence) {
         Some((operator, share)) => format!(
@@ -175,7 +178,8 @@ fn without_graph(evidence: &Evidence, findings: &mut Vec<Finding>) -> (Verdict, 
     let unknown = "Which operator feeds which is not known";
     match free {
         Some((operator, share)) if share >= SATURATED || (share >= BUSY && !held.is_empty()) => {
-            let waiting = if held.is_empty() { String::new() } else { format!(", while {}", evidence.waiting(&held)) };
+            let waiting =
+                if held.is_empty() { String::new() } else { format!(", while {}", evidence.waiting(&held, "")) };
             let sentence = format!(
                 "{} is probably the bottleneck: it is busy {} of the time, more than all others{waiting}. {unknown}. {}",
                 evidence.named(operator),
@@ -196,7 +200,7 @@ fn without_graph(evidence: &Evidence, findings: &mut Vec<Finding>) -> (Verdict, 
             (Verdict::Bottleneck(Bottleneck { operator, subtasks: skew, is_certain: false }), sentence)
         }
         _ if !held.is_empty() => {
-            let waiting = words::sentence(&evidence.waiting(&held));
+            let waiting = words::sentence(&evidence.waiting(&held, ""));
             (Verdict::Unknown, format!("{waiting}, but for whom cannot be said. {unknown}."))
         }
         _ => {
@@ -237,7 +241,8 @@ fn missing(evidence: &Evidence) -> Vec<Missing> {
     let idle_or_slow = live.iter().copied().filter(|operator| evidence.busy(*operator).is_none()).collect();
     let is_unheard = |operator: &usize| evidence.held(*operator).is_none() && !evidence.outputs(*operator).is_empty();
     let unheard = live.iter().copied().filter(is_unheard).collect();
-    let busy = of(Measure::Busy, idle_or_slow, "busy time was not measured, so it is not known how much reserve is left.");
+    let busy =
+        of(Measure::Busy, idle_or_slow, "busy time was not measured, so it is not known how much reserve is left.");
     let held = of(
         Measure::Backpressured,
         unheard,

@@ -17,21 +17,22 @@ pub(super) fn holds_up(evidence: &Evidence, one: &Candidate, is_second: bool) ->
     };
     let name = evidence.named(operator);
     let role = if is_second { "holds others up as well" } else { "is the bottleneck" };
-    let waiting = evidence.waiting(&one.waiting);
-    let feeds = if one.waiting.len() == 1 { "which feeds it" } else { "which feed it" };
+    let waiting = evidence.waiting(&one.waiting, ", which feeds it,");
     let advice = match &skew {
         Some(skew) => skew.advice(false),
         None => advice(evidence, operator),
     };
     let mut items = evidence.items(Measure::Busy, operator);
     items.extend(evidence.waiting_items(&one.waiting));
-    items.extend(skew.iter().flat_map(|skew| skew.items(evidence, operator)).filter(|item| item.what != Measure::Busy.as_str()));
+    items.extend(
+        skew.iter().flat_map(|skew| skew.items(evidence, operator)).filter(|item| item.what != Measure::Busy.as_str()),
+    );
     Finding {
         kind: FindingKind::Bottleneck,
         severity: Severity::Warning,
         operator: Some(operator),
         subtasks: skew.map(|skew| skew.hot).unwrap_or_default(),
-        sentence: format!("{name} {role}: {load}{waiting}, {feeds}. {advice}"),
+        sentence: format!("{name} {role}: {load}{waiting}. {advice}"),
         evidence: items,
     }
 }
@@ -44,7 +45,9 @@ pub(super) fn advice(evidence: &Evidence, operator: usize) -> String {
         (Some(now), Some(max)) if now >= max => {
             format!("It runs with {now} subtasks, as many as its state allows: make a record cheaper")
         }
-        (Some(now), _) => format!("Give it more than its {} now", words::count(now.max(0) as usize, "subtask", "subtasks")),
+        (Some(now), _) => {
+            format!("Give it more than its {} now", words::count(now.max(0) as usize, "subtask", "subtasks"))
+        }
         (None, _) => "Give it more subtasks".to_owned(),
     };
     if is_sink {
@@ -64,7 +67,7 @@ pub(super) fn unexplained(evidence: &Evidence, operator: usize) -> Finding {
     items.extend(outputs.iter().flat_map(|output| evidence.items(Measure::Busy, *output)));
     let sentence = format!(
         "{}, although {} not busy: look at what lies between them (the network, its buffers, a task manager that stalls).",
-        words::sentence(&evidence.waiting(&[operator])),
+        words::sentence(&evidence.waiting(&[operator], "")),
         match outputs.as_slice() {
             [one] => format!("{}, which it feeds, is", evidence.named(*one)),
             all => format!("{}, which it feeds, are", evidence.named_all(all)),
@@ -87,7 +90,8 @@ pub(super) fn works_all_the_time(evidence: &Evidence, operator: usize) -> Findin
         (true, None) => (
             "and nobody holds it up: what limits the job is its own work (reading, decoding, calls to the system that it \
              reads from)",
-            "Give it more subtasks, as long as there are partitions for them, or make a record cheaper to read.".to_owned(),
+            "Give it more subtasks, as long as there are partitions for them, or make a record cheaper to read."
+                .to_owned(),
         ),
         (false, skew) => (
             "and whether its inputs wait for it was not measured",

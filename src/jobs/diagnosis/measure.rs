@@ -71,7 +71,9 @@ impl Meter<'_> {
         }
         for asked in self.rows(&facts, over)? {
             for found in self.ask(&asked, &by, over)? {
-                let (Some(place), Some((_, value))) = (Place::of(&found.labels), found.points.first()) else { continue };
+                let (Some(place), Some((_, value))) = (Place::of(&found.labels), found.points.first()) else {
+                    continue;
+                };
                 let operator = match facts.place(&place.operator) {
                     Some(operator) => operator,
                     None if is_named => continue,
@@ -145,8 +147,7 @@ impl Meter<'_> {
         for label in JOB_LABELS {
             for id in &facts.ids {
                 let matcher = Matcher::equal(label, id);
-                let names =
-                    self.series.label_values(self.scope, METRIC_NAME, &[matcher], over.range(), self.budget)?;
+                let names = self.series.label_values(self.scope, METRIC_NAME, &[matcher], over.range(), self.budget)?;
                 if !names.is_empty() {
                     return Ok((vec![(label.to_owned(), id.clone())], names));
                 }
@@ -163,7 +164,9 @@ impl Meter<'_> {
                 query::run_instant(self.series, self.scope, &expression, steps.start_ms, self.options, self.budget)?;
             let Value::Vector(elements) = answer.value else { return Ok(Vec::new()) };
             let found = elements.into_iter().filter_map(|element| match element.value {
-                SampleValue::Float(value) => Some(Found { labels: element.labels, points: vec![(steps.start_ms, value)] }),
+                SampleValue::Float(value) => {
+                    Some(Found { labels: element.labels, points: vec![(steps.start_ms, value)] })
+                }
                 SampleValue::Histogram(_) => None,
             });
             return Ok(found.collect());
@@ -247,7 +250,8 @@ struct Place {
 impl Place {
     /// None of a series that names no operator.
     fn of(labels: &Labels) -> Option<Place> {
-        let first = |names: &[&str]| names.iter().find_map(|name| Some(((*name).to_owned(), labels.get(name)?.to_owned())));
+        let first =
+            |names: &[&str]| names.iter().find_map(|name| Some(((*name).to_owned(), labels.get(name)?.to_owned())));
         let operator = first(&OPERATOR_LABELS)?;
         let (subtask, attempt) = (first(&SUBTASK_LABELS), first(&[ATTEMPT_LABEL]));
         Some(Place {
@@ -339,7 +343,10 @@ mod tests {
                         + 1) / (avg_over_time(arroyo_worker_tx_queue_size{job_id=\"a\\\"} or $2 \\\\ $w\"}[90s]) + 1))";
         assert_eq!(text, expected);
         query::parse(&text, &EngineOptions::default()).unwrap();
-        assert_eq!(["2m", "1s", "1500ms"], [duration(120_000), duration(1000), duration(1500)].each_ref().map(String::as_str));
+        assert_eq!(
+            ["2m", "1s", "1500ms"],
+            [duration(120_000), duration(1000), duration(1500)].each_ref().map(String::as_str)
+        );
     }
 
     #[test]

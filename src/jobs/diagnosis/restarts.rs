@@ -17,7 +17,10 @@ pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
         None => "why is not known".to_owned(),
     };
     let (severity, what) = if restarts.len() >= RESTARTS_MANY {
-        (Severity::Critical, " As long as it does, all other numbers say little: read the exceptions and mend that first.")
+        (
+            Severity::Critical,
+            " As long as it does, all other numbers say little: read the exceptions and mend that first.",
+        )
     } else {
         (Severity::Info, "")
     };

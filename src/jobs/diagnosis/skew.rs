@@ -88,7 +88,8 @@ fn cause(evidence: &Evidence, operator: usize, hot: &[u64]) -> Cause {
     let own = &evidence.operators[operator];
     let records: Vec<(u64, f64)> = own.values(given(evidence, operator)).collect();
     let mean = |is_hot: bool| {
-        let values: Vec<f64> = records.iter().filter(|(i, _)| hot.contains(i) == is_hot).map(|(_, value)| *value).collect();
+        let values: Vec<f64> =
+            records.iter().filter(|(i, _)| hot.contains(i) == is_hot).map(|(_, value)| *value).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let (Some(of_hot), Some(of_rest)) = (mean(true), mean(false)) else { return Cause::Open };
@@ -172,7 +173,10 @@ impl Skew {
         let all = self.means[2];
         match self.by {
             Measure::Busy if all < SATURATED => {
-                format!(" Spread evenly, the same load would keep each subtask busy {} of the time.", words::percent(all))
+                format!(
+                    " Spread evenly, the same load would keep each subtask busy {} of the time.",
+                    words::percent(all)
+                )
             }
             _ => String::new(),
         }

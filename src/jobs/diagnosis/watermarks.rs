@@ -17,7 +17,12 @@ struct Behind {
 }
 
 pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
-    evidence.live().into_iter().filter_map(|operator| behind(evidence, operator)).map(|one| finding(evidence, &one)).collect()
+    evidence
+        .live()
+        .into_iter()
+        .filter_map(|operator| behind(evidence, operator))
+        .map(|one| finding(evidence, &one))
+        .collect()
 }
 
 fn behind(evidence: &Evidence, operator: usize) -> Option<Behind> {
@@ -48,7 +53,14 @@ fn finding(evidence: &Evidence, one: &Behind) -> Finding {
             silence(evidence, &silent)
         );
         let (kind, severity) = (FindingKind::WatermarkStands, Severity::Warning);
-        return Finding { kind, severity, operator: Some(one.operator), subtasks: Vec::new(), sentence, evidence: items };
+        return Finding {
+            kind,
+            severity,
+            operator: Some(one.operator),
+            subtasks: Vec::new(),
+            sentence,
+            evidence: items,
+        };
     }
     let course = match one.speed {
         Some(speed) if speed < WATERMARK_FALLS_BACK => {
@@ -99,11 +111,13 @@ fn silence(evidence: &Evidence, silent: &[(usize, Vec<u64>)]) -> String {
                 idle after a time."
             .to_owned();
     }
-    let parts: Vec<String> =
-        silent.iter().map(|(source, none)| format!("{} of {}", words::subtasks(none), evidence.named(*source))).collect();
+    let parts: Vec<String> = silent
+        .iter()
+        .map(|(source, none)| format!("{} of {}", words::subtasks(none), evidence.named(*source)))
+        .collect();
     format!(
-        "{} send nothing and hold it back: declare sources idle after a time (`withIdleness`), or give these partitions \
-         records.",
-        words::sentence(&words::list(&parts))
+        "Nothing comes from {}, and that holds it back: declare sources idle after a time (`withIdleness`), or give these \
+         partitions records.",
+        words::list(&parts)
     )
 }

@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn numbers_have_as_many_digits_as_help() {
         assert_eq!([0.996, 0.5, 1.0, 0.0].map(percent), ["99.6 %", "50 %", "100 %", "0 %"]);
-        assert_eq!([250.0, 19_513.0, 120_000.0, 7_200_000.0, 2e8].map(span), ["250 ms", "19.5 s", "2 min", "2 h", "2.3 d"]);
+        assert_eq!(
+            [250.0, 19_513.0, 120_000.0, 7_200_000.0, 2e8].map(span),
+            ["250 ms", "19.5 s", "2 min", "2 h", "2.3 d"]
+        );
         assert_eq!([652.8, 12.34, 6.461].map(number), ["653", "12.3", "6.46"]);
         assert_eq!(subtasks(&[0]), "subtask 0");
         assert_eq!(subtasks(&[0, 3]), "subtasks 0 and 3");
