@@ -28,6 +28,7 @@
 //! `model` is the vocabulary, `store` keeps it in `catalog.db`, `timeline` puts together what happened to a job. None of them
 //! knows HTTP or a dialect: [`crate::http`] has the views, and the collectors turn an engine's answers into documents.
 
+pub mod compare;
 mod contact;
 pub mod diagnosis;
 mod document;

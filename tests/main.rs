@@ -10,6 +10,7 @@ mod bus_error;
 mod connections;
 mod crash;
 mod deletes;
+mod diagnosis;
 mod documents;
 mod exporter;
 mod flink;

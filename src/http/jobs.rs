@@ -2,6 +2,7 @@
 //!
 //! Reads take `at` (milliseconds since 1970, or RFC 3339): the answer is what it would have been then.
 
+mod compare;
 mod diagnosis;
 
 use std::ops::RangeInclusive;
@@ -32,6 +33,7 @@ const EVENTS_MAX: usize = 10_000;
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/jobs", read(get(list)))
+        .route("/api/jobs/compare", read(get(compare::compare)))
         .route("/api/jobs/{id}", read(get(one)))
         .route("/api/jobs/{id}/diagnosis", read(get(diagnosis::diagnosis)))
         .route("/api/jobs/{id}/timeline", read(get(events)))

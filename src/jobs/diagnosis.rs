@@ -30,8 +30,9 @@ pub use evidence::{Evidence, Measure, Operator, Reading, Subtask, Unit};
 pub use facts::{CheckpointFacts, Facts, OperatorFacts, RestartFact, SlowestPart};
 pub use finding::{Bottleneck, Diagnosis, Finding, FindingKind, Item, Missing, Place, Severity, Verdict};
 pub use judge::diagnose;
-pub use measure::MeasureError;
-pub(crate) use measure::Meter;
+pub use measure::{MeasureError, Track};
+pub(crate) use measure::{Meter, Over};
+pub(super) use words::{number, percent, span};
 
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ struct Found {
 }
 
 /// Values of a measure of an operator over time; none where there is none.
-pub(crate) type Track = Vec<Option<f64>>;
+pub type Track = Vec<Option<f64>>;
 
 impl Meter<'_> {
     /// What was measured of a job's operators in the time before the moment of the facts. Operators that no document names

@@ -3,13 +3,13 @@
 use super::evidence::Evidence;
 
 /// A share in per cent, with one digit where it is not whole.
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::jobs) fn percent(share: f64) -> String {
     let percent = (share * 1000.0).round() / 10.0;
     format!("{percent} %")
 }
 
 /// A length of time in the unit that says most.
-pub(super) fn span(ms: f64) -> String {
+pub(in crate::jobs) fn span(ms: f64) -> String {
     let rounded = |value: f64| (value * 10.0).round() / 10.0;
     match ms.abs() {
         size if size < 1_000.0 => format!("{} ms", ms.round()),
@@ -21,7 +21,7 @@ pub(super) fn span(ms: f64) -> String {
 }
 
 /// How often per second, or how many times: three digits are enough to act on.
-pub(super) fn number(value: f64) -> String {
+pub(in crate::jobs) fn number(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
