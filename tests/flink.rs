@@ -2,6 +2,7 @@
 
 mod collector;
 mod goldens;
+mod history;
 mod replay;
 
 use std::collections::BTreeMap;

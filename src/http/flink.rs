@@ -13,6 +13,7 @@ mod checkpoints;
 mod cluster;
 mod fields;
 mod forward;
+mod history;
 mod io;
 mod job;
 mod metric_id;
@@ -192,6 +193,10 @@ fn see(
     let snapshot = app.db.snapshot();
     let now_ms = app.clock.now_ms();
     let at_ms = parameters.at()?;
+    let steps = match ask {
+        Ask::Metrics(_) => history::steps(parameters, at_ms.unwrap_or(now_ms), app.config.query_max_steps)?,
+        _ => None,
+    };
     let mut failure = None;
     let seen = app.jobs.read(|reader| {
         let view = View {
@@ -203,6 +208,7 @@ fn see(
             at_ms: at_ms.unwrap_or(i64::MAX),
             cluster: parameters.text("cluster").map(str::to_owned),
             now_ms: at_ms.unwrap_or(now_ms),
+            steps,
             lost: Default::default(),
         };
         Ok(view.answer(ask, parameters).map_err(|e| failure = Some(e)).ok())

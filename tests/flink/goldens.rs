@@ -511,3 +511,62 @@ fn a_cluster_of_1_9_is_followed_and_outlived() {
 fn a_cluster_of_2_3_is_followed_and_outlived() {
     follow("golden");
 }
+
+/// The samples of a scrape, as reports of one moment.
+fn reported(text: &str, at_ms: i64) -> Vec<Value> {
+    let timestamp = streamgauge::report::timestamp::format(at_ms);
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (name, labels) = series.split_once('{')?;
+        // No label of these has a comma or a quote in its value.
+        let pairs = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
+        let labels: BTreeMap<&str, &str> = pairs.map(|(name, value)| (name, value.trim_matches('"'))).collect();
+        let value: f64 = value.parse().ok()?;
+        let is_of_task = name.starts_with("flink_taskmanager_job_task_") && value.is_finite();
+        is_of_task.then(|| {
+            json!({
+                "metric_name": name, "metric_type": "gauge", "metric_value": value, "labels": labels,
+                "timestamp": timestamp,
+            })
+        })
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
+}
+
+/// The demo job is held up by the hot subtask of `score`, the flaky one by nobody, and the batch job has ended.
+#[test]
+#[ignore = "needs recordings of clusters"]
+fn what_a_cluster_of_2_3_showed_is_judged() {
+    let recording = recording("golden");
+    let folder = std::env::var(VARIABLE).unwrap();
+    let text = std::fs::read_to_string(Path::new(&folder).join("golden/prometheus_taskmanager.prom")).unwrap();
+    let server = Server::start();
+    recording.record(&server);
+    let metrics = reported(&text, recording.at_ms - 1000);
+    assert!(metrics.len() > 500, "{} samples", metrics.len());
+    for part in metrics.chunks(500) {
+        let answer = server.post_json("/api/metrics/report", &json!({"component_name": "reporter", "metrics": part}));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let jobs = recording.get("/jobs/overview").unwrap()["jobs"].as_array().unwrap();
+    let diagnosis = |name: &str| {
+        let id = jobs.iter().find(|job| job["name"] == name).unwrap()["jid"].as_str().unwrap();
+        server.get(&format!("/api/jobs/{id}/diagnosis?at={}", recording.at_ms)).json()
+    };
+    let found = diagnosis("demo-stream");
+    let one = &found["bottleneck"];
+    assert_eq!((&one["operator"]["name"], &one["subtasks"]), (&json!("score"), &json!([0])), "{found:#}");
+    let sentence = found["sentence"].as_str().unwrap();
+    let expected = "`score` is the bottleneck: its subtask 0 is busy 99.6 % of the time, the other 10.9 %, and `Source: orders -> \
+                    parse`, which feeds it, waits 96.7 % of its time for room to send. Subtask 0 gets 6.46 times as many records";
+    assert!(sentence.starts_with(expected), "{sentence}");
+    let finding =
+        |kind: &str| found["findings"].as_array().unwrap().iter().find(|finding| finding["kind"] == kind).unwrap();
+    let checkpoints = finding("slow_checkpoints")["sentence"].as_str().unwrap();
+    assert!(checkpoints.contains("passed before the first barrier reached subtask 0 of `score`"), "{checkpoints}");
+    let lag = finding("watermark_lag");
+    assert_eq!(lag["operator"]["name"], "score", "where event time is lost: {found:#}");
+    assert_eq!(diagnosis("demo-flaky")["verdict"], "none");
+    let batch = diagnosis("demo-batch");
+    assert_eq!(batch["verdict"], "not_running", "{batch:#}");
+}

@@ -97,6 +97,53 @@ const GROUPS: [&str; 15] = [
     "Status.Network",
 ];
 
+/// How the series of a family are selected and called.
+pub(super) struct Naming<'n> {
+    family: Family,
+    /// The ids that the source lists, by their forms.
+    known: HashMap<String, &'n str>,
+}
+
+/// What a series is in Flink's words.
+pub(super) struct Named {
+    /// Whose: the value of the label that tells members apart.
+    pub(super) member: String,
+    /// The metric's id.
+    pub(super) id: String,
+    /// The attempt; a source that numbers none has only the first.
+    pub(super) attempt: u64,
+}
+
+impl<'n> Naming<'n> {
+    /// By the list of the source, which may be empty.
+    pub(super) fn of(family: Family, names: &'n [String]) -> Naming<'n> {
+        Naming { family, known: names.iter().map(|id| (sanitized_id(id), id.as_str())).collect() }
+    }
+
+    /// What selects the series with these labels.
+    pub(super) fn matchers(&self, labels: &[(&str, &str)]) -> Result<Vec<Matcher>, Failure> {
+        let by_name = Matcher::new(model::METRIC_NAME, MatchOp::Regex, format!("{}.*", self.family.prefix()));
+        let mut matchers = vec![by_name.map_err(Failure::internal)?];
+        matchers.extend(labels.iter().map(|(name, value)| Matcher::equal(*name, *value)));
+        matchers.extend(self.family.foreign().map(|name| Matcher::equal(name, "")));
+        Ok(matchers)
+    }
+
+    /// None of a series that Flink's API would not give.
+    pub(super) fn named(&self, labels: &Labels) -> Option<Named> {
+        let form = form(self.family, labels)?;
+        let id = match self.known.get(form.as_str()) {
+            Some(id) => (*id).to_owned(),
+            None if self.known.is_empty() => guessed(self.family, labels, &form),
+            // The source does not list it, such as the count of a histogram.
+            None => return None,
+        };
+        let member = labels.get(self.family.member()).unwrap_or_default().to_owned();
+        let attempt = labels.get("task_attempt_num").and_then(|number| number.parse().ok()).unwrap_or(0);
+        Some(Named { member, id, attempt })
+    }
+}
+
 /// Newest values by member and metric id, of the series with these labels. Of several attempts the newest counts.
 pub(super) fn values(
     view: &View<'_>,
@@ -105,29 +152,16 @@ pub(super) fn values(
     labels: &[(&str, &str)],
     names: &[String],
 ) -> Result<BTreeMap<String, BTreeMap<String, f64>>, Failure> {
-    let known: HashMap<String, &str> = names.iter().map(|id| (sanitized_id(id), id.as_str())).collect();
-    let by_name = Matcher::new(model::METRIC_NAME, MatchOp::Regex, format!("{}.*", family.prefix()));
-    let mut matchers = vec![by_name.map_err(Failure::internal)?];
-    matchers.extend(labels.iter().map(|(name, value)| Matcher::equal(*name, *value)));
-    matchers.extend(family.foreign().map(|name| Matcher::equal(name, "")));
+    let naming = Naming::of(family, names);
     let range = TimeRange { start_ms: now_ms.saturating_sub(LOOKBACK_MS), end_ms: now_ms };
-    let set = view.series.select(&view.scope, &matchers, range, view.budget)?;
+    let set = view.series.select(&view.scope, &naming.matchers(labels)?, range, view.budget)?;
     let mut newest: BTreeMap<(String, String), (u64, f64)> = BTreeMap::new();
     let mut samples = SampleColumns::default();
     for i in 0..set.len() {
         view.budget.check().map_err(model::SourceError::from)?;
         set.newest(i, range, true, view.budget, &mut samples)?;
         let Some(sample) = samples.floats().next_back().filter(|sample| !is_stale(sample.value)) else { continue };
-        let labels = set.labels(i)?;
-        let Some(form) = form(family, &labels) else { continue };
-        let id = match known.get(form.as_str()) {
-            Some(id) => (*id).to_owned(),
-            None if known.is_empty() => guessed(family, &labels, &form),
-            // The source does not list it, such as the count of a histogram.
-            None => continue,
-        };
-        let member = labels.get(family.member()).unwrap_or_default().to_owned();
-        let attempt = labels.get("task_attempt_num").and_then(|number| number.parse().ok()).unwrap_or(0);
+        let Some(Named { member, id, attempt }) = naming.named(&set.labels(i)?) else { continue };
         let slot = newest.entry((member, id)).or_insert((attempt, sample.value));
         if slot.0 <= attempt {
             *slot = (attempt, sample.value);

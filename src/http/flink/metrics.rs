@@ -1,4 +1,5 @@
-//! Every path that ends in `/metrics`: newest values of series, under the ids that Flink gives them ([`super::metric_id`]).
+//! Every path that ends in `/metrics`: values of series, under the ids that Flink gives them ([`super::metric_id`]): the newest,
+//! or over time ([`super::history`]).
 //!
 //! Whatever is not known has no metrics, and that is an empty list and no error.
 
@@ -8,18 +9,40 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Failure;
 use super::fields::Shape;
+use super::history::{Aggregate, Members, Reads};
 use super::metric_id::{self, CHECKPOINT_PATH, Family};
 use super::parameters::{Parameters, hex_id};
+use super::route::OfMetrics;
 use super::view::{Seen, View};
 use crate::jobs::{Checkpoint, CheckpointStatistics, MetricNames, Version, checkpoint_key};
 
-/// Newest values by metric id.
-type Values = BTreeMap<String, f64>;
+/// Values by metric id.
+type Values<V> = BTreeMap<String, V>;
+
+/// Answers a request at the times that it asks for.
+pub(super) fn answer<R: Reads>(
+    view: &View<'_>,
+    reads: &R,
+    of: &OfMetrics,
+    parameters: &Parameters,
+) -> Result<Value, Failure> {
+    match of {
+        OfMetrics::JobManager => of_job_manager(view, reads, parameters),
+        OfMetrics::TaskManager(id) => of_task_manager(view, reads, id, parameters),
+        OfMetrics::TaskManagers => of_task_managers(view, reads, parameters),
+        OfMetrics::Jobs => of_jobs(view, reads, parameters),
+        OfMetrics::Job(id) => of_job(view, reads, id, parameters),
+        OfMetrics::Vertex(job, id) => of_vertex(view, reads, job, id, parameters),
+        OfMetrics::Subtasks(job, id) => of_subtasks(view, reads, job, id, parameters),
+        OfMetrics::Subtask(job, id, index) => of_subtask(view, reads, job, id, *index, parameters),
+        OfMetrics::Watermarks(job, id) => watermarks(view, reads, job, id),
+    }
+}
 
 /// Values of one thing: `[{"id"}]`, or with `get` `[{"id","value"}]`.
-fn plain(values: &Values, parameters: &Parameters) -> Value {
+fn plain<R: Reads>(reads: &R, values: &Values<R::Value>, parameters: &Parameters) -> Value {
     let asked = parameters.list("get");
-    let entry = |(id, value): (&String, &f64)| json!({"id": id, "value": metric_id::text(id, *value)});
+    let entry = |(id, value): (&String, &R::Value)| json!({"id": id, "value": reads.shown(id, value)});
     let entries: Vec<Value> = if asked.is_empty() {
         values.keys().map(|id| json!({"id": id})).collect()
     } else {
@@ -27,9 +50,6 @@ fn plain(values: &Values, parameters: &Parameters) -> Value {
     };
     entries.into()
 }
-
-/// Puts the values of members together; there is at least one.
-type Aggregate = fn(&[f64]) -> f64;
 
 /// How members are put together.
 const AGGREGATES: [(&str, Aggregate); 5] = [
@@ -52,7 +72,12 @@ fn skew(values: &[f64]) -> f64 {
 }
 
 /// Values of several members put together: numbers, one field for each aggregate that is asked for.
-fn aggregate(shape: Shape, members: &[Values], parameters: &Parameters) -> Result<Value, Failure> {
+fn aggregate<R: Reads>(
+    shape: Shape,
+    reads: &R,
+    members: &[Values<R::Value>],
+    parameters: &Parameters,
+) -> Result<Value, Failure> {
     let known =
         |name: &str| AGGREGATES.iter().find(|(known, _)| *known == name && (name != "skew" || shape != Shape::Page));
     let wanted = parameters.list("agg");
@@ -70,7 +95,7 @@ fn aggregate(shape: Shape, members: &[Values], parameters: &Parameters) -> Resul
         if metric_id::is_text(id) {
             continue;
         }
-        let values: Vec<f64> = members.iter().filter_map(|member| member.get(id).copied()).collect();
+        let values: Vec<&R::Value> = members.iter().filter_map(|member| member.get(id)).collect();
         if values.is_empty() {
             // As Flink does: one that nobody has leaves nothing of the answer.
             return Ok(json!([]));
@@ -82,44 +107,45 @@ fn aggregate(shape: Shape, members: &[Values], parameters: &Parameters) -> Resul
         entry.insert("id".to_owned(), id.into());
         let chosen = AGGREGATES.iter().filter(|(name, _)| known(name).is_some());
         let chosen = chosen.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|(wanted, _)| wanted == name));
-        entry.extend(chosen.map(|(name, of)| ((*name).to_owned(), json!(of(&values)))));
+        entry.extend(chosen.map(|(name, of)| ((*name).to_owned(), reads.together(*of, &values))));
         entries.push(Value::Object(entry));
     }
     Ok(entries.into())
 }
 
-pub(super) fn of_job_manager(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
+fn of_job_manager<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters) -> Result<Value, Failure> {
     let mut all = Values::new();
     for cluster in view.clusters()? {
         let names: Option<Version<MetricNames>> = view.reader.document(&cluster, "", view.at_ms)?;
         let names = names.map(|version| version.document.names).unwrap_or_default();
-        let found = metric_id::values(view, view.now_ms, Family::JobManager, &[], &names)?;
+        let found = reads.values(view, view.now_ms, Family::JobManager, &[], &names)?;
         all.extend(found.into_values().flatten());
     }
-    Ok(plain(&all, parameters))
+    Ok(plain(reads, &all, parameters))
 }
 
-pub(super) fn of_task_manager(view: &View<'_>, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
-    let members = task_managers(view)?;
+fn of_task_manager<R: Reads>(view: &View<'_>, reads: &R, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
+    let members = task_managers(view, reads)?;
     let none = Values::new();
-    Ok(plain(members.get(id).unwrap_or(&none), parameters))
+    Ok(plain(reads, members.get(id).unwrap_or(&none), parameters))
 }
 
-pub(super) fn of_task_managers(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
+fn of_task_managers<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters) -> Result<Value, Failure> {
     let chosen = parameters.list("taskmanagers");
-    let members = task_managers(view)?.into_iter().filter(|(id, _)| chosen.is_empty() || chosen.contains(&id.as_str()));
-    let members: Vec<Values> = members.map(|(_, values)| values).collect();
-    aggregate(view.shape, &members, parameters)
+    let members =
+        task_managers(view, reads)?.into_iter().filter(|(id, _)| chosen.is_empty() || chosen.contains(&id.as_str()));
+    let members: Vec<Values<R::Value>> = members.map(|(_, values)| values).collect();
+    aggregate(view.shape, reads, &members, parameters)
 }
 
 /// Values by the id of the task manager.
-fn task_managers(view: &View<'_>) -> Result<BTreeMap<String, Values>, Failure> {
+fn task_managers<R: Reads>(view: &View<'_>, reads: &R) -> Result<Members<R::Value>, Failure> {
     let mut members = BTreeMap::new();
     for cluster in view.clusters()? {
         let managers: Vec<Version<crate::jobs::TaskManager>> = view.reader.documents(&cluster, view.at_ms)?;
         let names: Vec<Version<MetricNames>> = view.reader.documents(&cluster, view.at_ms)?;
         let names: Vec<String> = names.into_iter().flat_map(|version| version.document.names).collect();
-        let mut found = metric_id::values(view, view.now_ms, Family::TaskManager, &[], &names)?;
+        let mut found = reads.values(view, view.now_ms, Family::TaskManager, &[], &names)?;
         for manager in managers {
             let id = manager.document.id;
             let values = found.remove(&id).or_else(|| found.remove(&metric_id::sanitized(&id)));
@@ -129,33 +155,35 @@ fn task_managers(view: &View<'_>) -> Result<BTreeMap<String, Values>, Failure> {
     Ok(members)
 }
 
-pub(super) fn of_jobs(view: &View<'_>, parameters: &Parameters) -> Result<Value, Failure> {
+fn of_jobs<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters) -> Result<Value, Failure> {
     let mut members = Vec::new();
     let chosen = parameters.list("jobs");
     if chosen.is_empty() {
         for (job, run) in view.runs()? {
-            members.push(of_seen(view, &view.seen(job, Some(&run.document))?)?);
+            members.push(of_seen(view, reads, &view.seen(job, Some(&run.document))?)?);
         }
     }
     for text in chosen {
         let id = hex_id("jobs", text).map_err(|_| Failure::unresolved("query", "jobs", text))?;
         if let Some(seen) = view.find_job(&id)? {
-            members.push(of_seen(view, &seen)?);
+            members.push(of_seen(view, reads, &seen)?);
         }
     }
-    let mut answer = aggregate(view.shape, &members, parameters)?;
-    if let Some(ids) = answer.as_array_mut().filter(|ids| parameters.list("get").is_empty() && !ids.is_empty()) {
+    let mut answer = aggregate(view.shape, reads, &members, parameters)?;
+    // A text has no course.
+    let lists_ids = parameters.list("get").is_empty() && !R::IS_PAST;
+    if let Some(ids) = answer.as_array_mut().filter(|ids| lists_ids && !ids.is_empty()) {
         ids.push(json!({"id": CHECKPOINT_PATH}));
     }
     Ok(answer)
 }
 
-pub(super) fn of_job(view: &View<'_>, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
+fn of_job<R: Reads>(view: &View<'_>, reads: &R, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
     let Some(seen) = view.find_job(id)? else { return Ok(json!([])) };
-    let values = of_seen(view, &seen)?;
-    let mut entries = plain(&values, parameters);
+    let values = of_seen(view, reads, &seen)?;
+    let mut entries = plain(reads, &values, parameters);
     let asked = parameters.list("get");
-    if let Some(entries) = entries.as_array_mut().filter(|_| !values.is_empty()) {
+    if let Some(entries) = entries.as_array_mut().filter(|_| !values.is_empty() && !R::IS_PAST) {
         if asked.is_empty() {
             entries.push(json!({"id": CHECKPOINT_PATH}));
         } else if asked.contains(&CHECKPOINT_PATH) {
@@ -174,13 +202,13 @@ fn checkpoint_path(view: &View<'_>, seen: &Seen) -> Result<String, Failure> {
 }
 
 /// Metrics of a job as a whole. One that has ended has none any more.
-fn of_seen(view: &View<'_>, seen: &Seen) -> Result<Values, Failure> {
-    if has_ended(view, seen)? {
+fn of_seen<R: Reads>(view: &View<'_>, reads: &R, seen: &Seen) -> Result<Values<R::Value>, Failure> {
+    if !R::IS_PAST && has_ended(view, seen)? {
         return Ok(Values::new());
     }
     let names = names(view, seen, "")?;
     let of_job = [("job_id", seen.job.subject.id.as_str())];
-    let found = metric_id::values(view, seen.now_ms, Family::Job, &of_job, &names)?;
+    let found = reads.values(view, seen.now_ms, Family::Job, &of_job, &names)?;
     Ok(found.into_values().flatten().filter(|(id, _)| !metric_id::is_text(id)).collect())
 }
 
@@ -195,33 +223,51 @@ fn names(view: &View<'_>, seen: &Seen, of: &str) -> Result<Vec<String>, Failure>
 }
 
 /// Values of a vertex by subtask.
-fn by_subtask(view: &View<'_>, job: &str, vertex: &str) -> Result<BTreeMap<u64, Values>, Failure> {
+fn by_subtask<R: Reads>(
+    view: &View<'_>,
+    reads: &R,
+    job: &str,
+    vertex: &str,
+) -> Result<BTreeMap<u64, Values<R::Value>>, Failure> {
     let Some(seen) = view.find_job(job)? else { return Ok(BTreeMap::new()) };
     let found = view.vertices(&seen)?.into_iter().find(|found| crate::jobs::hex_id(&found.id) == vertex);
     let Some(found) = found else { return Ok(BTreeMap::new()) };
-    if has_ended(view, &seen)? {
+    if !R::IS_PAST && has_ended(view, &seen)? {
         return Ok(BTreeMap::new());
     }
     let names = names(view, &seen, &found.id)?;
     let of_vertex = [("job_id", seen.job.subject.id.as_str()), ("task_id", found.id.as_str())];
-    let members = metric_id::values(view, seen.now_ms, Family::Task, &of_vertex, &names)?;
+    let members = reads.values(view, seen.now_ms, Family::Task, &of_vertex, &names)?;
     Ok(members.into_iter().filter_map(|(index, values)| Some((index.parse().ok()?, values))).collect())
 }
 
 /// Metrics of a vertex: those of its subtasks, each id behind the subtask's index.
-pub(super) fn of_vertex(view: &View<'_>, job: &str, vertex: &str, parameters: &Parameters) -> Result<Value, Failure> {
-    let members = by_subtask(view, job, vertex)?;
-    let behind =
-        |(index, values): (u64, Values)| values.into_iter().map(move |(id, value)| (format!("{index}.{id}"), value));
-    Ok(plain(&members.into_iter().flat_map(behind).collect(), parameters))
+fn of_vertex<R: Reads>(
+    view: &View<'_>,
+    reads: &R,
+    job: &str,
+    vertex: &str,
+    parameters: &Parameters,
+) -> Result<Value, Failure> {
+    let members = by_subtask(view, reads, job, vertex)?;
+    let behind = |(index, values): (u64, Values<R::Value>)| {
+        values.into_iter().map(move |(id, value)| (format!("{index}.{id}"), value))
+    };
+    Ok(plain(reads, &members.into_iter().flat_map(behind).collect(), parameters))
 }
 
-pub(super) fn of_subtasks(view: &View<'_>, job: &str, vertex: &str, parameters: &Parameters) -> Result<Value, Failure> {
+fn of_subtasks<R: Reads>(
+    view: &View<'_>,
+    reads: &R,
+    job: &str,
+    vertex: &str,
+    parameters: &Parameters,
+) -> Result<Value, Failure> {
     let chosen = parameters.text("subtasks").map(ranges);
     let is_chosen = |index: u64| chosen.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(&index)));
-    let members = by_subtask(view, job, vertex)?.into_iter().filter(|(index, _)| is_chosen(*index));
-    let members: Vec<Values> = members.map(|(_, values)| values).collect();
-    aggregate(view.shape, &members, parameters)
+    let members = by_subtask(view, reads, job, vertex)?.into_iter().filter(|(index, _)| is_chosen(*index));
+    let members: Vec<Values<R::Value>> = members.map(|(_, values)| values).collect();
+    aggregate(view.shape, reads, &members, parameters)
 }
 
 /// `1,3,5-9`. What cannot be read selects nothing.
@@ -233,24 +279,25 @@ fn ranges(text: &str) -> Vec<std::ops::RangeInclusive<u64>> {
     text.split(',').filter_map(range).collect()
 }
 
-pub(super) fn of_subtask(
+fn of_subtask<R: Reads>(
     view: &View<'_>,
+    reads: &R,
     job: &str,
     vertex: &str,
     index: i64,
     parameters: &Parameters,
 ) -> Result<Value, Failure> {
-    let members = by_subtask(view, job, vertex)?;
+    let members = by_subtask(view, reads, job, vertex)?;
     let values = u64::try_from(index).ok().and_then(|index| members.get(&index)).cloned();
-    Ok(plain(&values.unwrap_or_default(), parameters))
+    Ok(plain(reads, &values.unwrap_or_default(), parameters))
 }
 
 /// The watermarks of a vertex, an endpoint of 2.x.
-pub(super) fn watermarks(view: &View<'_>, job: &str, vertex: &str) -> Result<Value, Failure> {
+fn watermarks<R: Reads>(view: &View<'_>, reads: &R, job: &str, vertex: &str) -> Result<Value, Failure> {
     const WATERMARK: &str = "currentInputWatermark";
-    let members = by_subtask(view, job, vertex)?;
-    let entry = |(index, values): (u64, Values)| {
-        let value = metric_id::text(WATERMARK, *values.get(WATERMARK)?);
+    let members = by_subtask(view, reads, job, vertex)?;
+    let entry = |(index, values): (u64, Values<R::Value>)| {
+        let value = reads.shown(WATERMARK, values.get(WATERMARK)?);
         Some(json!({"id": format!("{index}.{WATERMARK}"), "value": value}))
     };
     Ok(members.into_iter().filter_map(entry).collect::<Vec<_>>().into())
@@ -258,13 +305,14 @@ pub(super) fn watermarks(view: &View<'_>, job: &str, vertex: &str) -> Result<Val
 
 #[cfg(test)]
 mod tests {
+    use super::super::history::Newest;
     use super::*;
 
     fn parameters(query: &str) -> Parameters {
         Parameters::of(&format!("/x?{query}").parse().unwrap()).unwrap()
     }
 
-    fn members() -> Vec<Values> {
+    fn members() -> Vec<Values<f64>> {
         let member = |records: f64, pressed: f64| {
             Values::from([("numRecordsIn".to_owned(), records), ("isBackPressured".to_owned(), pressed)])
         };
@@ -274,28 +322,29 @@ mod tests {
     /// The numbers are those that Flink 2.3 gave for the same two values.
     #[test]
     fn members_are_put_together_as_flink_does() {
-        let found = aggregate(Shape::Superset, &members(), &parameters("get=numRecordsIn")).unwrap();
+        let found = aggregate(Shape::Superset, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
         let expected = json!([{
             "id": "numRecordsIn", "min": 6511.0, "max": 43192.0, "avg": 24851.5, "sum": 49703.0,
             "skew": 73.80037422288393,
         }]);
         assert_eq!(found, expected);
-        let found = aggregate(Shape::Superset, &members(), &parameters("get=numRecordsIn&agg=max,min")).unwrap();
+        let found =
+            aggregate(Shape::Superset, &Newest, &members(), &parameters("get=numRecordsIn&agg=max,min")).unwrap();
         assert_eq!(found, json!([{"id": "numRecordsIn", "min": 6511.0, "max": 43192.0}]));
-        let page = aggregate(Shape::Page, &members(), &parameters("get=numRecordsIn")).unwrap();
+        let page = aggregate(Shape::Page, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
         assert_eq!(page[0].get("skew"), None);
         assert_eq!(skew(&[0.0, 0.0]), 0.0);
     }
 
     #[test]
     fn what_nobody_has_empties_the_answer_and_what_is_no_number_is_left_out() {
-        let of = |query| aggregate(Shape::Superset, &members(), &parameters(query)).unwrap();
+        let of = |query| aggregate(Shape::Superset, &Newest, &members(), &parameters(query)).unwrap();
         assert_eq!(of("get=numRecordsIn,nope&agg=sum"), json!([]));
         assert_eq!(of("get=isBackPressured,numRecordsIn&agg=sum"), json!([{"id": "numRecordsIn", "sum": 49703.0}]));
         assert_eq!(of("agg=sum"), json!([{"id": "isBackPressured"}, {"id": "numRecordsIn"}]));
-        let refused = aggregate(Shape::Superset, &members(), &parameters("get=x&agg=median"));
+        let refused = aggregate(Shape::Superset, &Newest, &members(), &parameters("get=x&agg=median"));
         assert_eq!(refused, Err(Failure::unresolved("query", "agg", "median")));
-        let refused = aggregate(Shape::Page, &members(), &parameters("get=x&agg=skew"));
+        let refused = aggregate(Shape::Page, &Newest, &members(), &parameters("get=x&agg=skew"));
         assert_eq!(refused, Err(Failure::unresolved("query", "agg", "skew")));
     }
 

@@ -33,11 +33,16 @@ impl Parameters {
 
     /// The moment that is asked for, in milliseconds; none is now.
     pub(super) fn at(&self) -> Result<Option<i64>, Failure> {
+        self.time("at")
+    }
+
+    /// A moment in milliseconds.
+    pub(super) fn time(&self, name: &str) -> Result<Option<i64>, Failure> {
         let parse = |text: &str| {
             let moment = text.parse().ok().or_else(|| crate::report::timestamp::parse(text, 0).ok());
-            moment.ok_or_else(|| Failure::unresolved("query", "at", text))
+            moment.ok_or_else(|| Failure::unresolved("query", name, text))
         };
-        self.text("at").map(parse).transpose()
+        self.text(name).map(parse).transpose()
     }
 }
 

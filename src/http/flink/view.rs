@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use model::{Budget, Scope, SeriesSource};
+use model::{Budget, Scope, SeriesSource, Steps};
 use serde_json::Value;
 
 use super::answer::Failure;
 use super::fields::Shape;
+use super::history::{History, Newest};
 use super::parameters::Parameters;
 use super::route::{Ask, OfJob, OfMetrics, OfVertex};
 use super::{checkpoints, cluster, job, metrics, overview, vertex};
@@ -26,6 +27,8 @@ pub(super) struct View<'v> {
     pub(super) cluster: Option<String>,
     /// What "now" is in the answer.
     pub(super) now_ms: i64,
+    /// The times that metrics are asked for, where it is more than one.
+    pub(super) steps: Option<Steps>,
     /// Since when clusters do not answer, by organization and name: looked up once for all their jobs.
     pub(super) lost: RefCell<HashMap<(String, String), Option<i64>>>,
 }
@@ -58,16 +61,9 @@ impl View<'_> {
     }
 
     fn of_metrics(&self, of: &OfMetrics, parameters: &Parameters) -> Result<Value, Failure> {
-        match of {
-            OfMetrics::JobManager => metrics::of_job_manager(self, parameters),
-            OfMetrics::TaskManager(id) => metrics::of_task_manager(self, id, parameters),
-            OfMetrics::TaskManagers => metrics::of_task_managers(self, parameters),
-            OfMetrics::Jobs => metrics::of_jobs(self, parameters),
-            OfMetrics::Job(id) => metrics::of_job(self, id, parameters),
-            OfMetrics::Vertex(job, id) => metrics::of_vertex(self, job, id, parameters),
-            OfMetrics::Subtasks(job, id) => metrics::of_subtasks(self, job, id, parameters),
-            OfMetrics::Subtask(job, id, index) => metrics::of_subtask(self, job, id, *index, parameters),
-            OfMetrics::Watermarks(job, id) => metrics::watermarks(self, job, id),
+        match self.steps {
+            None => metrics::answer(self, &Newest, of, parameters),
+            Some(steps) => metrics::answer(self, &History(steps), of, parameters),
         }
     }
 
