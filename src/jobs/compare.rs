@@ -25,6 +25,9 @@ pub const MEASURES: [Measure; 6] = [
     Measure::WatermarkLag,
 ];
 
+/// The tracks of a run, by measure and the operator's place in its facts.
+pub type Tracks = BTreeMap<(Measure, usize), Track>;
+
 /// Most differences that the sentence names.
 const NAMED: usize = 4;
 
@@ -96,11 +99,7 @@ pub fn pairs(a: &Side, b: &Side) -> Vec<Pair> {
 }
 
 /// Lays the tracks of both runs beside each other.
-pub fn courses(
-    pairs: &[Pair],
-    mut a: BTreeMap<(Measure, usize), Track>,
-    mut b: BTreeMap<(Measure, usize), Track>,
-) -> Vec<Course> {
+pub fn courses(pairs: &[Pair], mut a: Tracks, mut b: Tracks) -> Vec<Course> {
     let mut courses = Vec::new();
     for pair in pairs {
         for measure in MEASURES {

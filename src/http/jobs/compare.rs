@@ -11,10 +11,14 @@ use serde_json::{Map, Value, json};
 use super::diagnosis::{diagnosed, of_measure};
 use super::{Parameters, find};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::http::error::{Dialect, Fault, json_response};
 use crate::http::prometheus::engine_options;
-use crate::jobs::compare::{Comparison, Course, MEASURES, Number, Pair, Side, compare as compared, courses, pairs};
+use crate::jobs::compare::{
+    Comparison, Course, MEASURES, Number, Pair, Side, Tracks, compare as compared, courses, pairs,
+};
 use crate::jobs::diagnosis::{Facts, Meter, Over, Verdict, thresholds};
+use crate::jobs::{JobsError, Known, Reader};
 
 /// Steps of a course unless `step` says how long one is.
 const STEPS: i64 = 120;
@@ -27,6 +31,7 @@ const SPAN_MS_MAX: i64 = 10 * 365 * 86_400_000;
 
 /// What is asked for.
 struct Asked {
+    scope: Scope,
     a: String,
     b: String,
     at_ms: Option<i64>,
@@ -34,14 +39,14 @@ struct Asked {
     step_ms: Option<i64>,
 }
 
-pub(super) async fn compare(State(app): State<Arc<App>>, uri: Uri) -> Response {
-    match answer(&app, &uri).await {
+pub(super) async fn compare(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Response {
+    match answer(&app, caller.scope(), &uri).await {
         Ok(body) => json_response(StatusCode::OK, &body),
         Err(fault) => fault.response(Dialect::Plain),
     }
 }
 
-async fn answer(app: &Arc<App>, uri: &Uri) -> Result<Value, Fault> {
+async fn answer(app: &Arc<App>, scope: Scope, uri: &Uri) -> Result<Value, Fault> {
     let parameters = Parameters::of(uri)?;
     let run = |name: &str| {
         let missing = || Fault::bad_request(format!("{name} is missing: the id of a run"));
@@ -52,6 +57,7 @@ async fn answer(app: &Arc<App>, uri: &Uri) -> Result<Value, Fault> {
         None => Ok(None),
     };
     let asked = Asked {
+        scope,
         a: run("a")?,
         b: run("b")?,
         at_ms: parameters.time("at")?,
@@ -64,66 +70,74 @@ async fn answer(app: &Arc<App>, uri: &Uri) -> Result<Value, Fault> {
 
 fn look(app: &App, asked: &Asked, budget: &Budget) -> Result<Value, Fault> {
     let at_ms = asked.at_ms.unwrap_or_else(|| app.clock.now_ms());
-    let (a, b) = (side(app, &asked.a, at_ms)?, side(app, &asked.b, at_ms)?);
+    let look = Look { app, scope: &asked.scope, budget };
+    let (a, b) = (look.side(&asked.a, at_ms)?, look.side(&asked.b, at_ms)?);
     let common_ms = a.length_ms.min(b.length_ms);
     let length_ms = asked.length_ms.map_or(common_ms, |length_ms| length_ms.min(common_ms));
     // Whole seconds, so that a course is as long as it is asked for.
     let even_ms = (length_ms / STEPS + STEP_MS_MIN - 1) / STEP_MS_MIN * STEP_MS_MIN;
     let step_ms = asked.step_ms.unwrap_or(even_ms).max(STEP_MS_MIN);
-    let track = |side: &Side| tracks(app, side, length_ms, step_ms, budget);
-    let courses = courses(&pairs(&a, &b), track(&a)?, track(&b)?);
+    let span = Span { length_ms, step_ms };
+    let courses = courses(&pairs(&a, &b), look.tracks(&a, span)?, look.tracks(&b, span)?);
     let found = compared(&a, &b, &courses, length_ms);
-    let verdicts = [verdict(app, &a, length_ms, budget)?, verdict(app, &b, length_ms, budget)?];
-    Ok(shown([&a, &b], &courses, &found, verdicts, Span { length_ms, step_ms }))
+    let verdicts = [look.verdict(&a, length_ms)?, look.verdict(&b, length_ms)?];
+    Ok(shown([&a, &b], &courses, &found, verdicts, span))
 }
 
-fn side(app: &App, id: &str, at_ms: i64) -> Result<Side, Fault> {
-    let read = app.jobs.read(|reader| match find(reader, id, at_ms)? {
-        Some(job) => Side::read(reader, &job, at_ms).map(Some),
-        None => Ok(None),
-    });
-    let found = read.map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    found.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("no such job: {id}")))
+/// Where everything is read.
+struct Look<'l> {
+    app: &'l App,
+    scope: &'l Scope,
+    budget: &'l Budget,
 }
 
-/// The courses of a run's operators; a value stands for the time before its step.
-fn tracks(
-    app: &App,
-    side: &Side,
-    length_ms: i64,
-    step_ms: i64,
-    budget: &Budget,
-) -> Result<std::collections::BTreeMap<(crate::jobs::diagnosis::Measure, usize), crate::jobs::diagnosis::Track>, Fault>
-{
-    if length_ms < step_ms {
-        return Ok(Default::default());
+impl Look<'_> {
+    fn side(&self, id: &str, at_ms: i64) -> Result<Side, Fault> {
+        self.read(id, at_ms, |reader, job| Side::read(reader, job, at_ms))
     }
-    let (series, scope, options) = (app.db.snapshot(), Scope::default(), engine_options(app));
-    let meter = Meter { series: &series, scope: &scope, options: &options, budget };
-    let start_ms = side.started_ms.saturating_add(step_ms);
-    let steps = Steps { start_ms, end_ms: side.started_ms.saturating_add(length_ms), step_ms };
-    let over = Over { steps, window_ms: step_ms.max(WINDOW_MS_MIN) };
-    meter.tracks(&side.facts, &MEASURES, over).map_err(of_measure)
-}
 
-/// What held a run up in that time.
-fn verdict(app: &App, side: &Side, length_ms: i64, budget: &Budget) -> Result<Value, Fault> {
-    // At its very end it runs no more.
-    let at_ms = side.started_ms.saturating_add(length_ms).saturating_sub(i64::from(side.is_over));
-    let read = app.jobs.read(|reader| match find(reader, &side.id, i64::MAX)? {
-        Some(job) => Facts::read(reader, &job, at_ms).map(Some),
-        None => Ok(None),
-    });
-    let facts = read.map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let facts = facts.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("no such job: {}", side.id)))?;
-    let window_ms = length_ms.clamp(thresholds::WINDOW_MS_MIN, thresholds::WINDOW_MS_MAX);
-    let (evidence, found) = diagnosed(app, facts, window_ms, budget)?;
-    let operator = match &found.verdict {
-        Verdict::Bottleneck(one) => evidence.facts.operators.get(one.operator),
-        _ => None,
-    };
-    let operator = operator.map(|facts| json!({"id": facts.id, "name": facts.name}));
-    Ok(json!({"verdict": found.verdict.as_str(), "operator": operator, "sentence": found.sentence}))
+    fn read<T>(
+        &self,
+        id: &str,
+        at_ms: i64,
+        view: impl FnOnce(&Reader<'_>, &Known) -> Result<T, JobsError>,
+    ) -> Result<T, Fault> {
+        let read = self.app.jobs.read(|reader| match find(reader, self.scope, id, at_ms)? {
+            Some(job) => view(reader, &job).map(Some),
+            None => Ok(None),
+        });
+        let found = read.map_err(|error| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        found.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("no such job: {id}")))
+    }
+
+    /// The courses of a run's operators; a value stands for the time before its step.
+    fn tracks(&self, side: &Side, span: Span) -> Result<Tracks, Fault> {
+        let Span { length_ms, step_ms } = span;
+        if length_ms < step_ms {
+            return Ok(Tracks::new());
+        }
+        let (series, options) = (self.app.db.snapshot(), engine_options(self.app));
+        let meter = Meter { series: &series, scope: self.scope, options: &options, budget: self.budget };
+        let start_ms = side.started_ms.saturating_add(step_ms);
+        let steps = Steps { start_ms, end_ms: side.started_ms.saturating_add(length_ms), step_ms };
+        let over = Over { steps, window_ms: step_ms.max(WINDOW_MS_MIN) };
+        meter.tracks(&side.facts, &MEASURES, over).map_err(of_measure)
+    }
+
+    /// What held a run up in that time.
+    fn verdict(&self, side: &Side, length_ms: i64) -> Result<Value, Fault> {
+        // At its very end it runs no more.
+        let at_ms = side.started_ms.saturating_add(length_ms).saturating_sub(i64::from(side.is_over));
+        let facts = self.read(&side.id, i64::MAX, |reader, job| Facts::read(reader, job, at_ms))?;
+        let window_ms = length_ms.clamp(thresholds::WINDOW_MS_MIN, thresholds::WINDOW_MS_MAX);
+        let (evidence, found) = diagnosed(self.app, self.scope, facts, window_ms, self.budget)?;
+        let operator = match &found.verdict {
+            Verdict::Bottleneck(one) => evidence.facts.operators.get(one.operator),
+            _ => None,
+        };
+        let operator = operator.map(|facts| json!({"id": facts.id, "name": facts.name}));
+        Ok(json!({"verdict": found.verdict.as_str(), "operator": operator, "sentence": found.sentence}))
+    }
 }
 
 /// The time that is compared.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::http::{StatusCode, Uri};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use model::{Budget, Scope};
 use query::ErrorKind;
@@ -11,8 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Parameters, find};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::http::error::{Dialect, Fault, json_response};
 use crate::http::prometheus::engine_options;
+use crate::http::segment::Segment;
 use crate::jobs::diagnosis::{
     Diagnosis, Evidence, Facts, Finding, Item, Measure, MeasureError, Meter, Missing, Place, Verdict, diagnose,
     thresholds,
@@ -21,38 +23,39 @@ use crate::jobs::{Known, Run};
 
 /// What is asked for.
 struct Asked {
+    scope: Scope,
     id: String,
     at_ms: Option<i64>,
     window_ms: i64,
 }
 
-pub(super) async fn diagnosis(State(app): State<Arc<App>>, Path(id): Path<String>, uri: Uri) -> Response {
-    match answer(&app, id, &uri).await {
+pub(super) async fn diagnosis(State(app): State<Arc<App>>, caller: Caller, Segment(id): Segment, uri: Uri) -> Response {
+    match answer(&app, caller.scope(), id, &uri).await {
         Ok(body) => json_response(StatusCode::OK, &body),
         Err(fault) => fault.response(Dialect::Plain),
     }
 }
 
-async fn answer(app: &Arc<App>, id: String, uri: &Uri) -> Result<Value, Fault> {
+async fn answer(app: &Arc<App>, scope: Scope, id: String, uri: &Uri) -> Result<Value, Fault> {
     let parameters = Parameters::of(uri)?;
     let bounds = thresholds::WINDOW_MS_MIN..=thresholds::WINDOW_MS_MAX;
     let window_ms = parameters.span("window", thresholds::WINDOW_MS, bounds)?;
-    let asked = Asked { id, at_ms: parameters.time("at")?, window_ms };
+    let asked = Asked { scope, id, at_ms: parameters.time("at")?, window_ms };
     let state = Arc::clone(app);
     app.workers.query(None, move |budget| judge(&state, &asked, budget)).await?
 }
 
 fn judge(app: &App, asked: &Asked, budget: &Budget) -> Result<Value, Fault> {
     let at_ms = asked.at_ms.unwrap_or_else(|| app.clock.now_ms());
-    let (job, name, facts) = facts(app, &asked.id, at_ms)?;
-    let (evidence, found) = diagnosed(app, facts, asked.window_ms, budget)?;
+    let (job, name, facts) = facts(app, &asked.scope, &asked.id, at_ms)?;
+    let (evidence, found) = diagnosed(app, &asked.scope, facts, asked.window_ms, budget)?;
     Ok(shown(&job, name, &evidence, &found))
 }
 
 /// A job with its name and what the documents say of it.
-pub(super) fn facts(app: &App, id: &str, at_ms: i64) -> Result<(Known, Option<String>, Facts), Fault> {
+fn facts(app: &App, scope: &Scope, id: &str, at_ms: i64) -> Result<(Known, Option<String>, Facts), Fault> {
     let read = app.jobs.read(|reader| {
-        let Some(job) = find(reader, id, at_ms)? else { return Ok(None) };
+        let Some(job) = find(reader, scope, id, at_ms)? else { return Ok(None) };
         let run = reader.document::<Run>(&job, "", at_ms)?;
         let facts = Facts::read(reader, &job, at_ms)?;
         Ok(Some((job, run.map(|run| run.document.name), facts)))
@@ -64,12 +67,13 @@ pub(super) fn facts(app: &App, id: &str, at_ms: i64) -> Result<(Known, Option<St
 /// Measures around the moment of the facts, and judges.
 pub(super) fn diagnosed(
     app: &App,
+    scope: &Scope,
     facts: Facts,
     window_ms: i64,
     budget: &Budget,
 ) -> Result<(Evidence, Diagnosis), Fault> {
-    let (series, scope, options) = (app.db.snapshot(), Scope::default(), engine_options(app));
-    let meter = Meter { series: &series, scope: &scope, options: &options, budget };
+    let (series, options) = (app.db.snapshot(), engine_options(app));
+    let meter = Meter { series: &series, scope, options: &options, budget };
     let evidence = meter.evidence(facts, window_ms).map_err(of_measure)?;
     let found = diagnose(&evidence);
     Ok((evidence, found))
