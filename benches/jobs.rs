@@ -1,6 +1,6 @@
 //! What Flink's API costs with many jobs: 1,000 jobs of 20 vertices of parallelism 8, with five series for each subtask, asked
 //! over HTTP from one client. `cargo bench --bench jobs`; the goals are 20 ms for `/jobs/overview` and 5 ms for the metrics
-//! of a vertex's subtasks (medians).
+//! of a vertex's subtasks (medians). With `STREAMGAUGE_FLINK_URL` a real cluster is asked the same of its few jobs.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -62,7 +62,36 @@ fn main() {
         let (median, bytes) = median(&format!("{base}{path}"));
         println!("{median:>10.2?} {bytes:>9} bytes  {path}");
     }
+    if let Ok(url) = std::env::var("STREAMGAUGE_FLINK_URL") {
+        beside(&url);
+    }
     runtime.block_on(running.stop()).unwrap();
+}
+
+/// The same requests to a real cluster, about the first of its jobs that runs.
+fn beside(url: &str) {
+    let get = |path: &str| -> serde_json::Value {
+        let text = ureq::get(&format!("{url}{path}")).call().unwrap().body_mut().read_to_string().unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let jobs = get("/jobs");
+    let jobs = jobs["jobs"].as_array().unwrap();
+    let job = jobs.iter().find(|job| job["status"] == "RUNNING").unwrap()["id"].as_str().unwrap();
+    let vertex = get(&format!("/jobs/{job}"))["vertices"][0]["id"].as_str().unwrap().to_owned();
+    let vertex = format!("/jobs/{job}/vertices/{vertex}");
+    println!("{url} with {} jobs", jobs.len());
+    for path in [
+        "/jobs".to_owned(),
+        "/jobs/overview".to_owned(),
+        format!("/jobs/{job}"),
+        vertex.clone(),
+        format!("{vertex}/backpressure"),
+        format!("{vertex}/subtasks/metrics"),
+        format!("{vertex}/subtasks/metrics?get=numRecordsOut"),
+    ] {
+        let (median, bytes) = median(&format!("{url}{path}"));
+        println!("{median:>10.2?} {bytes:>9} bytes  {path}");
+    }
 }
 
 fn job_id(job: u64) -> String {
