@@ -6,10 +6,12 @@ use std::sync::Arc;
 use storage::{Clock, Db, DbOptions, SeriesLimits, StorageError, SystemClock, WalSync};
 use tokio::sync::watch;
 
+use crate::arroyo::controller::Controller;
 use crate::auth::Auth;
 use crate::catalog::{Catalog, CatalogError, CatalogOptions, rules_of};
 use crate::config::{Config, RetentionSize, Sync};
 use crate::http;
+use crate::http::Wire;
 use crate::http::body::BodyMemory;
 use crate::ingest::Ingest;
 use crate::jobs::{JobOptions, Jobs};
@@ -73,6 +75,8 @@ pub struct App {
     pub system: System,
     /// Where days of Parquet go, if somewhere.
     pub parquet_store: Option<ParquetStore>,
+    /// Arroyo's controller, if there is one to ask.
+    pub(crate) arroyo: Option<Controller>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// When the server started, in milliseconds since 1970.
@@ -112,6 +116,7 @@ impl App {
         let auth = Auth::open(&config).map_err(StartError::Config)?;
         let scrape = Scrapes::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
         let parquet_store = ParquetStore::open(&config).map_err(StartError::Config)?;
+        let arroyo = Controller::of(&config).map_err(StartError::Config)?;
         // Rules may keep longer than the general retention, and are known only when the catalog is open.
         let mut options = DbOptions { retention_held: true, ..db_options(&config) };
         adjust(&mut options);
@@ -154,6 +159,7 @@ impl App {
             auth,
             system: System::new(),
             parquet_store,
+            arroyo,
             clock,
         }))
     }
@@ -198,6 +204,8 @@ pub struct Running {
     pub flink_address: Option<SocketAddr>,
     /// Where it listens for TSP's API alone, if it does (`tsp_listen`).
     pub tsp_address: Option<SocketAddr>,
+    /// Where it listens for Arroyo's API alone, if it does (`arroyo_listen`).
+    pub arroyo_address: Option<SocketAddr>,
     tasks: tokio::task::JoinSet<()>,
 }
 
@@ -210,19 +218,25 @@ impl Running {
         let (listener, address) = listen(app.config.listen).await?;
         let flink = listen_if(app.config.flink_listen).await?;
         let tsp = listen_if(app.config.tsp_listen).await?;
+        let arroyo = listen_if(app.config.arroyo_listen).await?;
         if let Some(store) = &app.parquet_store {
             store.start(Arc::clone(&app.clock), Arc::clone(&app.telemetry)).map_err(StartError::Config)?;
         }
         self_report::register(&app, format!("http://{address}")).await;
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(http::serve(Arc::clone(&app), listener, http::router(Arc::clone(&app))));
+        tasks.spawn(http::serve(Arc::clone(&app), listener, http::router(Arc::clone(&app)), Wire::Http1));
         let flink_address = flink.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = flink {
-            tasks.spawn(http::serve(Arc::clone(&app), listener, http::flink_router(Arc::clone(&app))));
+            tasks.spawn(http::serve(Arc::clone(&app), listener, http::flink_router(Arc::clone(&app)), Wire::Http1));
         }
         let tsp_address = tsp.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = tsp {
-            tasks.spawn(http::serve(Arc::clone(&app), listener, http::tsp_router(Arc::clone(&app))));
+            tasks.spawn(http::serve(Arc::clone(&app), listener, http::tsp_router(Arc::clone(&app)), Wire::Http1));
+        }
+        let arroyo_address = arroyo.as_ref().map(|(_, address)| *address);
+        if let Some((listener, _)) = arroyo {
+            let router = http::arroyo_router(Arc::clone(&app));
+            tasks.spawn(http::serve(Arc::clone(&app), listener, router, Wire::Http1And2));
         }
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
@@ -230,7 +244,7 @@ impl Running {
             tasks.spawn(crate::flink::collector::run_supervised(Arc::clone(&app), cluster.clone()));
         }
         app.scrape.start(&app, address).await;
-        Ok(Running { app, address, flink_address, tsp_address, tasks })
+        Ok(Running { app, address, flink_address, tsp_address, arroyo_address, tasks })
     }
 
     /// Stops: no new requests, the open ones end, background work ends, the database is flushed and closed.

@@ -15,7 +15,7 @@ pub use rights::Anonymous;
 pub use rollups::Rollups;
 pub use values::{
     ByteSize, Codec, Depth, Duration, FlinkShape, Format, JobLimits, LabelColumns, OptionValue, Precision,
-    Registration, RetentionSize, SeriesMax, StoreUrl, Sync, Zone,
+    Registration, RetentionSize, SeriesMax, ServerUrl, StoreUrl, Sync, Zone,
 };
 
 use std::net::SocketAddr;
@@ -162,6 +162,12 @@ options! {
     "flink_listen_shape" flink_listen_shape: FlinkShape = "superset", "The same as `flink_shape`, for `flink_listen`.";
     "flink_max_upload_bytes" flink_max_upload_bytes: ByteSize = "1GiB", "Largest body, such as a jar, that is sent on to a Flink cluster.";
     "tsp_listen" tsp_listen: Option<SocketAddr> = "", "Address and port on which every path is TSP's API.";
+    "arroyo_listen" arroyo_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8000`, on which every path is Arroyo's API, and which answers the gRPC method `JobMetrics` of its controller as well (HTTP/2 without TLS).";
+    "arroyo.controller" arroyo_controller: ServerUrl = "", "Address of an Arroyo controller, such as `http://controller:5116`: the metrics of running jobs are asked of it over gRPC. Without it they come from the series of the workers.";
+    "arroyo.controller_timeout" arroyo_controller_timeout: Duration = "10s", "Longest time that the controller may take for an answer, the connection included.";
+    "arroyo.max_answer_bytes" arroyo_max_answer_bytes: ByteSize = "64MiB", "Largest answer of the controller, as sent and decompressed.";
+    "arroyo.max_request_bytes" arroyo_max_request_bytes: ByteSize = "64KiB", "Largest gRPC request on `arroyo_listen`, as sent (with the five bytes before the message) and decompressed.";
+    "arroyo.max_points" arroyo_max_points: usize = "1000000", "Most points of one answer with an Arroyo job's metrics, of all its operators, subtasks and metrics together.";
     "query.timeout" query_timeout: Duration = "2m", "Longest time that a query may take.";
     "query.max_concurrent" query_max_concurrent: usize = "20", "Most queries at the same time; more wait.";
     "query.max_waiting" query_max_waiting: usize = "200", "Most queries that wait; more are refused.";
@@ -177,6 +183,7 @@ options! {
     "query.max_body_bytes" query_max_body_bytes: ByteSize = "8MiB", "Largest form body of a query.";
     "query.log_slower" query_log_slower: Duration = "10s", "Queries that take longer are logged; 0 logs none.";
     "http.max_connections" http_max_connections: usize = "4096", "Most open connections.";
+    "http.max_streams" http_max_streams: u32 = "100", "Most requests at the same time over one HTTP/2 connection (`arroyo_listen`); more wait.";
     "http.header_timeout" http_header_timeout: Duration = "30s", "Longest time that a client may take to send its request headers.";
     "http.body_timeout" http_body_timeout: Duration = "1m", "Longest time that a client may take to send a request body, and longest that it may take nothing of its answer.";
     "http.max_body_memory" http_max_body_memory: ByteSize = "512MiB", "Most memory that all request bodies may take together, as sent and decompressed; senders of more are told to come back later. Give it more than one request may need: `ingest.max_body_bytes` and `ingest.max_decoded_bytes`.";

@@ -2,6 +2,7 @@
 //!
 //! A dialect decodes, calls, encodes; it owns the shape of its errors, also for paths it does not know ([`error`]).
 
+mod arroyo;
 pub mod body;
 pub mod error;
 mod export;
@@ -10,6 +11,7 @@ mod host;
 mod jobs;
 pub mod metrics;
 mod noetl;
+mod opening;
 mod operations;
 mod progress;
 pub mod prometheus;
@@ -33,7 +35,7 @@ use axum::response::Response;
 use crate::app::App;
 use crate::auth::Caller;
 
-pub(crate) use server::serve;
+pub(crate) use server::{Wire, serve};
 
 /// Where a request came from; the server puts it into each request.
 pub type Peer = ConnectInfo<SocketAddr>;
@@ -53,6 +55,11 @@ pub fn tsp_router(app: Arc<App>) -> Router {
     layered(tsp::listener_routes(), app)
 }
 
+/// The routes of the listener on which every path is Arroyo's.
+pub fn arroyo_router(app: Arc<App>) -> Router {
+    layered(arroyo::listener_routes(), app)
+}
+
 /// What all listeners have in common.
 fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes
@@ -65,6 +72,7 @@ fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
 /// The routes of all dialects; `docs/api.md` names each.
 fn routes() -> Router<Arc<App>> {
     Router::new()
+        .merge(arroyo::routes())
         .merge(export::routes())
         .merge(flink::routes())
         .merge(metrics::routes())

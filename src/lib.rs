@@ -5,6 +5,7 @@
 //! `query` are synchronous: [`workers`] is the one place where async hands work to threads.
 
 pub mod app;
+mod arroyo;
 pub mod auth;
 pub mod backup;
 pub mod bus_error;

@@ -451,6 +451,7 @@ macro_rules! from_str {
 
 from_str! {
     bool, "true or false";
+    u32, "a whole number below 2^32";
     u64, "a whole number";
     usize, "a whole number";
     SocketAddr, "an address with a port, such as 127.0.0.1:8082 or [::1]:8082";
@@ -493,6 +494,27 @@ impl OptionValue for Option<SocketAddr> {
 
     fn show(&self) -> String {
         self.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// The address of a server, scheme and authority; none if there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerUrl(pub Option<::http::Uri>);
+
+impl OptionValue for ServerUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(ServerUrl(None));
+        }
+        let wrong = || format!("{text:?} is no address such as http://host:5116");
+        let uri: ::http::Uri = text.parse().map_err(|_| wrong())?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+        let is_plain = uri.path() == "/" && uri.query().is_none() && !text.contains('@');
+        if is_web && is_plain { Ok(ServerUrl(Some(uri))) } else { Err(wrong()) }
+    }
+
+    fn show(&self) -> String {
+        self.0.as_ref().map(|uri| uri.to_string().trim_end_matches('/').to_owned()).unwrap_or_default()
     }
 }
 
@@ -578,6 +600,17 @@ mod tests {
         }
         for bad in ["s3://", "s3:///p", "s3://b/../c", "file://a", "file:a", "/a", "gs://b", "s3://key@b"] {
             assert!(Store::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_servers() {
+        for good in ["", "http://controller:5116", "https://[::1]:5116", "http://10.0.0.7"] {
+            assert_eq!(ServerUrl::parse(good).map(|url| url.show()), Ok(good.to_owned()));
+        }
+        assert_eq!(ServerUrl::parse("http://a:1/").map(|url| url.show()), Ok("http://a:1".to_owned()));
+        for bad in ["controller:5116", "grpc://a:1", "http://", "http://a/b", "http://a?b", "http://u:p@a", "http://a b"] {
+            assert!(ServerUrl::parse(bad).is_err(), "{bad}");
         }
     }
 

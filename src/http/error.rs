@@ -116,7 +116,7 @@ pub enum Dialect {
     Flink,
     /// TSP's `{"errorCode":…,"message":…,"errors":[]}`.
     Tsp,
-    /// `{"error":…}`, our own.
+    /// `{"error":…}`, our own and Arroyo's.
     Plain,
 }
 
@@ -130,6 +130,8 @@ impl Dialect {
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if ["/api/v1/write", "/api/v1/push", "/metrics", "/federate"].contains(&inner) || under("/-") {
             Dialect::Text
+        } else if super::arroyo::owns(path) {
+            Dialect::Plain
         } else if below.is_some() || under("/api/v1") {
             Dialect::Prometheus
         } else if under("/api/metrics") || under("/api/runtime") || under("/api/worker") {
@@ -175,6 +177,8 @@ mod tests {
         assert_eq!(Dialect::of_path("//jobs/overview"), Dialect::Flink);
         assert_eq!(Dialect::of_path("/v1/jobs"), Dialect::Flink);
         assert_eq!(Dialect::of_path("/v1/pipelines"), Dialect::Plain);
+        assert_eq!(Dialect::of_path("/api/v1/pipelines/x"), Dialect::Plain);
+        assert_eq!(Dialect::of_path("/api/v1/pipelinesx"), Dialect::Prometheus);
         assert_eq!(Dialect::of_path("/tsp/jobs/overview"), Dialect::Tsp);
         assert_eq!(Dialect::of_path("/"), Dialect::Plain);
         assert_eq!(Dialect::of_path("/prometheusx"), Dialect::Plain);

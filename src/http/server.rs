@@ -8,24 +8,36 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
+use super::opening::Opening;
 use super::progress::Progress;
 use crate::app::App;
+use crate::config::Config;
 use crate::supervise::supervised;
 
 /// Waits after an accept error that will come again at once (no free file descriptor), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// HTTP/1 only.
+    Http1,
+    /// HTTP/1, and HTTP/2 of clients that begin with it, as those of gRPC do.
+    Http1And2,
+}
+
 /// Serves until the application stops, then lets open requests end within `http.shutdown_timeout`.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, router: Router) {
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, router: Router, wire: Wire) {
     let connections = Arc::new(Semaphore::new(app.config.http_max_connections));
     let graceful = GracefulShutdown::new();
-    let start = || accept_all(&app, &listener, &router, &connections, &graceful);
+    let start = || accept_all(&app, &listener, (&router, wire), &connections, &graceful);
     supervised("listener", &app.telemetry, app.stopping(), |stop| *stop, start, |_| ()).await;
     drop(listener);
     let limit = app.config.http_shutdown_timeout.std();
@@ -38,7 +50,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, router: Router) 
 async fn accept_all(
     app: &App,
     listener: &TcpListener,
-    router: &Router,
+    (router, wire): (&Router, Wire),
     connections: &Arc<Semaphore>,
     graceful: &GracefulShutdown,
 ) {
@@ -55,24 +67,53 @@ async fn accept_all(
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request)
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(app.config.http_header_timeout.std())
-            .serve_connection(TokioIo::new(Progress::new(stream, app.config.http_body_timeout.std())), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, %error, "connection ended");
+        let stream = Progress::new(stream, app.config.http_body_timeout.std());
+        match wire {
+            Wire::Http1 => {
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(app.config.http_header_timeout.std());
+                let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(run(connection, peer, permit));
             }
-            drop(permit);
-        });
+            Wire::Http1And2 => {
+                let stream = Opening::new(stream, app.config.http_header_timeout.std());
+                let connection = either(&app.config).serve_connection(TokioIo::new(stream), service).into_owned();
+                tokio::spawn(run(graceful.watch(connection), peer, permit));
+            }
+        }
     }
+}
+
+/// Serves HTTP/1 or HTTP/2, whichever the client begins with. A client of HTTP/2 that does not answer a ping is left.
+fn either(config: &Config) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let timeout = config.http_header_timeout.std();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.http_max_streams)
+        .keep_alive_interval(timeout)
+        .keep_alive_timeout(timeout);
+    builder
+}
+
+/// Waits for the end of a connection, and gives its place back.
+async fn run<E: std::fmt::Display>(
+    connection: impl Future<Output = Result<(), E>>,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+    drop(permit);
 }
 
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {

@@ -98,6 +98,26 @@ impl<'c> Reader<'c> {
         first_in(scope, rows)
     }
 
+    /// The job that its engine calls so, the newest of them. It looks at the newest run of every job, so it is for ids that
+    /// [`Reader::find`] does not know.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn find_engine_id(&self, scope: &Scope, engine_id: &str) -> Result<Option<Known>, JobsError> {
+        let sql = format!(
+            "SELECT {COLUMNS} {FROM} \
+             JOIN version v ON v.subject_ref = s.subject_ref AND v.kind = ?1 AND v.key = '' AND v.from_ms = \
+             (SELECT max(from_ms) FROM version w \
+              WHERE w.subject_ref = s.subject_ref AND w.kind = ?1 AND w.key = '') \
+             JOIN content c USING (content_ref) \
+             WHERE s.kind = 'job' AND json_extract(c.body, '$.engine_id') = ?2 \
+             ORDER BY s.started_ms DESC, s.subject_ref DESC"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((Run::KIND.as_str(), engine_id), known)?;
+        first_in(scope, rows)
+    }
+
     /// All jobs or clusters that were heard of at a time, in the order in which they were first.
     ///
     /// # Errors
