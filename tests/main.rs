@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod api;
+mod arroyo;
 mod backup;
 mod bad_input;
 mod budgets;

@@ -112,6 +112,21 @@ impl Server {
         send(&format!("http://{address}{path}"), "GET", &[], b"")
     }
 
+    /// Where Arroyo's API and its controller's method are.
+    pub(crate) fn arroyo_url(&self) -> String {
+        format!("http://{}", self.running.as_ref().unwrap().arroyo_address.unwrap())
+    }
+
+    /// Any request without a body on that listener.
+    pub(crate) fn send_arroyo(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_arroyo_body(method, path, headers, b"")
+    }
+
+    /// The same with a body.
+    pub(crate) fn send_arroyo_body(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        send(&format!("{}{path}", self.arroyo_url()), method, headers, body)
+    }
+
     /// GET on the listener for Flink's API.
     pub(crate) fn get_flink(&self, path: &str) -> Answer {
         self.send_flink("GET", path, &[], b"")

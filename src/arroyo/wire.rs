@@ -72,7 +72,8 @@ pub(crate) struct Collection {
     pub(crate) data: Vec<Operator>,
 }
 
-/// Reads what a controller tells, and adds the page's shape to it: of each metric the newest point.
+/// Reads what a controller tells, and adds the page's shape to it: of each metric the newest point. One that is a Streamgauge
+/// tells that shape itself.
 ///
 /// # Errors
 /// For people: what is wrong, with line and column.
@@ -84,7 +85,9 @@ pub(crate) fn of_controller(metrics: &str) -> Result<Vec<Operator>, String> {
             (None, Some(node)) => Some(node_name(node)),
             (None, None) => return Err("an operator has neither node_id nor operator_id".to_owned()),
         };
-        operator.subtasks = Some(newest(&operator.metric_groups));
+        if operator.subtasks.is_none() {
+            operator.subtasks = Some(newest(&operator.metric_groups));
+        }
     }
     Ok(operators)
 }

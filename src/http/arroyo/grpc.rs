@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::arroyo::rpc::{JobMetricsReq, JobMetricsResp};
 use crate::arroyo::tasks::Metric;
 use crate::http::body::{self, BodyLimits};
-use crate::http::error::{Fault, unknown_path};
+use crate::http::error::{Dialect, Fault};
 
 /// `JobMetrics`
 pub(super) async fn job_metrics(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -54,7 +54,8 @@ pub(super) async fn elsewhere(request: Request) -> Response {
     if kind.starts_with("application/grpc") {
         return answered(Status::unimplemented(format!("no such method: {}", request.uri().path())));
     }
-    unknown_path(request.uri().clone()).await
+    // Every path is ours here, also those that are another dialect's at the root.
+    Fault::new(StatusCode::NOT_FOUND, format!("no such path: {}", request.uri().path())).response(Dialect::Plain)
 }
 
 async fn metrics(app: &Arc<App>, job_id: String) -> Result<JobMetricsResp, Status> {

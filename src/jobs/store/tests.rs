@@ -246,6 +246,27 @@ fn runs_of_one_name_belong_together_and_organizations_do_not_see_each_other() {
 }
 
 #[test]
+fn a_job_is_found_by_what_its_engine_calls_it_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    let named = |engine_id: &str, started_ms| Run { engine_id: Some(engine_id.to_owned()), ..run("n", started_ms, None) };
+    record(&jobs, "first", 1, &named("job_1", 1)).unwrap();
+    record(&jobs, "second", 5, &named("job_1", 5)).unwrap();
+    record(&jobs, "third", 6, &named("job_2", 6)).unwrap();
+    let found = |scope: &Scope, id: &str| jobs.read(|reader| reader.find_engine_id(scope, id)).unwrap();
+    let all = Scope::default();
+    let id = |known: Option<Known>| known.map(|job| job.subject.id);
+    assert_eq!(id(found(&all, "job_1")).as_deref(), Some("second"), "the newest");
+    record(&jobs, "second", 7, &named("job_3", 5)).unwrap();
+    assert_eq!(id(found(&all, "job_1")).as_deref(), Some("first"), "it is called otherwise now");
+    for nobody in ["job_4", "", "%", "n"] {
+        assert_eq!(id(found(&all, nobody)), None, "{nobody:?}");
+    }
+    let theirs = Scope::confined(Matcher::equal("org", "other"));
+    assert_eq!(id(found(&theirs, "job_2")), None);
+}
+
+#[test]
 fn an_older_run_told_late_does_not_change_what_the_job_is_now() {
     let dir = tempfile::tempdir().unwrap();
     let (_catalog, jobs) = open(&dir);
