@@ -224,7 +224,7 @@ fn a_bearer_token_is_needed() {
 #[test]
 fn a_job_that_is_not_of_the_pipeline_is_not_found() {
     let server = Server::start();
-    with_job(&server);
+    let newest_ms = with_job(&server);
     let pipeline = pipeline(&server);
     let now_ms = server.app().clock.now_ms();
     record(&server, "jc_other", now_ms - 10_000, &Run { engine_id: None, ..run("orders", now_ms - 10_000, None) });
@@ -242,7 +242,7 @@ fn a_job_that_is_not_of_the_pipeline_is_not_found() {
         let path = format!("/v1/pipelines/{}/jobs/{}/operator_metric_groups", encode(pipeline), encode(job));
         assert_error(&ask(&server, &path), 404, "Job not found", &path);
     }
-    let before = format!("{}?at={}", path(&server), now_ms - 60_001);
+    let before = format!("{}?at={}", path(&server), newest_ms - 59_001);
     assert_error(&ask(&server, &before), 404, "Job not found", "it was not there yet");
 }
 

@@ -93,7 +93,8 @@ fn start() -> Server {
     newer.put(&run("Albert tests", now_ms - 30_000)).unwrap();
     newer.put(&failure(now_ms - 20_000)).unwrap();
     let mut metrics = Vec::new();
-    for (position, name, read, written) in [(0, "Source", 0, 9197), (1, "PatternsSearch", 9197, 12), (2, "Sink", 12, 0)] {
+    for (position, name, read, written) in [(0, "Source", 0, 9197), (1, "PatternsSearch", 9197, 12), (2, "Sink", 12, 0)]
+    {
         let vertex = vertex(position, name, None);
         newer.put(&vertex).unwrap();
         newer.put(&subtasks(&vertex)).unwrap();
@@ -101,8 +102,7 @@ fn start() -> Server {
         newer.put(&MetricNames { of: vertex.id.clone(), names }).unwrap();
         let labels = json!({"job_id": JOB, "task_id": vertex.id, "subtask_index": "0", "task_attempt_num": "0"});
         let watermark = 1_538_572_801_842_i64 + position as i64;
-        for (name, value) in
-            [("numRecordsIn", read), ("numRecordsOut", written), ("currentInputWatermark", watermark)]
+        for (name, value) in [("numRecordsIn", read), ("numRecordsOut", written), ("currentInputWatermark", watermark)]
         {
             let name = format!("flink_taskmanager_job_task_{name}");
             metrics.push(json!({"metric_name": name, "metric_type": "gauge", "metric_value": value, "labels": labels}));
@@ -172,8 +172,7 @@ fn status_and_metrics_are_the_same_details_and_three_texts() {
     let server = start();
     let both = response(&server, "/tsp/job/Albert%20tests/statusAndMetrics/");
     assert_eq!(keys(&both), ["details", "metrics"]);
-    let metrics =
-        json!({"numRecordsRead": "9197", "numRecordsProcessed": "12", "currentEventTs": "1538572801843"});
+    let metrics = json!({"numRecordsRead": "9197", "numRecordsProcessed": "12", "currentEventTs": "1538572801843"});
     assert_eq!(both["metrics"], metrics);
     let mut status = response(&server, "/tsp/job/Albert%20tests/status");
     let mut details = both["details"].clone();
@@ -264,7 +263,11 @@ fn a_slash_at_the_end_does_not_count_and_a_listener_has_nothing_else() {
     seen.put(&Run { state: JobState::Finished, ended_ms: Some(5000), ..run("a", 1000) }).unwrap();
     server.app().jobs.record(seen).unwrap();
     for path in [
-        "/job/a/status", "/job/a/statusAndMetrics", "/jobs/overview", "/jobs/a/exceptions", "/job/a/exceptions",
+        "/job/a/status",
+        "/job/a/statusAndMetrics",
+        "/jobs/overview",
+        "/jobs/a/exceptions",
+        "/job/a/exceptions",
         "/metainfo/getVersion",
     ] {
         let expected = response(&server, &format!("/tsp{path}"));

@@ -49,7 +49,10 @@ impl Controller {
     pub(crate) fn of(config: &Config) -> Result<Option<Controller>, String> {
         let Some(url) = &config.arroyo_controller.0 else { return Ok(None) };
         let wrong = |error: tonic::transport::Error| {
-            format!("arroyo.controller: {url}: {}", error.source().map_or_else(|| error.to_string(), ToString::to_string))
+            format!(
+                "arroyo.controller: {url}: {}",
+                error.source().map_or_else(|| error.to_string(), ToString::to_string)
+            )
         };
         let mut endpoint = Endpoint::from(url.clone()).connect_timeout(config.arroyo_controller_timeout.std());
         if url.scheme_str() == Some("https") {

@@ -88,7 +88,9 @@ pub(crate) struct Wanted {
 pub(crate) enum TasksError {
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("the answer has too many points: limit arroyo.max_points = {limit} reached; ask for less time or a longer step")]
+    #[error(
+        "the answer has too many points: limit arroyo.max_points = {limit} reached; ask for less time or a longer step"
+    )]
     TooManyPoints { limit: usize },
 }
 
@@ -129,8 +131,7 @@ pub(crate) fn read(
     wanted: &Wanted,
     budget: &Budget,
 ) -> Result<Tasks, TasksError> {
-    let range =
-        TimeRange { start_ms: wanted.range.start_ms.saturating_sub(WARM_UP_MS), end_ms: wanted.range.end_ms };
+    let range = TimeRange { start_ms: wanted.range.start_ms.saturating_sub(WARM_UP_MS), end_ms: wanted.range.end_ms };
     let set = source.select(scope, &matchers(wanted)?, range, budget)?;
     let (mut tasks, mut queues, mut samples) = (Tasks::default(), Queues::default(), SampleColumns::default());
     for i in 0..set.len() {
@@ -233,8 +234,9 @@ impl Tasks {
             for ((metric, subtask), slots) in metrics {
                 if metric.is_counter() {
                     let of_subtask = steps.entry(*subtask).or_default();
-                    of_subtask
-                        .extend(slots.iter().map(|(step, slot)| (*step, Slot { point: Some(0.0), plain: 0.0, ..*slot })));
+                    of_subtask.extend(
+                        slots.iter().map(|(step, slot)| (*step, Slot { point: Some(0.0), plain: 0.0, ..*slot })),
+                    );
                 }
             }
             steps.retain(|subtask, _| {
@@ -243,9 +245,8 @@ impl Tasks {
             });
             free.extend(steps.into_iter().map(|(subtask, slots)| (node.clone(), subtask, slots)));
         }
-        free.into_iter().try_for_each(|(node, subtask, slots)| {
-            self.add(node, subtask, Metric::Backpressure, slots, points_max)
-        })
+        free.into_iter()
+            .try_for_each(|(node, subtask, slots)| self.add(node, subtask, Metric::Backpressure, slots, points_max))
     }
 
     /// In the console's shape and the page's, with these metrics.

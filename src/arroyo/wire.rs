@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn older_releases_are_read() {
-        let old = r#"[{"operatorId":"source_3","metricGroups":[{"name":"bytes_recv","subtasks":[{"idx":2,"metrics":[]}]}]}]"#;
+        let old =
+            r#"[{"operatorId":"source_3","metricGroups":[{"name":"bytes_recv","subtasks":[{"idx":2,"metrics":[]}]}]}]"#;
         let operators = of_controller(old).unwrap();
         assert_eq!(operators[0].operator_id.as_deref(), Some("source_3"));
         assert_eq!((operators[0].node_id, operators[0].metric_groups[0].subtasks[0].index), (None, 2));
@@ -155,7 +156,10 @@ mod tests {
             (r#"[{"node_id":1}]"#, "metric_groups"),
             (r#"[{"metric_groups":[]}]"#, "neither node_id nor operator_id"),
             (r#"[{"node_id":-1,"metric_groups":[]}]"#, "invalid value"),
-            (r#"[{"node_id":1,"metric_groups":[{"name":"x","subtasks":[{"index":0,"metrics":[{"time":1}]}]}]}]"#, "value"),
+            (
+                r#"[{"node_id":1,"metric_groups":[{"name":"x","subtasks":[{"index":0,"metrics":[{"time":1}]}]}]}]"#,
+                "value",
+            ),
         ] {
             let error = of_controller(told).unwrap_err();
             assert!(error.contains(wrong), "{told}: {error}");

@@ -508,7 +508,8 @@ impl OptionValue for ServerUrl {
         }
         let wrong = || format!("{text:?} is no address such as http://host:5116");
         let uri: ::http::Uri = text.parse().map_err(|_| wrong())?;
-        let is_web = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+        let is_web =
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
         let is_plain = uri.path() == "/" && uri.query().is_none() && !text.contains('@');
         if is_web && is_plain { Ok(ServerUrl(Some(uri))) } else { Err(wrong()) }
     }
@@ -609,7 +610,9 @@ mod tests {
             assert_eq!(ServerUrl::parse(good).map(|url| url.show()), Ok(good.to_owned()));
         }
         assert_eq!(ServerUrl::parse("http://a:1/").map(|url| url.show()), Ok("http://a:1".to_owned()));
-        for bad in ["controller:5116", "grpc://a:1", "http://", "http://a/b", "http://a?b", "http://u:p@a", "http://a b"] {
+        for bad in
+            ["controller:5116", "grpc://a:1", "http://", "http://a/b", "http://a?b", "http://u:p@a", "http://a b"]
+        {
             assert!(ServerUrl::parse(bad).is_err(), "{bad}");
         }
     }

@@ -232,9 +232,6 @@ mod tests {
         let refused = of_tasks(TasksError::Source(model::SourceError::Budget(budget)));
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
         let broken = of_tasks(TasksError::Source(model::SourceError::Storage("a file".to_owned())));
-        assert_eq!(
-            (broken.status.as_u16(), broken.message.as_str()),
-            (500, "Something went wrong: a file"),
-        );
+        assert_eq!((broken.status.as_u16(), broken.message.as_str()), (500, "Something went wrong: a file"),);
     }
 }

@@ -269,14 +269,13 @@ fn requests_over_one_connection_are_bounded() {
     let streams = server.block_on(async {
         let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http2::handshake::<_, _, axum::body::Body>(
-            hyper_util::rt::TokioExecutor::new(),
-            io,
-        )
-        .await
-        .unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake::<_, _, axum::body::Body>(hyper_util::rt::TokioExecutor::new(), io)
+                .await
+                .unwrap();
         let mut connection = std::pin::pin!(connection);
-        let request = ::http::Request::get(format!("http://{address}/nothing")).body(axum::body::Body::empty()).unwrap();
+        let request =
+            ::http::Request::get(format!("http://{address}/nothing")).body(axum::body::Body::empty()).unwrap();
         let answer = tokio::select! {
             ended = &mut connection => panic!("{ended:?}"),
             answer = sender.send_request(request) => answer.unwrap(),

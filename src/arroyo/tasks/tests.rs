@@ -116,9 +116,8 @@ fn counters_are_rates_and_the_page_has_the_counts() {
         [(0, "messages_sent", 700.0), (0, "backpressure", 0.0), (1, "messages_sent", 5.0), (1, "backpressure", 0.0)];
     assert_eq!(page, expected);
     let names: Vec<&str> = operators[0].metric_groups.iter().map(|group| group.name.as_str()).collect();
-    let all = [
-        "bytes_recv", "bytes_sent", "messages_recv", "messages_sent", "backpressure", "tx_queue_size", "tx_queue_rem",
-    ];
+    let all =
+        ["bytes_recv", "bytes_sent", "messages_recv", "messages_sent", "backpressure", "tx_queue_size", "tx_queue_rem"];
     assert_eq!(names, all);
     let told = tasks.operators(&Metric::OF_CONTROLLER);
     assert_eq!(told[0].metric_groups.len(), 5);
@@ -145,9 +144,11 @@ fn a_worker_that_ended_and_the_next_one_are_two() {
 #[test]
 fn series_of_one_subtask_are_added_up() {
     let connection = |id: &'static str| [of("1", "0").as_slice(), &[("connection_id", id)]].concat();
-    let memory = Memory::default()
-        .with("bytes_recv", &connection("a"), &[(0, 0.0), (2000, 200.0)])
-        .with("bytes_recv", &connection("b"), &[(0, 50.0), (2001, 50.0 + 20.01)]);
+    let memory = Memory::default().with("bytes_recv", &connection("a"), &[(0, 0.0), (2000, 200.0)]).with(
+        "bytes_recv",
+        &connection("b"),
+        &[(0, 50.0), (2001, 50.0 + 20.01)],
+    );
     let tasks = memory.read();
     assert_eq!(points(&tasks, "bytes_recv"), [node(2001, 110.0)], "one point per step");
     assert_eq!(tasks.all_operators()[0].subtasks.as_ref().unwrap()[0].metrics[0].value, 270.01);
@@ -170,7 +171,8 @@ fn the_fullest_queue_is_the_backpressure() {
 
 #[test]
 fn one_point_is_shown_per_step_the_newest() {
-    let memory = Memory::default().with("bytes_sent", &of("1", "0"), &[(0, 0.0), (500, 50.0), (1500, 150.0), (2500, 250.0)]);
+    let memory =
+        Memory::default().with("bytes_sent", &of("1", "0"), &[(0, 0.0), (500, 50.0), (1500, 150.0), (2500, 250.0)]);
     assert_eq!(points(&memory.read(), "bytes_sent"), [node(1500, 100.0), node(2500, 100.0)]);
     let wide = memory.read_with(|wanted| wanted.step_ms = 10_000).unwrap();
     assert_eq!(points(&wide, "bytes_sent"), [node(2500, 100.0)]);
@@ -196,9 +198,11 @@ fn operators_of_older_releases_have_names_and_others_jobs_series_do_not_count() 
 
 #[test]
 fn the_limit_of_points_holds_at_n_and_n_plus_1() {
-    let memory = Memory::default()
-        .with("bytes_sent", &of("1", "0"), &[(0, 0.0), (2000, 1.0)])
-        .with("bytes_sent", &of("1", "1"), &[(0, 0.0)]);
+    let memory = Memory::default().with("bytes_sent", &of("1", "0"), &[(0, 0.0), (2000, 1.0)]).with(
+        "bytes_sent",
+        &of("1", "1"),
+        &[(0, 0.0)],
+    );
     // Three of the counters, three of backpressure.
     assert!(memory.read_with(|wanted| wanted.points_max = 6).is_ok());
     let error = memory.read_with(|wanted| wanted.points_max = 5).unwrap_err();

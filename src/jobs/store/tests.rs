@@ -249,7 +249,8 @@ fn runs_of_one_name_belong_together_and_organizations_do_not_see_each_other() {
 fn a_job_is_found_by_what_its_engine_calls_it_now() {
     let dir = tempfile::tempdir().unwrap();
     let (_catalog, jobs) = open(&dir);
-    let named = |engine_id: &str, started_ms| Run { engine_id: Some(engine_id.to_owned()), ..run("n", started_ms, None) };
+    let named =
+        |engine_id: &str, started_ms| Run { engine_id: Some(engine_id.to_owned()), ..run("n", started_ms, None) };
     record(&jobs, "first", 1, &named("job_1", 1)).unwrap();
     record(&jobs, "second", 5, &named("job_1", 5)).unwrap();
     record(&jobs, "third", 6, &named("job_2", 6)).unwrap();
