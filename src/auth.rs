@@ -220,6 +220,11 @@ impl Auth {
     }
 }
 
+/// True if a request carries a bearer token, whichever: for paths whose own API wants one of every caller.
+pub fn has_bearer(headers: &HeaderMap) -> bool {
+    headers.get(AUTHORIZATION).and_then(bearer).is_some_and(|secret| !secret.is_empty())
+}
+
 /// What stands behind `Bearer`.
 fn bearer(given: &HeaderValue) -> Option<&str> {
     let (scheme, secret) = given.to_str().ok()?.split_once(' ')?;

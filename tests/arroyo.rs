@@ -6,6 +6,7 @@ mod grpc;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use streamgauge::auth::{Right, Rights, Token, with_entry};
 use streamgauge::jobs::{JobState, Observation, Origin, Run, Subject};
 
 use crate::remote_write::{Proto, series};
@@ -45,15 +46,22 @@ fn record(server: &Server, id: &str, at_ms: i64, run: &Run) {
 }
 
 /// Writes samples of a subtask's series, as its worker names them.
-fn write(server: &Server, name: &str, (node, subtask): (&str, &str), samples: &[(i64, f64)]) {
+fn write(server: &Server, name: &str, task: (&str, &str), samples: &[(i64, f64)]) {
+    write_of(server, "", name, task, samples);
+}
+
+/// The same for a job of an organization.
+fn write_of(server: &Server, org: &str, name: &str, (node, subtask): (&str, &str), samples: &[(i64, f64)]) {
     let name = format!("arroyo_worker_{name}");
     let labels = [
         ("__name__", name.as_str()),
         ("job_id", ENGINE_JOB),
         ("node_id", node),
         ("operator_name", "op"),
+        ("org", org),
         ("subtask_idx", subtask),
     ];
+    let labels: Vec<(&str, &str)> = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let message = Proto::default().message(1, series(&labels, samples));
     let body = snap::raw::Encoder::new().compress_vec(&message.0).unwrap();
     let answer = server.send("POST", "/api/v1/write", &[("content-type", "application/x-protobuf")], &body);
@@ -188,36 +196,80 @@ fn every_path_answers_the_same() {
     }
 }
 
+/// A server with tokens, whose secrets are their names: one that may read, one that may not, and two of organizations.
+fn closed() -> (Server, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.toml");
+    let tokens: [(&str, Right, Option<&str>); 4] = [
+        ("reader", Right::Read, None),
+        ("writer", Right::Write, None),
+        ("of-one", Right::Read, Some("one")),
+        ("of-two", Right::Read, Some("two")),
+    ];
+    let text = tokens.iter().fold(String::new(), |text, (name, right, org)| {
+        let token = Token { name: (*name).into(), rights: Rights::of(&[*right]), org: org.map(Into::into) };
+        with_entry(&text, &token, name).unwrap()
+    });
+    std::fs::write(&file, text).unwrap();
+    let options = [("auth_token_file", file.to_str().unwrap()), ("arroyo_listen", "127.0.0.1:0")];
+    (Server::with(&options), dir)
+}
+
 /// `Bearer token`, required; `Auth failure`: 401.
 #[test]
 fn a_bearer_token_is_needed() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("token");
-    std::fs::write(&file, "secret\n").unwrap();
     let open = Server::start();
     with_job(&open);
-    let closed = Server::with(&[("auth_token_file", file.to_str().unwrap())]);
+    let (closed, _dir) = closed();
     with_job(&closed);
-    for (server, given, status) in [
-        (&open, None, 401),
-        (&open, Some("Basic c2VjcmV0"), 401),
-        (&open, Some("Bearer "), 401),
-        (&open, Some("Bearer whatever"), 200),
-        (&closed, None, 401),
-        (&closed, Some("Bearer whatever"), 401),
-        (&closed, Some("Bearer secret"), 200),
-        (&closed, Some("bearer secret"), 200),
+    for (server, given, status, message) in [
+        (&open, None, 401, "a bearer token is needed"),
+        (&open, Some("Basic c2VjcmV0"), 401, "a bearer token is needed"),
+        (&open, Some("Bearer "), 401, "a bearer token is needed"),
+        (&open, Some("Bearer whatever"), 200, ""),
+        (&closed, None, 401, "a bearer token is needed"),
+        (&closed, Some("Bearer whatever"), 401, "the token is not known"),
+        (&closed, Some("Basic c2VjcmV0"), 401, "the token is not known"),
+        (&closed, Some("Bearer writer"), 403, "has not the right to read"),
+        (&closed, Some("Bearer reader"), 200, ""),
+        (&closed, Some("bearer reader"), 200, ""),
     ] {
         let headers: Vec<(&str, &str)> = given.iter().map(|given| ("authorization", *given)).collect();
         let answer = server.send("GET", &path(server), &headers, b"");
-        assert_eq!(answer.status, status, "{given:?}: {}", answer.body);
-        if status == 401 {
-            assert_error(&answer, 401, "a bearer token is needed", "no token");
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-        }
         let unknown = server.send("GET", "/v1/pipelines/x/jobs/y/operator_metric_groups", &headers, b"");
-        assert_eq!(unknown.status, if status == 401 { 401 } else { 404 }, "rights come first");
+        if status == 200 {
+            assert_eq!((answer.status, unknown.status), (200, 404), "{given:?}: {}", answer.body);
+        } else {
+            assert_error(&answer, status, message, "the job");
+            assert_error(&unknown, status, message, "rights come first");
+            assert_eq!(answer.header("www-authenticate"), (status == 401).then_some("Bearer"));
+        }
     }
+    let elsewhere = [("x-forwarded-for", "203.0.113.9")];
+    let answer = closed.send("GET", &path(&closed), &elsewhere, b"");
+    assert_error(&answer, 401, "the right to read needs a token", "from elsewhere");
+}
+
+/// `Job validation`: the job belongs to the caller's organization.
+#[test]
+fn a_job_of_another_organization_is_not_found() {
+    let (server, _dir) = closed();
+    let now_ms = server.app().clock.now_ms();
+    let mut seen = Observation::new(Subject::job("one", JOB), Origin::Push, now_ms - 60_000);
+    seen.put(&run("clicks", now_ms - 60_000, None)).unwrap();
+    server.app().jobs.record(seen).unwrap();
+    for (org, rate) in [("one", 10.0), ("two", 1000.0), ("", 5000.0)] {
+        let samples: Vec<(i64, f64)> = (0..3).map(|i| (now_ms - 6000 + i * 2000, i as f64 * rate)).collect();
+        write_of(&server, org, "bytes_sent", ("1", "0"), &samples);
+    }
+    let path = "/v1/pipelines/clicks/jobs/jc_def456/operator_metric_groups";
+    let ask = |token: &str| server.send("GET", path, &[("authorization", &format!("Bearer {token}"))], b"");
+    for token in ["of-one", "reader"] {
+        let found = data(&ask(token));
+        let newest = points(&found[0], "bytes_sent", 0).pop().unwrap();
+        assert!((newest["value"].as_f64().unwrap() - 5.0).abs() < 1e-6, "{token}: only its own series: {newest}");
+    }
+    assert_error(&ask("of-two"), 404, "Job not found", "of another organization");
 }
 
 /// `pipeline_id`, `job_id`; `Job not found`: 404.
@@ -235,6 +287,7 @@ fn a_job_that_is_not_of_the_pipeline_is_not_found() {
         ("orders", JOB),
         ("pl_abc123", "jc_nobody"),
         ("%00", "%2F..%2F"),
+        (pipeline.as_str(), "%FF"),
         ("\u{e4}", "'; DROP TABLE subject; --"),
         (pipeline.as_str(), &"x".repeat(5000)),
     ] {

@@ -100,6 +100,7 @@ fn owner(route: &Documented) -> Shape {
     match route.section.as_str() {
         "Writing" => Shape::Text,
         "NoETL" => Shape::NoEtl,
+        "Arroyo" => Shape::Plain,
         _ if ["/federate", "/metrics", "/-/reload"].contains(&route.path.as_str()) => Shape::Text,
         _ if route.path.starts_with("/api/v1/") => Shape::Prometheus,
         _ => Shape::Plain,
@@ -112,6 +113,7 @@ fn every_route_wants_the_right_that_its_page_says() {
     let mut wrong = Vec::new();
     for route in documented() {
         let path = route.path.replace("{name}", "x").replace("{id}", "7").replace("{*rest}", "x");
+        let path = path.replace("{pipeline_id}", "pl_1").replace("{job_id}", "jc_1");
         let ask = |token: &str| guarded.ask(token, &route.method, &path, &[FORM], b"");
         let mut expect = |token: &str, status: Option<u16>, message: &str| {
             let answer = ask(token);

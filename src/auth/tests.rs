@@ -30,6 +30,22 @@ fn ask(auth: &Auth, peer: &str, pairs: &[(&'static str, &str)], need: Need) -> R
 const LOCAL: (&str, &str) = ("host", "localhost:8082");
 
 #[test]
+fn a_bearer_token_is_seen_whichever_it_is() {
+    let has = |given: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static(given));
+        has_bearer(&headers)
+    };
+    for given in ["Bearer anything", "bearer  x"] {
+        assert!(has(given), "{given:?}");
+    }
+    for given in ["", "Bearer", "Bearer ", "Basic x", "x"] {
+        assert!(!has(given), "{given:?}");
+    }
+    assert!(!has_bearer(&HeaderMap::new()));
+}
+
+#[test]
 fn without_tokens_anyone_reads_and_writes_and_this_machine_does_everything() {
     let auth = auth(&[], |_| ());
     for right in [Right::Read, Right::Write] {

@@ -3,7 +3,7 @@
 //!
 //! The endpoint is at the root, under `/api`, under `/arroyo` and on a listener of its own, where the controller's gRPC
 //! method is as well ([`grpc`]). It answers in the shape of the API page and in the console's at once, and needs a bearer
-//! token: any where no token is configured. Numbers come from the series of the job's workers, or from a real controller
+//! token also where reading needs none: any will do then. Numbers come from the series of the job's workers, or from a real controller
 //! (`arroyo.controller`). What is of our own: with `start` and `end` the history of a job, whether it runs or not; `at`
 //! gives the answer as it would have been then; `step` is the distance of two points.
 
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderMap, StatusCode, Uri, header};
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,11 +23,12 @@ use model::{Budget, Scope};
 use serde::Serialize;
 
 use super::error::{Dialect, Fault};
+use super::rights::read;
 use crate::app::App;
 use crate::arroyo::controller::{Controller, ControllerError, SERVICE};
 use crate::arroyo::tasks::{self, Tasks, TasksError, Wanted};
 use crate::arroyo::wire::{self, Collection};
-use crate::auth;
+use crate::auth::{self, Caller};
 use crate::jobs::{JobsError, Reader};
 use find::{Found, by_public_ids};
 use parameters::Asked;
@@ -52,8 +54,8 @@ pub(super) fn listener_routes() -> Router<Arc<App>> {
 
 fn endpoints(prefix: &str) -> Router<Arc<App>> {
     Router::new()
-        .route(&format!("{prefix}{GROUPS}"), get(operator_metric_groups))
-        .route(&format!("{prefix}/api{GROUPS}"), get(operator_metric_groups))
+        .route(&format!("{prefix}{GROUPS}"), read(get(operator_metric_groups)))
+        .route(&format!("{prefix}/api{GROUPS}"), read(get(operator_metric_groups)))
 }
 
 /// True for paths whose errors have Arroyo's shape, `{"error":…}`, although Prometheus's stand beside them.
@@ -64,11 +66,12 @@ pub(super) fn owns(path: &str) -> bool {
 
 async fn operator_metric_groups(
     State(app): State<Arc<App>>,
-    Path((pipeline_id, job_id)): Path<(String, String)>,
+    caller: Caller,
+    ids: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    match answer(&app, pipeline_id, job_id, &headers, &uri).await {
+    match answer(&app, &caller, ids, &headers, &uri).await {
         Ok(body) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(fault) => {
             if fault.status.is_server_error() {
@@ -82,24 +85,27 @@ async fn operator_metric_groups(
 /// The body of the answer.
 async fn answer(
     app: &Arc<App>,
-    pipeline_id: String,
-    job_id: String,
+    caller: &Caller,
+    ids: Result<Path<(String, String)>, PathRejection>,
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<String, Fault> {
-    if !auth::has_bearer(app.token.as_ref(), headers) {
-        let message = "a bearer token is needed (Authorization: Bearer …), the right one if auth_token_file names one";
+    if !auth::has_bearer(headers) {
+        let message = "a bearer token is needed (Authorization: Bearer …)";
         return Err(Fault::new(StatusCode::UNAUTHORIZED, message));
     }
+    // What is no text is no id.
+    let Path((pipeline_id, job_id)) = ids.map_err(|_| no_job())?;
+    let scope = caller.scope();
     let asked = Asked::of(uri, app.clock.now_ms())?;
     // The past is in the store, whoever tells of the present.
     if let Some(controller) = app.arroyo.as_ref().filter(|_| asked.is_now()) {
-        return from_controller(app, controller, pipeline_id, job_id, asked).await;
+        return from_controller(app, controller, scope, (pipeline_id, job_id), asked).await;
     }
     on_worker(app, move |app, budget| {
         let at_ms = asked.at_ms();
         let find = |reader: &Reader<'_>, scope: &Scope| by_public_ids(reader, scope, &pipeline_id, &job_id, at_ms);
-        let tasks = look(app, &asked, budget, find)?.ok_or_else(no_job)?;
+        let tasks = look(app, &scope, &asked, budget, find)?.ok_or_else(no_job)?;
         written(&Collection { data: tasks.all_operators() })
     })
     .await
@@ -109,12 +115,11 @@ async fn answer(
 async fn from_controller(
     app: &Arc<App>,
     controller: &Controller,
-    pipeline_id: String,
-    job_id: String,
+    scope: Scope,
+    (pipeline_id, job_id): (String, String),
     asked: Asked,
 ) -> Result<String, Fault> {
     let found = on_worker(app, move |app, _| {
-        let scope = Scope::default();
         let found = app.jobs.read(|reader| by_public_ids(reader, &scope, &pipeline_id, &job_id, asked.at_ms()));
         found.map_err(of_jobs)?.ok_or_else(no_job)
     })
@@ -152,12 +157,13 @@ async fn on_worker<T: Send + 'static>(
 /// run and its history is not asked for.
 fn look(
     app: &App,
+    scope: &Scope,
     asked: &Asked,
     budget: &Budget,
     find: impl FnOnce(&Reader<'_>, &Scope) -> Result<Option<Found>, JobsError>,
 ) -> Result<Option<Tasks>, Fault> {
-    let (scope, series) = (Scope::default(), app.db.snapshot());
-    let found = app.jobs.read(|reader| find(reader, &scope)).map_err(of_jobs)?;
+    let series = app.db.snapshot();
+    let found = app.jobs.read(|reader| find(reader, scope)).map_err(of_jobs)?;
     let Some(found) = found else { return Ok(None) };
     if !asked.is_history() && !found.is_running() {
         return Ok(Some(Tasks::default()));
@@ -169,7 +175,7 @@ fn look(
         step_ms: asked.step_ms(),
         points_max: app.config.arroyo_max_points,
     };
-    tasks::read(&series, &scope, &wanted, budget).map(Some).map_err(of_tasks)
+    tasks::read(&series, scope, &wanted, budget).map(Some).map_err(of_tasks)
 }
 
 fn no_job() -> Fault {

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use super::controller::{BEFORE, Controller, JobMetricsReq, JobMetricsResp, Reply, TODAY};
-use super::{ENGINE_JOB, JOB, TOKEN, ask, assert_error, data, path, points, record, run, with_job};
+use super::{ENGINE_JOB, JOB, TOKEN, ask, assert_error, closed, data, path, points, record, run, with_job};
 use crate::support::{Answer, Server};
 
 /// What a controller tells of a job that runs.
@@ -224,6 +224,25 @@ fn our_own_method_tells_what_a_controller_would() {
     let without_series = super::Run { engine_id: Some("job_2".to_owned()), ..run("quiet", now_ms, None) };
     record(&server, "jc_2", now_ms, &without_series);
     assert_eq!(refused(TODAY, "job_2").code(), Code::NotFound, "nothing is known of it");
+}
+
+/// With tokens, a caller from elsewhere needs one for our method too.
+#[test]
+fn our_own_method_needs_the_right_to_read() {
+    let (server, _dir) = closed();
+    with_job(&server);
+    let message = [&[0, 0, 0, 0, 10, 0x0A, 8][..], ENGINE_JOB.as_bytes()].concat();
+    assert_eq!(ENGINE_JOB.len(), 8);
+    let ask = |header: (&str, &str)| {
+        let headers = [("content-type", "application/grpc"), ("te", "trailers"), header];
+        let answer = server.send_arroyo_body("POST", TODAY, &headers, &message);
+        answer.header("grpc-status").map(str::to_owned)
+    };
+    assert_eq!(ask(("x-forwarded-for", "203.0.113.9")).as_deref(), Some("16"), "UNAUTHENTICATED");
+    assert_eq!(ask(("authorization", "Bearer whatever")).as_deref(), Some("16"), "UNAUTHENTICATED");
+    assert_eq!(ask(("authorization", "Bearer writer")).as_deref(), Some("7"), "PERMISSION_DENIED");
+    assert_eq!(ask(("authorization", "Bearer of-two")).as_deref(), Some("5"), "NOT_FOUND");
+    assert_eq!(ask(("authorization", "Bearer reader")), None, "an answer, its status behind it");
 }
 
 #[test]

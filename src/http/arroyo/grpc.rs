@@ -1,6 +1,6 @@
 //! The method of Arroyo's controller, from the store: whoever asks a controller for a job's metrics may ask us.
 //!
-//! It is open, as every read is that names no token of its own: Arroyo's API asks its controller without one.
+//! It needs the right to read. Arroyo's API asks its controller without a token; one that is sent counts.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http_body_util::Full;
+use model::Scope;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
@@ -19,11 +20,16 @@ use super::{look, on_worker, written};
 use crate::app::App;
 use crate::arroyo::rpc::{JobMetricsReq, JobMetricsResp};
 use crate::arroyo::tasks::Metric;
+use crate::auth::{Caller, Need, Right};
 use crate::http::body::{self, BodyLimits};
 use crate::http::error::{Dialect, Fault};
+use crate::jobs::Reader;
 
 /// `JobMetrics`
-pub(super) async fn job_metrics(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn job_metrics(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    if let Err(denied) = caller.check(Need::of(Right::Read)) {
+        return answered(status(&denied.into()));
+    }
     let (head, body) = request.into_parts();
     let limit = ("arroyo.max_request_bytes", app.config.arroyo_max_request_bytes.usize());
     let body = match body::read(&head.headers, body, &BodyLimits::new(&app, limit)).await {
@@ -31,8 +37,8 @@ pub(super) async fn job_metrics(State(app): State<Arc<App>>, request: Request) -
         Err(fault) => return answered(status(&fault)),
     };
     let service = tower::service_fn(move |asked: tonic::Request<JobMetricsReq>| {
-        let app = Arc::clone(&app);
-        async move { metrics(&app, asked.into_inner().job_id).await.map(tonic::Response::new) }
+        let (app, scope) = (Arc::clone(&app), caller.scope());
+        async move { metrics(&app, scope, asked.into_inner().job_id).await.map(tonic::Response::new) }
     });
     let mut grpc = tonic::server::Grpc::new(ProstCodec::<JobMetricsResp, JobMetricsReq>::default())
         .accept_compressed(CompressionEncoding::Zstd)
@@ -58,10 +64,11 @@ pub(super) async fn elsewhere(request: Request) -> Response {
     Fault::new(StatusCode::NOT_FOUND, format!("no such path: {}", request.uri().path())).response(Dialect::Plain)
 }
 
-async fn metrics(app: &Arc<App>, job_id: String) -> Result<JobMetricsResp, Status> {
+async fn metrics(app: &Arc<App>, scope: Scope, job_id: String) -> Result<JobMetricsResp, Status> {
     let asked = Asked::now(app.clock.now_ms());
     let told = on_worker(app, move |app, budget| {
-        let found = look(app, &asked, budget, |reader, scope| by_engine_id(reader, scope, &job_id, asked.at_ms()))?;
+        let find = |reader: &Reader<'_>, scope: &Scope| by_engine_id(reader, scope, &job_id, asked.at_ms());
+        let found = look(app, &scope, &asked, budget, find)?;
         // A controller has metrics only of what runs.
         let tasks = found.filter(|tasks| !tasks.is_empty());
         tasks.map(|tasks| written(&tasks.operators(&Metric::OF_CONTROLLER))).transpose()
@@ -77,6 +84,8 @@ fn answered(status: Status) -> Response {
 /// A fault in gRPC's words.
 fn status(fault: &Fault) -> Status {
     let code = match fault.status {
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
         StatusCode::PAYLOAD_TOO_LARGE => Code::OutOfRange,
         StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
@@ -93,6 +102,8 @@ mod tests {
     #[test]
     fn faults_are_told_in_grpcs_words() {
         for (http, code) in [
+            (401, Code::Unauthenticated),
+            (403, Code::PermissionDenied),
             (429, Code::Unavailable),
             (503, Code::Unavailable),
             (413, Code::OutOfRange),
