@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::header::HOST;
+use ::http::{HeaderValue, Version};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
@@ -65,6 +67,7 @@ async fn accept_all(
         let router = router.clone();
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            name_host(&mut request);
             router.clone().oneshot(request)
         });
         let stream = Progress::new(stream, app.config.http_body_timeout.std());
@@ -96,6 +99,17 @@ fn either(config: &Config) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(timeout)
         .keep_alive_timeout(timeout);
     builder
+}
+
+/// HTTP/2 has the host beside the headers; who asks where a request was meant to go looks among them.
+fn name_host<B>(request: &mut hyper::Request<B>) {
+    if request.version() != Version::HTTP_2 || request.headers().contains_key(HOST) {
+        return;
+    }
+    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(HOST, host);
+    }
 }
 
 /// Waits for the end of a connection, and gives its place back.
