@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use crate::arroyo::controller::Controller;
 use crate::auth::Auth;
 use crate::catalog::{Catalog, CatalogError, CatalogOptions, rules_of};
-use crate::config::{Config, RetentionSize, Sync};
+use crate::config::{Config, HeartbeatsMissed, RetentionSize, Sync};
 use crate::http;
 use crate::http::Wire;
 use crate::http::body::BodyMemory;
 use crate::ingest::Ingest;
-use crate::jobs::{JobOptions, Jobs};
+use crate::jobs::{Agents, Expectations, JobOptions, Jobs, JobsError, PushOptions, WhenMissed};
 use crate::parquet_store::ParquetStore;
 use crate::report::Reporter;
 use crate::scrape::Scrapes;
@@ -32,6 +32,9 @@ pub enum StartError {
     /// The catalog of the data directory cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The jobs of the catalog cannot be read.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -55,6 +58,8 @@ pub struct App {
     pub catalog: Catalog,
     /// Jobs and clusters, at any time.
     pub jobs: Jobs,
+    /// The agents of jobs that engines push.
+    pub agents: Agents,
     /// Turns metric reports into batches.
     pub reporter: Reporter,
     /// The one way into the database for whatever takes samples in.
@@ -142,10 +147,12 @@ impl App {
         }
         apply_rules(&catalog, &db);
         let jobs = Jobs::new(&catalog, job_options(&config));
+        let agents = Agents::open(&jobs, expectations(&config), clock.now_ms())?;
         Ok(Arc::new(App {
             ingest: Ingest::new(&config, Arc::clone(&db), Arc::clone(&telemetry)),
             catalog,
             jobs,
+            agents,
             reporter: Reporter::default(),
             workers: Workers::new(&config),
             body_memory: BodyMemory::new(&config),
@@ -240,6 +247,7 @@ impl Running {
         }
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
+        tasks.spawn(crate::jobs::watch_agents(Arc::clone(&app)));
         for cluster in &app.config.flink.clusters {
             tasks.spawn(crate::flink::collector::run_supervised(Arc::clone(&app), cluster.clone()));
         }
@@ -336,6 +344,27 @@ fn job_options(config: &Config) -> JobOptions {
         pending_bytes_max: config.jobs_max_pending_bytes.0,
         checkpoints_max: config.jobs_max_checkpoints,
         retention_ms: (config.jobs_retention.0 > 0).then(|| config.jobs_retention.ms()),
+        push: PushOptions {
+            late_changes_max: config.jobs_max_late_changes,
+            failures_max: config.jobs_max_exceptions,
+            commands_max: config.jobs_max_commands,
+            command_timeout_ms: config.jobs_command_timeout.ms(),
+            command_result_timeout_ms: config.jobs_command_result_timeout.ms(),
+        },
+    }
+}
+
+/// What is expected of the agents of jobs.
+fn expectations(config: &Config) -> Expectations {
+    Expectations {
+        interval_ms: config.jobs_heartbeat_interval.ms(),
+        missed_max: u32::try_from(config.jobs_max_missed_heartbeats).unwrap_or(u32::MAX),
+        when_missed: match config.jobs_when_heartbeats_missed {
+            HeartbeatsMissed::Stale => WhenMissed::Stale,
+            HeartbeatsMissed::Failed => WhenMissed::Failed,
+            HeartbeatsMissed::Nothing => WhenMissed::Nothing,
+        },
+        silence_max_ms: (config.jobs_retention.0 > 0).then(|| config.jobs_retention.ms()),
     }
 }
 

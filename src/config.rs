@@ -14,8 +14,8 @@ pub use layers::{ConfigError, Layer, resolve};
 pub use rights::Anonymous;
 pub use rollups::Rollups;
 pub use values::{
-    ByteSize, Codec, Depth, Duration, FlinkShape, Format, JobLimits, LabelColumns, OptionValue, Precision,
-    Registration, RetentionSize, SeriesMax, ServerUrl, StoreUrl, Sync, Zone,
+    ByteSize, Codec, Depth, Duration, FlinkShape, Format, HeartbeatsMissed, JobLimits, LabelColumns, OptionValue,
+    Precision, Registration, RetentionSize, SeriesMax, ServerUrl, StoreUrl, Sync, Zone,
 };
 
 use std::net::SocketAddr;
@@ -156,6 +156,19 @@ options! {
     "jobs.max_documents" jobs_max_documents: usize = "10000", "Most documents (vertices, subtasks of a vertex, checkpoints, …) that one observation of a job may have.";
     "jobs.max_document_bytes" jobs_max_document_bytes: ByteSize = "4MiB", "Largest document of a job.";
     "jobs.max_pending_bytes" jobs_max_pending_bytes: ByteSize = "64MiB", "Bytes of documents that may wait to be written; above, who brings them is told to come back later.";
+    "jobs.max_report_bytes" jobs_max_report_bytes: ByteSize = "4MiB", "Largest body that registers a job or reports of one.";
+    "jobs.max_vertices" jobs_max_vertices: usize = "1000", "Most vertices of a job that is pushed.";
+    "jobs.max_subtasks" jobs_max_subtasks: usize = "20000", "Most subtasks of a job that is pushed, of all its vertices together.";
+    "jobs.max_name_bytes" jobs_max_name_bytes: usize = "1024", "Longest name, path or other short text of a job that is pushed, in bytes; ids have at most 255.";
+    "jobs.max_text_bytes" jobs_max_text_bytes: usize = "65536", "Longest description, message or stack trace of a job that is pushed, in bytes.";
+    "jobs.max_exceptions" jobs_max_exceptions: usize = "1000", "Most exceptions that are kept of one job, the newest.";
+    "jobs.max_late_changes" jobs_max_late_changes: usize = "1000", "Most changes of a job that may lie after the moment that a report tells of; an older report is refused.";
+    "jobs.heartbeat_interval" jobs_heartbeat_interval: Duration = "15s", "How often the agent of a job that is pushed is expected to send a heartbeat, once it sends any or says that it will; its registration may say otherwise.";
+    "jobs.max_missed_heartbeats" jobs_max_missed_heartbeats: u64 = "4", "How many heartbeats of it may be missing.";
+    "jobs.when_heartbeats_missed" jobs_when_heartbeats_missed: HeartbeatsMissed = "stale", "What it means if more are missing: `stale` (the job stays as it was last known, and says so), `failed` (it has failed), or `nothing`.";
+    "jobs.max_commands" jobs_max_commands: usize = "100", "Most commands that are kept of one job; a new one is refused if none of them is done.";
+    "jobs.command_timeout" jobs_command_timeout: Duration = "1m", "How long a command waits for the job's agent to take it; then it has failed.";
+    "jobs.command_result_timeout" jobs_command_result_timeout: Duration = "1h", "How long an agent that took a command may say nothing of it; then it has failed.";
     "flink" flink: FlinkClusters = "", "Flink clusters to follow: tables `[[flink]]` in the file, each with `urls` (of its JobManagers) and, if need be, `name`, `metrics` (`scrape` if its Prometheus reporters are scraped, `rest` if not), `interval` (10s), `timeout` (10s), `max_requests_per_job` (in one interval, 40), `org`, `token_file`; or the same as a JSON list; or the addresses of one cluster by commas.";
     "flink_shape" flink_shape: FlinkShape = "superset", "Fields that the answers of Flink's API have: `page` (of the API page, Flink 1.9), `2.x`, or `superset` (all of them).";
     "flink_listen" flink_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8081`, on which every path is Flink's API.";

@@ -30,6 +30,8 @@ pub enum Origin {
     RemoteWrite,
     /// The collector that follows Flink clusters.
     Flink,
+    /// What engines push of their jobs.
+    Jobs,
 }
 
 impl Origin {
@@ -40,6 +42,7 @@ impl Origin {
             Origin::Scrape => "scrape",
             Origin::RemoteWrite => "remote_write",
             Origin::Flink => "flink",
+            Origin::Jobs => "jobs",
         }
     }
 }

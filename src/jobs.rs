@@ -25,9 +25,14 @@
 //! - **Fields of one engine.** What only one engine knows and no other view needs stays in [`Kept`], by that engine's own
 //!   names; its dialect hands it out again.
 //!
+//! - **Pushed jobs.** What an engine tells of its own job goes through [`Jobs::push`]: late, repeated and partial reports are
+//!   merged by the rules of `push`. [`Agents`] knows who is there to carry out a [`Command`], and who has not been heard of.
+//!
 //! `model` is the vocabulary, `store` keeps it in `catalog.db`, `timeline` puts together what happened to a job. None of them
 //! knows HTTP or a dialect: [`crate::http`] has the views, and the collectors turn an engine's answers into documents.
 
+mod agents;
+mod command;
 pub mod compare;
 mod contact;
 pub mod diagnosis;
@@ -35,10 +40,17 @@ mod document;
 mod error;
 mod hex_id;
 mod model;
+mod push;
 mod store;
 mod timeline;
 mod upkeep;
 
+pub(crate) use agents::watch_agents;
+pub use agents::{Agent, Agents, Expectations};
+pub use command::{
+    CancelParameters, CheckpointParameters, Command, CommandKind, CommandOutcome, CommandState, JOB_ENDED,
+    RescaleParameters, SavepointParameters, StopParameters, TIMED_OUT,
+};
 pub(crate) use contact::silent_since;
 pub use document::{Document, Kind};
 pub(crate) use document::{accumulators_key, attempt_key, checkpoint_key, checkpoint_subtasks_key};
@@ -56,8 +68,10 @@ pub use model::plan::{Edge, Plan, PlanNode};
 pub use model::run::{Outcome, Run, Settings};
 pub use model::state::{CheckpointState, JobKind, JobState, TaskState};
 pub use model::vertex::{Attempt, Count, Io, Subtask, Subtasks, Vertex};
+pub use push::{NewVertex, Push, PushError, Pushed, Registration, Standing, Task, TaskDetail, Terms, WhenMissed};
 pub use store::{
-    Forgotten, JobOptions, Jobs, Known, Observation, Origin, Reader, Recorded, Subject, SubjectKind, Version, check,
+    CommandOrder, CommandReport, Forgotten, JobOptions, Jobs, Known, Observation, Origin, PushOptions, Reader,
+    Recorded, Subject, SubjectKind, Version, check,
 };
 pub use timeline::{Event, What, timeline};
 pub(crate) use upkeep::retain_regularly;

@@ -19,6 +19,7 @@ mod noetl;
 mod offline;
 mod panics;
 mod prometheus_api;
+mod push;
 mod remote_write;
 mod rights;
 mod rollups;

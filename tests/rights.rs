@@ -113,7 +113,7 @@ fn every_route_wants_the_right_that_its_page_says() {
     let mut wrong = Vec::new();
     for route in documented() {
         let path = route.path.replace("{name}", "x").replace("{id}", "7").replace("{*rest}", "x");
-        let path = path.replace("{pipeline_id}", "pl_1").replace("{job_id}", "jc_1");
+        let path = path.replace("{command}", "x").replace("{pipeline_id}", "pl_1").replace("{job_id}", "jc_1");
         let ask = |token: &str| guarded.ask(token, &route.method, &path, &[FORM], b"");
         let mut expect = |token: &str, status: Option<u16>, message: &str| {
             let answer = ask(token);

@@ -133,8 +133,46 @@ DROP TABLE component;
 ALTER TABLE component_of_org RENAME TO component;
 ";
 
+/// Version 5: jobs that engines push.
+///
+/// `claim` is what was said of a job's state (`is_ours` if we supposed it); `agent` what was agreed with its agent, when that was
+/// last heard of, and since when the job is given up; `command` what the agent is to do. `agent.commands` are words between
+/// spaces, `command.parameters` and `command.outcome` JSON objects.
+const VERSION_5: &str = "
+CREATE TABLE claim (
+    subject_ref INTEGER NOT NULL REFERENCES subject,
+    at_ms INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    is_ours INTEGER NOT NULL CHECK (is_ours IN (0, 1)),
+    PRIMARY KEY (subject_ref, at_ms)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE agent (
+    subject_ref INTEGER PRIMARY KEY REFERENCES subject,
+    commands TEXT NOT NULL,
+    sends_heartbeats INTEGER NOT NULL CHECK (sends_heartbeats IN (0, 1)),
+    interval_ms INTEGER,
+    missed_max INTEGER,
+    when_missed TEXT CHECK (when_missed IN ('stale', 'failed', 'nothing')),
+    heard_ms INTEGER NOT NULL,
+    given_up_ms INTEGER
+) STRICT;
+CREATE TABLE command (
+    command_ref INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject_ref INTEGER NOT NULL REFERENCES subject,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('cancel', 'stop', 'savepoint', 'checkpoint', 'rescale')),
+    parameters TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'running', 'completed', 'failed')),
+    created_ms INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    UNIQUE (subject_ref, id)
+) STRICT;
+";
+
 /// One step per version.
-const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// How long to wait for a tool that reads the file with a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -391,6 +391,18 @@ words! {
 }
 
 words! {
+    /// What it means that heartbeats of a job's agent are missing.
+    HeartbeatsMissed {
+        /// The job stays as it was, and is stale.
+        Stale = "stale",
+        /// The job has failed.
+        Failed = "failed",
+        /// Nothing.
+        Nothing = "nothing",
+    }
+}
+
+words! {
     /// What happens to a report of an unknown component.
     Registration {
         /// It is registered.

@@ -184,6 +184,18 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limits: &BodyLimits) -> R
     tokio::time::timeout(limits.timeout, reading).await.unwrap_or_else(|_| Err(timeout()))
 }
 
+/// Refuses a body that says it is something else than JSON.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let text = value.to_str().unwrap_or("?");
+    let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json")) {
+        return Ok(());
+    }
+    let message = format!("content type {text:?} is not JSON; send Content-Type: application/json");
+    Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
 /// Undoes `Content-Encoding`: `identity`, `gzip` (alias `x-gzip`), `zstd`. Runs on a worker thread: it takes time.
 ///
 /// # Errors

@@ -3,7 +3,8 @@
 //! The paths stand at the root, under `/v1`, under `/flink`, and on a listener of their own. Flink's own rules hold for
 //! them, not ours: a trailing slash and doubled ones do not count, unknown parameters do not either, and a path that is
 //! not there with this method is a 404 whatever other methods it has ([`route`]). So the router gives us whole trees, and
-//! [`serve`] looks at the path. What only a cluster can do is sent on to it ([`forward`]).
+//! [`serve`] looks at the path. What only a cluster can do is sent on to it ([`forward`]), or becomes a
+//! command for the agent of a job that its engine pushes ([`control`]).
 //!
 //! Every read takes two parameters of our own: `at` (milliseconds since 1970, or RFC 3339) gives the answer as it would
 //! have been then, `cluster` confines lists to the jobs of one cluster.
@@ -11,6 +12,7 @@
 mod answer;
 mod checkpoints;
 mod cluster;
+mod control;
 mod fields;
 mod forward;
 mod history;
@@ -22,6 +24,7 @@ mod overview;
 mod parameters;
 mod route;
 mod sampled;
+mod throwable;
 mod vertex;
 mod view;
 

@@ -1,9 +1,14 @@
-//! Our own view of jobs, for all engines: the list, what happened to one, and what holds it up.
+//! Our own view of jobs, for all engines: the list, what happened to one, and what holds it up; and the way in for engines
+//! that tell of their own ([`push`], [`commands`]).
 //!
 //! Reads take `at` (milliseconds since 1970, or RFC 3339): the answer is what it would have been then.
 
+pub(super) mod commands;
 mod compare;
 mod diagnosis;
+mod push;
+mod told;
+mod wire;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -37,6 +42,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/jobs/{id}", read(get(one)))
         .route("/api/jobs/{id}/diagnosis", read(get(diagnosis::diagnosis)))
         .route("/api/jobs/{id}/timeline", read(get(events)))
+        .merge(push::routes())
+        .merge(commands::routes())
 }
 
 /// The parameters of a request.

@@ -57,6 +57,11 @@ pub(super) fn write_whole<S: Clone + Send + Sync + 'static>(methods: MethodRoute
     needs(Need::whole(Right::Write), methods)
 }
 
+/// Routes that tell jobs of the caller what to do.
+pub(super) fn control<S: Clone + Send + Sync + 'static>(methods: MethodRouter<S>) -> MethodRouter<S> {
+    needs(Need::of(Right::Control), methods)
+}
+
 /// Routes that change what belongs to the caller.
 pub(super) fn admin<S: Clone + Send + Sync + 'static>(methods: MethodRouter<S>) -> MethodRouter<S> {
     needs(Need::of(Right::Admin), methods)

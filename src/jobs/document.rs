@@ -10,6 +10,7 @@ use super::model::failure::Failure;
 use super::model::plan::Plan;
 use super::model::run::{Outcome, Run, Settings};
 use super::model::vertex::{Attempt, Subtasks, Vertex};
+use super::push::TaskDetail;
 
 /// A document of one subject.
 pub trait Document: serde::Serialize + DeserializeOwned + Send + 'static {
@@ -43,7 +44,7 @@ pub struct Kind(&'static str);
 
 impl Kind {
     /// The word.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.0
     }
 }
@@ -69,6 +70,7 @@ documents! {
     Outcome = "outcome", _outcome => String::new();
     Settings = "settings", _settings => String::new();
     Plan = "plan", _plan => String::new();
+    TaskDetail = "task_detail", _detail => String::new();
     Vertex = "vertex", vertex => vertex.id.clone();
     Subtasks = "subtasks", subtasks => subtasks.vertex.clone();
     Attempt = "attempt", attempt => attempt_key(&attempt.vertex, attempt.subtask.index, attempt.subtask.attempt);

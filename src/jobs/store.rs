@@ -1,9 +1,12 @@
 //! Where documents are kept: tables of `catalog.db` (`catalog/schema.rs`).
 //!
 //! [`record`] writes, on the catalog's one writer; [`read`] reads, each view inside one transaction, so that what it puts
-//! together belongs together; [`retention`] forgets; [`verify`] looks for damage.
+//! together belongs together; [`retention`] forgets; [`verify`] looks for damage. What engines push goes through [`pushed`],
+//! commands for their agents through [`commands`].
 
+mod commands;
 mod observation;
+mod pushed;
 mod read;
 mod record;
 mod retention;
@@ -16,12 +19,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+pub use commands::{CommandOrder, CommandReport};
 pub use observation::{Observation, Origin, Recorded, Subject, SubjectKind};
 pub use read::{Known, Reader, Version};
 pub use retention::Forgotten;
 pub use verify::check;
 
+pub(in crate::jobs) use pushed::agents::{AgentRow, GivenUp};
+
 use super::error::JobsError;
+use super::push::{Push, PushError, Pushed};
 use crate::catalog::{Catalog, Writer};
 
 /// Connections that wait for the next read; more are closed when their read ends.
@@ -42,6 +49,23 @@ pub struct JobOptions {
     pub checkpoints_max: usize,
     /// `jobs.retention` in milliseconds; none keeps for ever.
     pub retention_ms: Option<i64>,
+    /// Of jobs that engines push.
+    pub push: PushOptions,
+}
+
+/// Limits of what engines push, and of commands for their agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushOptions {
+    /// `jobs.max_late_changes`
+    pub late_changes_max: usize,
+    /// `jobs.max_exceptions`, of one job
+    pub failures_max: usize,
+    /// `jobs.max_commands`, of one job
+    pub commands_max: usize,
+    /// `jobs.command_timeout` in milliseconds
+    pub command_timeout_ms: i64,
+    /// `jobs.command_result_timeout` in milliseconds
+    pub command_result_timeout_ms: i64,
 }
 
 /// All jobs and clusters. Share it behind an `Arc`.
@@ -81,6 +105,43 @@ impl Jobs {
             },
             |_| (),
         )
+    }
+
+    /// Puts in what an engine tells of its job, and returns when it is durable: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`PushError`].
+    pub fn push(&self, push: Push) -> Result<Pushed, PushError> {
+        let pending = Pending::admit(&self.pending_bytes, push.bytes(), self.options.pending_bytes_max)?;
+        let options = self.options;
+        self.writer.write(
+            move |connection| {
+                let _pending = pending;
+                pushed::push(connection, &push, &options)
+            },
+            |_| (),
+        )
+    }
+
+    /// Gives up a job that nobody is heard of; false if it had ended.
+    pub(in crate::jobs) fn give_up(&self, job: Subject, given_up: GivenUp) -> Result<bool, PushError> {
+        let options = self.options;
+        self.writer.write(move |connection| pushed::give_up(connection, &job, &given_up, &options), |_| ())
+    }
+
+    /// The agents of jobs that have not ended.
+    pub(in crate::jobs) fn agents(&self) -> Result<Vec<AgentRow>, JobsError> {
+        self.read(|reader| pushed::agents::all(reader.connection()))
+    }
+
+    /// Writes when agents were last heard of.
+    pub(in crate::jobs) fn save_heard(&self, heard: Vec<(Subject, i64, bool)>) -> Result<(), JobsError> {
+        self.writer.write(move |connection| pushed::agents::save_heard(connection, &heard), |()| ())
+    }
+
+    /// The limits.
+    pub fn options(&self) -> &JobOptions {
+        &self.options
     }
 
     /// Reads as of one moment of the file: what is committed meanwhile is not seen.

@@ -72,6 +72,22 @@ impl Failure {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// 409 for what is too late.
+    pub(super) fn conflict(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::CONFLICT, message)
+    }
+
+    /// 308 without a place to go to, as Flink answers what it gave up.
+    pub(super) fn gone(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::PERMANENT_REDIRECT, message)
+    }
+
+    /// A command that was not given: where nobody carries it out, 503 as for a cluster that is not there.
+    pub(super) fn of_command(fault: Fault) -> Failure {
+        let status = if fault.status == StatusCode::CONFLICT { StatusCode::SERVICE_UNAVAILABLE } else { fault.status };
+        Failure { status, ..Failure::from(fault) }
+    }
+
     /// 413 for a body above a limit.
     pub(super) fn too_large(limit: &str, bytes: usize) -> Failure {
         let message = format!("The body is too large: limit {limit} = {bytes} bytes reached.");
@@ -151,7 +167,8 @@ pub(in crate::http) fn of_fault(fault: &Fault) -> Response {
     Failure::from(fault.clone()).into_response()
 }
 
-fn respond(status: StatusCode, body: &Value) -> Response {
+/// An answer of any status.
+pub(super) fn respond(status: StatusCode, body: &Value) -> Response {
     let everyone = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static(JSON)), everyone], body.to_string()).into_response()
 }

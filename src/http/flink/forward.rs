@@ -9,8 +9,9 @@ use axum::response::Response;
 use model::{Matcher, Scope};
 
 use super::answer::{self, Failure};
+use super::control::{self, Control};
 use super::parameters::Parameters;
-use super::route::Forwarded;
+use super::route::{Forwarded, segments};
 use crate::app::App;
 use crate::auth::{Caller, Need, Right};
 use crate::config::FlinkCluster;
@@ -18,6 +19,9 @@ use crate::flink::forward::{Forward, forward};
 use crate::http::rights::allow;
 use crate::ingest::ORG;
 use crate::jobs::{Cluster, Known, Origin, SubjectKind};
+
+/// Parts of a path up to the id of a job.
+const JOB_SEGMENTS: usize = 2;
 
 /// Parameters that are ours and not the cluster's.
 const OWN_PARAMETERS: [&str; 2] = ["cluster", "at"];
@@ -35,7 +39,17 @@ pub(super) async fn answer(
     let right = if forwarded.is_control { Right::Control } else { Right::Read };
     allow(caller, Need::of(right), &head.method, &forwarded.path)?;
     let parameters = Parameters::of(&head.uri)?;
-    let cluster = find(app, caller.scope(), &forwarded, &parameters).await?;
+    let known = match &forwarded.job {
+        Some(id) => known(app, caller.scope(), id).await?,
+        None => None,
+    };
+    if let Some(job) = known.as_ref().filter(|known| known.origin == Origin::Push) {
+        let names = segments(&forwarded.path);
+        let rest = names.iter().skip(JOB_SEGMENTS).map(AsRef::as_ref).collect();
+        let control = Control { job, method: &head.method, rest, parameters: &parameters, headers: &head.headers };
+        return control::answer(app, control, body).await;
+    }
+    let cluster = find(app, &caller.scope(), known, &forwarded, &parameters)?;
     let path = target(&forwarded.path, &head.uri);
     let limit = usize::try_from(app.config.flink_max_upload_bytes.0).unwrap_or(usize::MAX);
     let announced = head.headers.get(::http::header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
@@ -141,24 +155,24 @@ fn query(query: &str) -> String {
 }
 
 /// The cluster that the job came from, the one that is named, or the only one there is.
-async fn find(
-    app: &Arc<App>,
-    scope: Scope,
+fn find(
+    app: &App,
+    scope: &Scope,
+    job: Option<Known>,
     forwarded: &Forwarded,
     parameters: &Parameters,
 ) -> Result<FlinkCluster, Failure> {
     let (mut name, mut org) = (parameters.text("cluster").map(str::to_owned), None);
-    if let Some(id) = &forwarded.job
-        && let Some(known) = known(app, scope.clone(), id).await?
-    {
+    if let Some(known) = job {
         if known.origin != Origin::Flink {
+            let id = known.hex_id();
             let message = format!("Job {id} came from no cluster that is followed: nobody here can carry this out.");
             return Err(Failure::unavailable(message));
         }
         name = known.cluster.or(name);
         org = Some(known.subject.org);
     }
-    let clusters: Vec<&FlinkCluster> = followed(app, &scope).collect();
+    let clusters: Vec<&FlinkCluster> = followed(app, scope).collect();
     let found = match (&name, clusters.as_slice(), &forwarded.job) {
         (Some(name), ..) => {
             let is_it =

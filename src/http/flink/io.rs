@@ -99,33 +99,6 @@ pub(super) fn newest(
     Ok(())
 }
 
-/// Adds up. Nothing added up is complete and zero; it is not complete if one part is not.
-pub(super) fn sum<'a>(parts: impl IntoIterator<Item = &'a Io>) -> Io {
-    let none = Count { value: 0, is_complete: true };
-    let zero = Io {
-        read_bytes: none,
-        write_bytes: none,
-        read_records: none,
-        write_records: none,
-        backpressured_ms: Some(0),
-        idle_ms: Some(0),
-        busy_ms: Some(0.0),
-    };
-    let add = |a: Count, b: Count| Count {
-        value: a.value.saturating_add(b.value),
-        is_complete: a.is_complete && b.is_complete,
-    };
-    parts.into_iter().fold(zero, |all, part| Io {
-        read_bytes: add(all.read_bytes, part.read_bytes),
-        write_bytes: add(all.write_bytes, part.write_bytes),
-        read_records: add(all.read_records, part.read_records),
-        write_records: add(all.write_records, part.write_records),
-        backpressured_ms: all.backpressured_ms.zip(part.backpressured_ms).map(|(a, b)| a.saturating_add(b)),
-        idle_ms: all.idle_ms.zip(part.idle_ms).map(|(a, b)| a.saturating_add(b)),
-        busy_ms: all.busy_ms.zip(part.busy_ms).map(|(a, b)| a + b),
-    })
-}
-
 /// The object `metrics`.
 pub(super) fn metrics(shape: Shape, io: &Io) -> Value {
     let counts = [
@@ -203,16 +176,5 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(summary(vec![7]).unwrap()["p95"], 7);
         assert_eq!(summary(Vec::new()), None);
-    }
-
-    #[test]
-    fn a_sum_is_complete_if_all_parts_are() {
-        let count = |value, is_complete| Count { value, is_complete };
-        let part = |read_bytes| Io { read_bytes, busy_ms: Some(1.5), ..sum([]) };
-        let all = sum([&part(count(1, true)), &part(count(2, false))]);
-        assert_eq!((all.read_bytes, all.busy_ms), (count(3, false), Some(3.0)));
-        assert!(sum([]).write_records.is_complete);
-        let unknown = Io { idle_ms: None, ..part(count(1, true)) };
-        assert_eq!(sum([&unknown, &part(count(1, true))]).idle_ms, None, "unknown and not zero");
     }
 }

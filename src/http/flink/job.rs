@@ -12,8 +12,8 @@ use super::parameters::Parameters;
 use super::vertex;
 use super::view::{Seen, View};
 use crate::jobs::{
-    Accumulators, Failure as JobFailure, JobState, Outcome, Plan, PlanNode, Run, Settings, Subtasks, TaskState, Vertex,
-    hex_id,
+    Accumulators, Failure as JobFailure, Io, JobState, Outcome, Plan, PlanNode, Run, Settings, Subtasks, TaskState,
+    Vertex, hex_id,
 };
 
 /// Failures that one answer lists, unless asked otherwise; as Flink.
@@ -69,7 +69,7 @@ fn entry(shape: Shape, seen: &Seen, vertex: &Vertex, subtasks: &[Subtasks], numb
         let parts: Vec<_> =
             of_vertex.into_iter().flat_map(|all| &all.subtasks).map(|s| numbers.of(&vertex.id, s)).collect();
         // A vertex of which no subtask is known is not one in which nothing happened.
-        if parts.is_empty() { Default::default() } else { io::sum(&parts) }
+        if parts.is_empty() { Default::default() } else { Io::sum(&parts) }
     });
     Fields::new(shape)
         .put("id", hex_id(&vertex.id))

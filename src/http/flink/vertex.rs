@@ -183,11 +183,11 @@ pub(super) fn task_managers(view: &View<'_>, seen: &Seen, id: &str) -> Result<Va
         Fields::new(view.shape)
             .page("host", endpoint)
             .newer("endpoint", endpoint)
-            .put("status", view.shape.task_state(together(&counts, subtasks.len())))
+            .put("status", view.shape.task_state(TaskState::together(&counts)))
             .put("start-time", started_ms.unwrap_or(-1))
             .put("end-time", ended_ms.unwrap_or(-1))
             .put("duration", duration(started_ms, ended_ms, seen.now_ms))
-            .put("metrics", io::metrics(view.shape, &io::sum(&ios)))
+            .put("metrics", io::metrics(view.shape, &Io::sum(&ios)))
             .put("status-counts", state_counts(view.shape, &counts))
             .newer("taskmanager-id", id)
             .newer("aggregated", io::aggregated(&ios, &durations))
@@ -195,22 +195,6 @@ pub(super) fn task_managers(view: &View<'_>, seen: &Seen, id: &str) -> Result<Va
     };
     let entries: Vec<Value> = groups.into_iter().map(of_group).collect();
     Ok(heading(view.shape, seen, &found.vertex).put("taskmanagers", entries).done())
-}
-
-/// The state of several tasks together, as Flink decides: a failure before all, the end only if all have ended.
-fn together(counts: &BTreeMap<TaskState, u64>, total: usize) -> TaskState {
-    let has = |state: TaskState| counts.contains_key(&state);
-    let first =
-        [TaskState::Failed, TaskState::Canceling, TaskState::Canceled, TaskState::Initializing, TaskState::Running];
-    if let Some(state) = first.into_iter().find(|state| has(*state)) {
-        return state;
-    }
-    let finished = counts.get(&TaskState::Finished).copied().unwrap_or(0);
-    if finished > 0 {
-        return if usize::try_from(finished) == Ok(total) { TaskState::Finished } else { TaskState::Running };
-    }
-    let rest = [TaskState::Created, TaskState::Scheduled, TaskState::Deploying, TaskState::Reconciling];
-    rest.into_iter().rev().find(|state| has(*state)).unwrap_or(TaskState::Created)
 }
 
 pub(super) fn back_pressure(view: &View<'_>, seen: &Seen, id: &str) -> Result<Value, Failure> {
@@ -350,19 +334,5 @@ mod tests {
     #[test]
     fn levels_of_backpressure_are_those_of_flink() {
         assert_eq!([0.0, 0.1, 0.11, 0.5, 0.51].map(level), ["ok", "ok", "low", "low", "high"]);
-    }
-
-    #[test]
-    fn several_tasks_have_the_state_that_says_most() {
-        let state = |states: &[TaskState]| {
-            let mut counts = BTreeMap::new();
-            states.iter().for_each(|state| *counts.entry(*state).or_default() += 1);
-            together(&counts, states.len())
-        };
-        assert_eq!(state(&[TaskState::Running, TaskState::Failed]), TaskState::Failed);
-        assert_eq!(state(&[TaskState::Finished, TaskState::Created]), TaskState::Running);
-        assert_eq!(state(&[TaskState::Finished, TaskState::Finished]), TaskState::Finished);
-        assert_eq!(state(&[TaskState::Created, TaskState::Scheduled]), TaskState::Scheduled);
-        assert_eq!(state(&[]), TaskState::Created);
     }
 }

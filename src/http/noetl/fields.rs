@@ -5,7 +5,6 @@ use axum::body::Body;
 use serde_json::{Map, Value};
 
 use super::answer::Failure;
-use super::report::require_json;
 use crate::app::App;
 use crate::http::body::{self, BodyLimits};
 use crate::report::Problem;
@@ -26,7 +25,7 @@ impl Fields {
         if sent.is_empty() {
             return Ok(Fields::default());
         }
-        require_json(headers)?;
+        body::require_json(headers)?;
         Fields::parse(&body::decode(headers, sent, &limits)?)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, StatusCode, header};
+use ::http::{HeaderMap, StatusCode};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -16,7 +16,6 @@ use crate::auth::Caller;
 use crate::catalog::{Component, NewComponent, Source};
 use crate::config::{Config, Registration};
 use crate::http::body::{self, BodyLimits};
-use crate::http::error::Fault;
 use crate::report::{self, Report, SampleRules, Stored};
 
 pub(super) async fn report(
@@ -25,24 +24,12 @@ pub(super) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    require_json(&headers)?;
+    body::require_json(&headers)?;
     let limits = BodyLimits::of_samples(&app);
     let sent = body::read(&headers, body, &limits).await?;
     let state = Arc::clone(&app);
     let answer = app.workers.write(move || accept(&state, &caller, &headers, sent, &limits)).await??;
     ok(&answer)
-}
-
-/// Refuses a body that says it is something else than JSON.
-pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let text = value.to_str().unwrap_or("?");
-    let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json")) {
-        return Ok(());
-    }
-    let message = format!("content type {text:?} is not JSON; send Content-Type: application/json");
-    Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
 fn accept(

@@ -1,5 +1,7 @@
 //! States of jobs, tasks and checkpoints, as Flink names them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// An enumeration whose values have one word each: what is stored, shown and read.
@@ -29,6 +31,7 @@ macro_rules! words {
         }
     };
 }
+pub(in crate::jobs) use words;
 
 words! {
     /// What a job does.
@@ -96,6 +99,23 @@ impl TaskState {
     pub fn has_ended(self) -> bool {
         matches!(self, TaskState::Finished | TaskState::Canceled | TaskState::Failed)
     }
+
+    /// The state of several tasks together, of which so many are in each, as Flink decides: a failure before all, the end
+    /// only if all have ended.
+    pub fn together(counts: &BTreeMap<TaskState, u64>) -> TaskState {
+        let has = |state: TaskState| counts.get(&state).is_some_and(|count| *count > 0);
+        let first =
+            [TaskState::Failed, TaskState::Canceling, TaskState::Canceled, TaskState::Initializing, TaskState::Running];
+        if let Some(state) = first.into_iter().find(|state| has(*state)) {
+            return state;
+        }
+        if has(TaskState::Finished) {
+            let are_all = counts.iter().all(|(state, count)| *state == TaskState::Finished || *count == 0);
+            return if are_all { TaskState::Finished } else { TaskState::Running };
+        }
+        let rest = [TaskState::Created, TaskState::Scheduled, TaskState::Deploying, TaskState::Reconciling];
+        rest.into_iter().rev().find(|state| has(*state)).unwrap_or(TaskState::Created)
+    }
 }
 
 words! {
@@ -133,5 +153,19 @@ mod tests {
         assert_eq!(TaskState::of("CANCELLING"), None, "tasks are CANCELING, jobs CANCELLING");
         let ended: Vec<_> = JobState::ALL.iter().filter(|state| state.has_ended()).map(|s| s.as_str()).collect();
         assert_eq!(ended, ["FAILED", "CANCELED", "FINISHED"]);
+    }
+
+    #[test]
+    fn several_tasks_have_the_state_that_says_most() {
+        let state = |states: &[TaskState]| {
+            let mut counts = BTreeMap::new();
+            states.iter().for_each(|state| *counts.entry(*state).or_default() += 1);
+            TaskState::together(&counts)
+        };
+        assert_eq!(state(&[TaskState::Running, TaskState::Failed]), TaskState::Failed);
+        assert_eq!(state(&[TaskState::Finished, TaskState::Created]), TaskState::Running);
+        assert_eq!(state(&[TaskState::Finished, TaskState::Finished]), TaskState::Finished);
+        assert_eq!(state(&[TaskState::Created, TaskState::Scheduled]), TaskState::Scheduled);
+        assert_eq!(state(&[]), TaskState::Created);
     }
 }

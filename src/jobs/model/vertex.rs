@@ -49,10 +49,11 @@ pub struct Subtasks {
 }
 
 impl Subtasks {
-    /// The attempts of `before` that newer ones have taken the place of.
+    /// The attempts of `before` that newer ones have taken the place of, but for those of which nothing was known.
     pub(in crate::jobs) fn superseded(&self, before: Subtasks) -> Vec<Attempt> {
         let attempts: BTreeMap<u64, u64> = self.subtasks.iter().map(|now| (now.index, now.attempt)).collect();
-        let is_over = |old: &Subtask| attempts.get(&old.index).is_some_and(|attempt| *attempt > old.attempt);
+        let is_over =
+            |old: &Subtask| !old.is_blank() && attempts.get(&old.index).is_some_and(|attempt| *attempt > old.attempt);
         let over = before.subtasks.into_iter().filter(is_over);
         over.map(|subtask| Attempt { vertex: before.vertex.clone(), subtask }).collect()
     }
@@ -100,6 +101,15 @@ pub struct Subtask {
 }
 
 impl Subtask {
+    /// True if nobody said anything of it.
+    fn is_blank(&self) -> bool {
+        let places = [&self.endpoint, &self.task_manager, &self.execution_id];
+        self.state == TaskState::Created
+            && self.started_ms.is_none()
+            && self.state_times.is_empty()
+            && places.iter().all(|place| place.is_none())
+    }
+
     /// How long it has been in each state that it was in, in milliseconds: until the next state, its end, or `now_ms`.
     pub fn state_durations(&self, now_ms: i64) -> BTreeMap<TaskState, i64> {
         let mut times: Vec<(i64, TaskState)> = self.state_times.iter().map(|(state, at)| (*at, *state)).collect();
@@ -148,6 +158,35 @@ pub struct Io {
     pub busy_ms: Option<f64>,
 }
 
+impl Io {
+    /// Adds up. Nothing added up is complete and zero; it is not complete if one part is not.
+    pub fn sum<'a>(parts: impl IntoIterator<Item = &'a Io>) -> Io {
+        let none = Count { value: 0, is_complete: true };
+        let zero = Io {
+            read_bytes: none,
+            write_bytes: none,
+            read_records: none,
+            write_records: none,
+            backpressured_ms: Some(0),
+            idle_ms: Some(0),
+            busy_ms: Some(0.0),
+        };
+        let add = |a: Count, b: Count| Count {
+            value: a.value.saturating_add(b.value),
+            is_complete: a.is_complete && b.is_complete,
+        };
+        parts.into_iter().fold(zero, |all, part| Io {
+            read_bytes: add(all.read_bytes, part.read_bytes),
+            write_bytes: add(all.write_bytes, part.write_bytes),
+            read_records: add(all.read_records, part.read_records),
+            write_records: add(all.write_records, part.write_records),
+            backpressured_ms: all.backpressured_ms.zip(part.backpressured_ms).map(|(a, b)| a.saturating_add(b)),
+            idle_ms: all.idle_ms.zip(part.idle_ms).map(|(a, b)| a.saturating_add(b)),
+            busy_ms: all.busy_ms.zip(part.busy_ms).map(|(a, b)| a + b),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +213,16 @@ mod tests {
         ended.state_times.insert(TaskState::Failed, 90);
         assert_eq!(ended.state_durations(1000)[&TaskState::Running], 50);
         assert!(!ended.state_durations(1000).contains_key(&TaskState::Failed));
+    }
+
+    #[test]
+    fn a_sum_is_complete_if_all_parts_are() {
+        let count = |value, is_complete| Count { value, is_complete };
+        let part = |read_bytes| Io { read_bytes, busy_ms: Some(1.5), ..Io::sum([]) };
+        let all = Io::sum([&part(count(1, true)), &part(count(2, false))]);
+        assert_eq!((all.read_bytes, all.busy_ms), (count(3, false), Some(3.0)));
+        assert!(Io::sum([]).write_records.is_complete);
+        let unknown = Io { idle_ms: None, ..part(count(1, true)) };
+        assert_eq!(Io::sum([&unknown, &part(count(1, true))]).idle_ms, None, "unknown and not zero");
     }
 }

@@ -29,6 +29,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// The number of its row.
+    pub(super) fn reference(&self) -> i64 {
+        self.reference
+    }
+
     /// The id in the form of Flink's.
     pub fn hex_id(&self) -> String {
         crate::jobs::hex_id(&self.subject.id)
@@ -58,6 +63,11 @@ const FROM: &str = "FROM subject s LEFT JOIN pipeline p USING (pipeline_ref)";
 impl<'c> Reader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Reader<'c> {
         Reader { connection }
+    }
+
+    /// For tables that are no documents.
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
     }
 
     /// The references that a statement with one number gives.

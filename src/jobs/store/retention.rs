@@ -10,6 +10,7 @@ use crate::jobs::document::Document;
 use crate::jobs::error::JobsError;
 use crate::jobs::model::checkpoint::{Checkpoint, CheckpointStatistics, CheckpointSubtasks};
 use crate::jobs::model::cluster::Cluster;
+use crate::jobs::model::failure::Failure;
 
 /// Checkpoints whose parts by subtask are kept: Flink itself keeps ten, and they are the largest documents of a job.
 const PARTS_MAX: usize = 10;
@@ -107,7 +108,9 @@ pub(super) fn forget_subject(connection: &Connection, subject: i64) -> Result<()
     let pipeline: Option<i64> = connection
         .prepare_cached("SELECT pipeline_ref FROM subject WHERE subject_ref = ?1")?
         .query_row((subject,), |row| row.get(0))?;
-    connection.prepare_cached("DELETE FROM version WHERE subject_ref = ?1")?.execute((subject,))?;
+    for table in ["version", "claim", "command", "agent"] {
+        connection.prepare_cached(&format!("DELETE FROM {table} WHERE subject_ref = ?1"))?.execute((subject,))?;
+    }
     connection.prepare_cached("DELETE FROM subject WHERE subject_ref = ?1")?.execute((subject,))?;
     let unused = "DELETE FROM pipeline WHERE pipeline_ref = ?1 \
                   AND NOT EXISTS (SELECT 1 FROM subject WHERE subject.pipeline_ref = pipeline.pipeline_ref)";
@@ -122,6 +125,7 @@ fn forget_versions(
     options: &JobOptions,
 ) -> Result<usize, JobsError> {
     let mut count = forget_checkpoints(connection, subject, options.checkpoints_max)?;
+    count += forget_failures(connection, subject, options.push.failures_max)?;
     if let Some(horizon_ms) = horizon_ms {
         // What holds at the horizon stays: from there on every question has its answer.
         let superseded = "DELETE FROM version WHERE subject_ref = ?1 AND from_ms < ?2 AND EXISTS \
@@ -133,8 +137,21 @@ fn forget_versions(
                          AND NOT EXISTS (SELECT 1 FROM version o WHERE o.subject_ref = version.subject_ref \
                          AND o.kind = version.kind AND o.key = version.key AND o.from_ms < version.from_ms)";
         count += connection.prepare_cached(withdrawn)?.execute((subject, horizon_ms))?;
+        // The last claim of each state stays: it says since when.
+        let claimed = "DELETE FROM claim WHERE subject_ref = ?1 AND at_ms < ?2 AND EXISTS \
+                       (SELECT 1 FROM claim n WHERE n.subject_ref = claim.subject_ref AND n.state = claim.state \
+                        AND n.at_ms > claim.at_ms AND n.at_ms <= ?2)";
+        connection.prepare_cached(claimed)?.execute((subject, horizon_ms))?;
     }
     Ok(count)
+}
+
+/// The newest failures stay: their keys begin with the time.
+fn forget_failures(connection: &Connection, subject: i64, keep: usize) -> Result<usize, JobsError> {
+    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND key <= \
+               (SELECT DISTINCT key FROM version WHERE subject_ref = ?1 AND kind = ?2 ORDER BY key DESC LIMIT 1 OFFSET ?3)";
+    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(sql)?.execute((subject, Failure::KIND.as_str(), keep))?)
 }
 
 /// The newest checkpoints by number stay, and of the newest of these the parts of their subtasks.

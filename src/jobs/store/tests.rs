@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use storage::RetentionRule;
 use tempfile::TempDir;
 
+use super::pushed::tests::{PUSHING, registering};
 use super::*;
 use crate::catalog::{CatalogOptions, NewComponent, Source};
 use crate::jobs::{
-    Checkpoint, CheckpointCounts, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks, JobState,
-    Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
+    Checkpoint, CheckpointCounts, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks,
+    CommandKind, JobState, Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
 };
 
 const OPTIONS: JobOptions = JobOptions {
@@ -21,9 +22,16 @@ const OPTIONS: JobOptions = JobOptions {
     pending_bytes_max: 1 << 20,
     checkpoints_max: 2,
     retention_ms: Some(1000),
+    push: PushOptions {
+        late_changes_max: 100,
+        failures_max: 3,
+        commands_max: 3,
+        command_timeout_ms: 100,
+        command_result_timeout_ms: 1000,
+    },
 };
 
-fn open_with(dir: &TempDir, options: JobOptions) -> (Catalog, Jobs) {
+pub(super) fn open_with(dir: &TempDir, options: JobOptions) -> (Catalog, Jobs) {
     let catalog = CatalogOptions {
         components_max: 3,
         bytes_max: 1 << 20,
@@ -547,7 +555,7 @@ fn a_file_without_documents_is_sound() {
 fn fixture(version: u32) -> (TempDir, Catalog, Jobs) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(format!("{FIXTURES}{version}/catalog.db"), dir.path().join("catalog.db")).unwrap();
-    let (catalog, jobs) = open(&dir);
+    let (catalog, jobs) = open_with(&dir, PUSHING);
     (dir, catalog, jobs)
 }
 
@@ -580,6 +588,30 @@ fn version_4_is_read() {
     holds_what_was_written(&catalog, &jobs);
 }
 
+/// The first with jobs that engines push.
+#[test]
+fn version_5_is_read() {
+    let (_dir, catalog, jobs) = fixture(5);
+    holds_what_was_written(&catalog, &jobs);
+    let known = find(&jobs, "p").unwrap();
+    let (run, commands) = jobs
+        .read(|reader| Ok((reader.document::<Run>(&known, "", i64::MAX)?.unwrap(), reader.commands(&known)?)))
+        .unwrap();
+    assert_eq!(
+        (run.document.state, &run.document.state_times),
+        (JobState::Running, &[(JobState::Created, 300), (JobState::Running, 310)].into())
+    );
+    let [command] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!((command.id.as_str(), command.kind, command.created_ms), ("c", CommandKind::Savepoint, 320));
+    let agents = jobs.agents().unwrap();
+    assert_eq!((agents.len(), agents[0].terms.commands.len(), agents[0].heard_ms), (1, 3, 300));
+    // Claims are there: what is told late falls into its place.
+    let late = Push { state: Some(JobState::Restarting), ..Push::new(Subject::job("", "p"), 305, 400) };
+    jobs.push(late).unwrap();
+    let then: Version<Run> = jobs.read(|reader| reader.document(&known, "", 307)).unwrap().unwrap();
+    assert_eq!(then.document.state, JobState::Restarting);
+}
+
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/catalog_v");
 
 /// Writes the fixture of the newest version; run by hand, once for each.
@@ -587,7 +619,7 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cata
 #[ignore = "writes a fixture"]
 fn write_fixture() {
     let dir = tempfile::tempdir().unwrap();
-    let (catalog, jobs) = open(&dir);
+    let (catalog, jobs) = open_with(&dir, PUSHING);
     for org in ["", "o"] {
         let (org, name, kind) = (org.to_owned(), "w".to_owned(), "worker_pool".to_owned());
         catalog.register(NewComponent { org, name, kind, ..NewComponent::default() }, Source::Call, 5).unwrap();
@@ -596,8 +628,13 @@ fn write_fixture() {
     record(&jobs, "a", 100, &run("etl", 100, None)).unwrap();
     record(&jobs, "a", 100, &plan("x")).unwrap();
     record(&jobs, "a", 200, &plan("y")).unwrap();
+    jobs.push(registering("p", 300)).unwrap();
+    let job = Subject::job("", "p");
+    jobs.push(Push { state: Some(JobState::Running), ..Push::new(job.clone(), 310, 310) }).unwrap();
+    let (kind, parameters) = (CommandKind::Savepoint, Default::default());
+    jobs.order_command(CommandOrder { job, kind, parameters, id: Some("c".to_owned()), now_ms: 320 }).unwrap();
     drop((jobs, catalog));
-    let to = format!("{FIXTURES}4");
+    let to = format!("{FIXTURES}5");
     std::fs::create_dir_all(&to).unwrap();
     std::fs::copy(dir.path().join("catalog.db"), format!("{to}/catalog.db")).unwrap();
 }
