@@ -339,6 +339,7 @@ fn catalog_options(config: &Config) -> CatalogOptions {
 fn job_options(config: &Config) -> JobOptions {
     JobOptions {
         jobs_max: config.jobs_max_jobs,
+        implied_max: config.jobs_max_implied_jobs,
         documents_max: config.jobs_max_documents,
         document_bytes_max: usize::try_from(config.jobs_max_document_bytes.0).unwrap_or(usize::MAX),
         pending_bytes_max: config.jobs_max_pending_bytes.0,

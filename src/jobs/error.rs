@@ -11,6 +11,20 @@ pub enum JobsError {
         /// `jobs.max_jobs`
         limit: usize,
     },
+    /// There are as many jobs as may be there that only series tell of, and none has fallen silent.
+    #[error(
+        "too many jobs that only series tell of: limit jobs.max_implied_jobs = {limit} reached, and all are there still"
+    )]
+    TooManyImpliedJobs {
+        /// `jobs.max_implied_jobs`
+        limit: usize,
+    },
+    /// Someone who knows it better than series tells of the job.
+    #[error("job {id:?} is told of by someone who knows it better than its series")]
+    Outranked {
+        /// Its id.
+        id: String,
+    },
     /// A document is too large.
     #[error("a document of kind {kind} has {bytes} bytes: limit jobs.max_document_bytes = {limit} reached")]
     DocumentTooLarge {

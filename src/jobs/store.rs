@@ -2,9 +2,10 @@
 //!
 //! [`record`] writes, on the catalog's one writer; [`read`] reads, each view inside one transaction, so that what it puts
 //! together belongs together; [`retention`] forgets; [`verify`] looks for damage. What engines push goes through [`pushed`],
-//! commands for their agents through [`commands`].
+//! commands for their agents through [`commands`]; [`implied`] gives way to those who know a job better than its series.
 
 mod commands;
+mod implied;
 mod observation;
 mod pushed;
 mod read;
@@ -39,6 +40,8 @@ const IDLE_READERS_MAX: usize = 8;
 pub struct JobOptions {
     /// `jobs.max_jobs`
     pub jobs_max: usize,
+    /// `jobs.max_implied_jobs`
+    pub implied_max: usize,
     /// `jobs.max_documents`
     pub documents_max: usize,
     /// `jobs.max_document_bytes`
@@ -118,6 +121,28 @@ impl Jobs {
             move |connection| {
                 let _pending = pending;
                 pushed::push(connection, &push, &options)
+            },
+            |_| (),
+        )
+    }
+
+    /// Records several observations, each whole or not at all, and returns when they are durable: they share a sync.
+    /// Gives what came of each, in their order.
+    ///
+    /// # Errors
+    /// [`JobsError`], if none could be recorded.
+    pub fn record_all(&self, observations: Vec<Observation>) -> Result<Vec<Result<Recorded, JobsError>>, JobsError> {
+        let bytes = observations.iter().map(Observation::bytes).sum();
+        let pending = Pending::admit(&self.pending_bytes, bytes, self.options.pending_bytes_max)?;
+        let options = self.options;
+        self.writer.write(
+            move |connection| {
+                let _pending = pending;
+                let each = |observation: &Observation| {
+                    observation.check(&options)?;
+                    record::record_in_savepoint(connection, observation, &options)
+                };
+                Ok::<_, JobsError>(observations.iter().map(each).collect())
             },
             |_| (),
         )

@@ -10,6 +10,7 @@ pub(crate) mod engine;
 mod exemplars;
 mod flush;
 mod latest;
+mod latest_groups;
 mod maintenance;
 pub(crate) mod metadata;
 mod open;
@@ -40,6 +41,7 @@ use committer::Committer;
 use engine::Engine;
 
 pub use latest::Latest;
+pub use latest_groups::LatestGroup;
 pub use saved::SavedSnapshot;
 
 /// What a flush did.
@@ -165,6 +167,24 @@ impl Db {
         budget: &Budget,
     ) -> Result<Vec<Latest>, BudgetError> {
         self.engine.latest(scope, matchers, arrived_since_ms, budget)
+    }
+
+    /// The series that pass and received a sample since `arrived_since_ms`, put together by the labels with these names, and
+    /// how recent each group is; sorted by labels.
+    ///
+    /// Answered from the head, without decoding anything: after a start a series counts when its next sample comes.
+    ///
+    /// # Errors
+    /// [`BudgetError`]: the answer is taken out of the account while it grows, and stays taken.
+    pub fn latest_groups(
+        &self,
+        scope: &Scope,
+        matchers: &[Matcher],
+        names: &[&str],
+        arrived_since_ms: i64,
+        budget: &Budget,
+    ) -> Result<Vec<LatestGroup>, BudgetError> {
+        self.engine.latest_groups(scope, matchers, names, arrived_since_ms, budget)
     }
 
     /// When the newest sample of a series arrived, in milliseconds since 1970, if that is its sample of this time and the

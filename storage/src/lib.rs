@@ -44,7 +44,7 @@ mod wal;
 pub use batch::{Batch, Committed, Exemplar, HeldSeries, RawKey, Resolved, SeriesRef};
 pub use codec::Preference as CodecPreference;
 pub use compaction::progress::{CompactionJob, CompactionStatus, SetAside};
-pub use db::{CompactReport, Db, FlushReport, Latest, RetentionReport, SavedSnapshot};
+pub use db::{CompactReport, Db, FlushReport, Latest, LatestGroup, RetentionReport, SavedSnapshot};
 pub use deletes::Delete;
 pub use error::{CommitError, DeleteError, Refusal, StorageError};
 pub use inspect::{MetricContent, SegmentContent, StoreContent, inspect, inspect_segment};

@@ -26,6 +26,7 @@ use crate::head::generation::Generation;
 use crate::manifest::SegmentEntry;
 use crate::retention::RetentionRules;
 use crate::rollup::entry::RollupEntry;
+pub(crate) use groups::HeadGroups;
 use masks::Masks;
 pub(crate) use merged::Merged;
 use runs::{Joined, Run};

@@ -51,7 +51,7 @@ pub struct Version<D> {
 
 /// Sees one state of the file.
 pub struct Reader<'c> {
-    connection: &'c Connection,
+    pub(super) connection: &'c Connection,
 }
 
 /// Number of [`COLUMNS`].
@@ -83,6 +83,14 @@ impl<'c> Reader<'c> {
                    WHERE kind = 'job' AND ended_ms IS NULL AND cluster = ?1 AND org = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map((&cluster.subject.id, &cluster.subject.org), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The subjects of which a condition holds, in the order in which they were first heard of.
+    pub(super) fn known_where(&self, condition: &str) -> Result<Vec<Known>, JobsError> {
+        let sql = format!("SELECT {COLUMNS} {FROM} WHERE {condition} ORDER BY s.subject_ref");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map((), known)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

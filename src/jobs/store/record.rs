@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::observation::{Entry, Observation, Recorded, Subject, SubjectKind};
-use super::{JobOptions, retention};
+use super::observation::{Entry, Observation, Origin, Recorded, Subject, SubjectKind};
+use super::{JobOptions, implied, retention};
 use crate::jobs::document::Document;
 use crate::jobs::error::JobsError;
 use crate::jobs::hex_id::hex_id;
@@ -33,12 +33,27 @@ pub(super) fn record(
     Ok(recorded)
 }
 
+/// As [`record`], in a savepoint of its own: one that fails leaves the others of its change.
+pub(super) fn record_in_savepoint(
+    connection: &Connection,
+    observation: &Observation,
+    options: &JobOptions,
+) -> Result<Recorded, JobsError> {
+    connection.execute_batch("SAVEPOINT observation")?;
+    let recorded = record(connection, observation, options);
+    let end = if recorded.is_ok() { "RELEASE observation" } else { "ROLLBACK TO observation; RELEASE observation" };
+    connection.execute_batch(end)?;
+    recorded
+}
+
 /// The row of the subject, made if it is new.
 fn subject(connection: &Connection, observation: &Observation, options: &JobOptions) -> Result<i64, JobsError> {
     let Subject { kind, org, id } = &observation.subject;
-    let find = "SELECT subject_ref FROM subject WHERE kind = ?1 AND id = ?2 AND org = ?3";
-    let found = connection.prepare_cached(find)?.query_row((kind.as_str(), id, org), |row| row.get(0)).optional()?;
-    if let Some(found) = found {
+    let find = "SELECT subject_ref, origin FROM subject WHERE kind = ?1 AND id = ?2 AND org = ?3";
+    let both = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?));
+    let found = connection.prepare_cached(find)?.query_row((kind.as_str(), id, org), both).optional()?;
+    if let Some((found, origin)) = found {
+        implied::give_way(connection, found, &origin, observation)?;
         let touch = "UPDATE subject SET first_ms = min(first_ms, ?2), origin = ?3, cluster = coalesce(?4, cluster) \
                      WHERE subject_ref = ?1 AND (first_ms > ?2 OR origin <> ?3 OR cluster IS NOT coalesce(?4, cluster))";
         let values = (found, observation.at_ms, observation.origin.as_str(), &observation.cluster);
@@ -46,7 +61,8 @@ fn subject(connection: &Connection, observation: &Observation, options: &JobOpti
         return Ok(found);
     }
     if *kind == SubjectKind::Job {
-        make_room(connection, options)?;
+        implied::make_room(connection, observation.origin, options)?;
+        make_room(connection, observation.origin, options)?;
     }
     let insert = "INSERT INTO subject (kind, org, id, hex_id, origin, cluster, first_ms) \
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -56,8 +72,9 @@ fn subject(connection: &Connection, observation: &Observation, options: &JobOpti
     Ok(connection.last_insert_rowid())
 }
 
-/// The job that ended first goes when there are too many: what runs is worth more than what ran.
-fn make_room(connection: &Connection, options: &JobOptions) -> Result<(), JobsError> {
+/// The job that ended first goes when there are too many: what runs is worth more than what ran. One that only series tell
+/// of takes the place of no other kind.
+fn make_room(connection: &Connection, by: Origin, options: &JobOptions) -> Result<(), JobsError> {
     let limit = options.jobs_max;
     let count: i64 = connection
         .prepare_cached("SELECT count(*) FROM subject WHERE kind = 'job'")?
@@ -65,16 +82,16 @@ fn make_room(connection: &Connection, options: &JobOptions) -> Result<(), JobsEr
     if usize::try_from(count).is_ok_and(|count| count < limit) {
         return Ok(());
     }
-    let oldest =
-        "SELECT subject_ref FROM subject WHERE kind = 'job' AND ended_ms IS NOT NULL ORDER BY ended_ms LIMIT 1";
-    let oldest = connection.prepare_cached(oldest)?.query_row((), |row| row.get(0)).optional()?;
+    let oldest = "SELECT subject_ref FROM subject WHERE kind = 'job' AND ended_ms IS NOT NULL \
+                  AND (?1 <> 'metrics' OR origin = 'metrics') ORDER BY ended_ms LIMIT 1";
+    let oldest = connection.prepare_cached(oldest)?.query_row((by.as_str(),), |row| row.get(0)).optional()?;
     let oldest = oldest.ok_or(JobsError::TooManyJobs { limit })?;
     retention::forget_subject(connection, oldest)?;
     Ok(())
 }
 
 /// Makes a document hold from a time on; false if it does already.
-fn put(
+pub(super) fn put(
     connection: &Connection,
     subject: i64,
     kind: &str,

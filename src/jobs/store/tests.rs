@@ -1,5 +1,7 @@
 //! The store against a simple model, its limits, and what is there after a restart.
 
+mod implied;
+
 use std::collections::BTreeMap;
 
 use model::{Matcher, Scope, TimeRange};
@@ -17,6 +19,7 @@ use crate::jobs::{
 
 const OPTIONS: JobOptions = JobOptions {
     jobs_max: 3,
+    implied_max: 2,
     documents_max: 4,
     document_bytes_max: 400,
     pending_bytes_max: 1 << 20,

@@ -12,7 +12,7 @@ use crate::deletes::Delete;
 use crate::head::newest::NewestSample;
 
 /// Series of the head that are looked up under one set of locks.
-const AT_A_TIME: usize = 4096;
+pub(super) const AT_A_TIME: usize = 4096;
 
 /// The newest sample of a series and when it arrived.
 #[derive(Debug, Clone, PartialEq)]

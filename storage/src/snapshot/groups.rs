@@ -11,7 +11,7 @@ use crate::head::registry::RegistryView;
 pub(super) const HEAD_GROUPS: usize = 4096;
 
 /// Finds the groups of the head's series by the symbols of the labels that count.
-pub(super) struct HeadGroups<'g> {
+pub(crate) struct HeadGroups<'g> {
     keep: &'g dyn Fn(&str) -> bool,
     /// By the symbol of the name.
     keeps: HashMap<u32, bool>,
@@ -21,12 +21,12 @@ pub(super) struct HeadGroups<'g> {
 
 impl<'g> HeadGroups<'g> {
     /// Groups by the names that `keep` lets pass.
-    pub(super) fn new(keep: &'g dyn Fn(&str) -> bool) -> Self {
+    pub(crate) fn new(keep: &'g dyn Fn(&str) -> bool) -> Self {
         HeadGroups { keep, keeps: HashMap::new(), places: HashMap::new(), key: Vec::new() }
     }
 
     /// The place in `groups` of a series' group.
-    pub(super) fn place(&mut self, view: &RegistryView<'_>, series: SeriesRef, groups: &mut SeriesGroups) -> u32 {
+    pub(crate) fn place(&mut self, view: &RegistryView<'_>, series: SeriesRef, groups: &mut SeriesGroups) -> u32 {
         self.key.clear();
         for (name, value) in view.pairs(series) {
             if *self.keeps.entry(name).or_insert_with(|| (self.keep)(view.text(name))) {

@@ -107,6 +107,45 @@ fn latest_stays_within_the_account_at_n_and_n_plus_1() {
 }
 
 #[test]
+fn groups_say_how_recent_their_series_are() {
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let db = Db::open_on(Arc::new(disk.clone()), options(), clock.clone()).unwrap();
+    let stale = model::stale_nan();
+    write(&db, &[(0, NOW_MS - 9, 1.0), (2, NOW_MS - 7, 1.0), (4, NOW_MS - 5, stale), (1, NOW_MS - 3, stale)]).unwrap();
+    clock.advance(60_000);
+    write(&db, &[(6, NOW_MS - DAY, 1.0)]).unwrap();
+    db.flush().unwrap();
+    let of = |matchers: &[Matcher], since, budget: &Budget| {
+        db.latest_groups(&Scope::default(), matchers, &["odd", "none"], since, budget)
+    };
+    let group = |odd, series, live_ms, ended_ms| {
+        let labels = Labels::from_pairs([("odd", odd)]).unwrap();
+        LatestGroup { labels, series, live_ms, ended_ms }
+    };
+    let even = group("", 4, Some(NOW_MS - 7), Some(NOW_MS - 5));
+    let odd = group("yes", 1, None, Some(NOW_MS - 3));
+    let budget = Budget::unlimited();
+    assert_eq!(of(&[], 0, &budget), Ok(vec![even.clone(), odd.clone()]));
+    assert_eq!(of(&[Matcher::equal("odd", "yes")], 0, &Budget::unlimited()), Ok(vec![odd.clone()]));
+    assert_eq!(of(&[], NOW_MS + 1, &Budget::unlimited()), Ok(vec![group("", 1, Some(NOW_MS - DAY), None)]));
+    let scope = Scope::confined(Matcher::equal("i", "1"));
+    assert_eq!(db.latest_groups(&scope, &[], &["odd"], 0, &Budget::unlimited()), Ok(vec![odd]));
+
+    let bytes = budget.bytes_peak();
+    let refused = Err(model::BudgetError::Bytes { limit: bytes - 1 });
+    assert_eq!(of(&[], 0, &Budget::new(u64::MAX, bytes)).map(|groups| groups.len()), Ok(2));
+    assert_eq!(of(&[], 0, &Budget::new(u64::MAX, bytes - 1)), refused);
+
+    // What a delete hides does not count, and what comes after it does.
+    let selector = vec![Matcher::new("i", MatchOp::Regex, "1|2").unwrap()];
+    db.delete(vec![selector], TimeRange { start_ms: NOW_MS - 8, end_ms: NOW_MS }).unwrap();
+    assert_eq!(of(&[], 0, &Budget::unlimited()), Ok(vec![group("", 3, Some(NOW_MS - 9), Some(NOW_MS - 5))]));
+    clock.advance(1);
+    write(&db, &[(1, NOW_MS, 1.0)]).unwrap();
+    assert_eq!(of(&[], 0, &Budget::unlimited()).unwrap()[1], group("yes", 1, Some(NOW_MS), None));
+}
+
+#[test]
 fn label_names_and_values_come_from_all_parts() {
     let db = open(&FakeDisk::default());
     let (all, budget) = (TimeRange::ALL, Budget::unlimited());
