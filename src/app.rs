@@ -13,6 +13,7 @@ use crate::config::{Config, HeartbeatsMissed, RetentionSize, Sync};
 use crate::http;
 use crate::http::Wire;
 use crate::http::body::BodyMemory;
+use crate::implied;
 use crate::ingest::Ingest;
 use crate::jobs::{Agents, Expectations, JobOptions, Jobs, JobsError, PushOptions, WhenMissed};
 use crate::parquet_store::ParquetStore;
@@ -60,6 +61,8 @@ pub struct App {
     pub jobs: Jobs,
     /// The agents of jobs that engines push.
     pub agents: Agents,
+    /// How jobs are told from series alone.
+    pub implied: implied::Status,
     /// Turns metric reports into batches.
     pub reporter: Reporter,
     /// The one way into the database for whatever takes samples in.
@@ -153,6 +156,7 @@ impl App {
             catalog,
             jobs,
             agents,
+            implied: implied::Status::default(),
             reporter: Reporter::default(),
             workers: Workers::new(&config),
             body_memory: BodyMemory::new(&config),
@@ -248,6 +252,9 @@ impl Running {
         tasks.spawn(self_report::run_supervised(Arc::clone(&app)));
         tasks.spawn(crate::jobs::retain_regularly(Arc::clone(&app)));
         tasks.spawn(crate::jobs::watch_agents(Arc::clone(&app)));
+        if app.config.jobs_implied {
+            tasks.spawn(implied::run_supervised(Arc::clone(&app)));
+        }
         for cluster in &app.config.flink.clusters {
             tasks.spawn(crate::flink::collector::run_supervised(Arc::clone(&app), cluster.clone()));
         }

@@ -169,6 +169,11 @@ options! {
     "jobs.max_commands" jobs_max_commands: usize = "100", "Most commands that are kept of one job; a new one is refused if none of them is done.";
     "jobs.command_timeout" jobs_command_timeout: Duration = "1m", "How long a command waits for the job's agent to take it; then it has failed.";
     "jobs.command_result_timeout" jobs_command_result_timeout: Duration = "1h", "How long an agent that took a command may say nothing of it; then it has failed.";
+    "jobs.implied" jobs_implied: bool = "true", "Whether series whose labels name a job that nobody told of make it known: `job_id` or `pipeline_id`, with the labels of Flink, Arroyo and Conveyor, or `operator_id` and `subtask_index`.";
+    "jobs.implied_interval" jobs_implied_interval: Duration = "15s", "How often series are looked at for such jobs; not more often than every 100ms.";
+    "jobs.implied_stale_after" jobs_implied_stale_after: Duration = "5m", "How long the series of such a job, or of one of its operators, may have no samples until it counts as gone; after a fifth of it if staleness markers ended them.";
+    "jobs.max_implied_jobs" jobs_max_implied_jobs: usize = "10000", "Most jobs that only series tell of; above, the one that has been silent longest is forgotten, and a new one is left out if none is silent.";
+    "jobs.max_implied_tasks" jobs_max_implied_tasks: usize = "4000", "Most subtasks, of all operators together, of a job that only series tell of; those above are left out.";
     "flink" flink: FlinkClusters = "", "Flink clusters to follow: tables `[[flink]]` in the file, each with `urls` (of its JobManagers) and, if need be, `name`, `metrics` (`scrape` if its Prometheus reporters are scraped, `rest` if not), `interval` (10s), `timeout` (10s), `max_requests_per_job` (in one interval, 40), `org`, `token_file`; or the same as a JSON list; or the addresses of one cluster by commas.";
     "flink_shape" flink_shape: FlinkShape = "superset", "Fields that the answers of Flink's API have: `page` (of the API page, Flink 1.9), `2.x`, or `superset` (all of them).";
     "flink_listen" flink_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8081`, on which every path is Flink's API.";

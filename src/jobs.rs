@@ -69,6 +69,7 @@ pub use model::run::{Outcome, Run, Settings};
 pub use model::state::{CheckpointState, JobKind, JobState, TaskState};
 pub use model::vertex::{Attempt, Count, Io, Subtask, Subtasks, Vertex};
 pub use push::{NewVertex, Push, PushError, Pushed, Registration, Standing, Task, TaskDetail, Terms, WhenMissed};
+pub(crate) use store::ID_BYTES_MAX;
 pub use store::{
     CommandOrder, CommandReport, Forgotten, JobOptions, Jobs, Known, Observation, Origin, PushOptions, Reader,
     Recorded, Subject, SubjectKind, Version, check,

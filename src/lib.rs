@@ -17,6 +17,7 @@ pub mod exposition;
 pub mod families;
 pub mod flink;
 pub mod http;
+pub mod implied;
 pub mod ingest;
 pub mod jobs;
 mod json;

@@ -2,9 +2,9 @@
 //!
 //! A task that runs for as long as the server does runs through [`supervised`], which starts it again after a pause: each
 //! scrape loop, each job's target discovery, the listeners, the reports about ourselves, the collector of each Flink
-//! cluster. A thread that does one piece of work after the other does each through [`attempt`]: the catalog's writer, the
-//! mover of Parquet files, the retention of jobs. The threads of the database are kept going in the same way by the
-//! storage engine itself.
+//! cluster, the looks for jobs that only series tell of. A thread that does one piece of work after the other does each
+//! through [`attempt`]: the catalog's writer, the mover of Parquet files, the retention of jobs. The threads of the
+//! database are kept going in the same way by the storage engine itself.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -15,6 +15,7 @@ mod diagnosis;
 mod documents;
 mod exporter;
 mod flink;
+mod implied;
 mod noetl;
 mod offline;
 mod panics;

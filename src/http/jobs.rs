@@ -28,7 +28,7 @@ use super::segment::Segment;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::config::{Duration, OptionValue};
-use crate::jobs::{Event, JobsError, Known, Reader, Run, SubjectKind, What, timeline};
+use crate::jobs::{Event, JobsError, Known, Origin, Reader, Run, SubjectKind, Vertex, What, timeline};
 
 /// Events of an answer, the newest, when no limit is asked for.
 const EVENTS_DEFAULT: usize = 1000;
@@ -112,6 +112,7 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Response
         Ok(asked) => asked,
         Err(fault) => return fault.response(Dialect::Plain),
     };
+    let shared = Arc::clone(&app);
     answer(app, move |reader| {
         let mut jobs = reader.runs(&caller.scope(), at_ms)?;
         jobs.retain(|(_, run)| {
@@ -119,7 +120,7 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Response
             name.as_ref().is_none_or(|name| *name == run.name) && state.as_ref().is_none_or(|s| s == run.state.as_str())
         });
         jobs.sort_by_key(|(_, run)| std::cmp::Reverse(run.document.started_ms));
-        let jobs: Vec<Value> = jobs.iter().map(|(job, run)| shown(job, Some(&run.document))).collect();
+        let jobs: Vec<Value> = jobs.iter().map(|(job, run)| shown(&shared, job, Some(&run.document))).collect();
         Ok(Some(json!({"jobs": jobs})))
     })
     .await
@@ -130,11 +131,12 @@ async fn one(State(app): State<Arc<App>>, caller: Caller, Segment(id): Segment, 
         Ok(at_ms) => at_ms,
         Err(fault) => return fault.response(Dialect::Plain),
     };
+    let shared = Arc::clone(&app);
     answer(app, move |reader| {
         let scope = caller.scope();
         let Some(job) = find(reader, &scope, &id, at_ms)? else { return Ok(None) };
         let run = reader.document::<Run>(&job, "", at_ms)?;
-        let mut object = shown(&job, run.as_ref().map(|run| &run.document));
+        let mut object = shown(&shared, &job, run.as_ref().map(|run| &run.document));
         let runs = match &job.pipeline_id {
             Some(pipeline) => reader.of_pipeline(&scope, pipeline)?,
             None => Vec::new(),
@@ -142,6 +144,7 @@ async fn one(State(app): State<Arc<App>>, caller: Caller, Segment(id): Segment, 
         let runs: Vec<&str> =
             runs.iter().filter(|run| run.first_ms <= at_ms).map(|run| run.subject.id.as_str()).collect();
         object["runs"] = json!(runs);
+        object["vertices"] = vertices(reader, &job, at_ms)?;
         Ok(Some(object))
     })
     .await
@@ -178,8 +181,27 @@ fn find(reader: &Reader<'_>, scope: &Scope, id: &str, at_ms: i64) -> Result<Opti
     Ok(found.filter(|job| job.first_ms <= at_ms))
 }
 
+/// The vertices of a job in their order.
+fn vertices(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Value, JobsError> {
+    let mut vertices: Vec<Vertex> = reader.documents(job, at_ms)?.into_iter().map(|version| version.document).collect();
+    vertices.sort_by_key(|vertex| vertex.position);
+    let shown = |vertex: &Vertex| {
+        json!({
+            "id": vertex.id,
+            "name": vertex.name,
+            "parallelism": vertex.parallelism,
+            "state": vertex.state.as_str(),
+            "started": vertex.started_ms,
+        })
+    };
+    Ok(vertices.iter().map(shown).collect())
+}
+
 /// A job in few words. What is not known is null.
-fn shown(job: &Known, run: Option<&Run>) -> Value {
+fn shown(app: &App, job: &Known, run: Option<&Run>) -> Value {
+    let lost_ms = run.and_then(|run| run.lost_ms);
+    // Only series say all the time that a job is there.
+    let newest_ms = || app.implied.newest_ms(&job.subject).filter(|_| job.origin == Origin::Metrics);
     json!({
         "id": job.subject.id,
         "org": job.subject.org,
@@ -190,7 +212,9 @@ fn shown(job: &Known, run: Option<&Run>) -> Value {
         "state": run.map(|run| run.state.as_str()),
         "started": run.map(|run| run.started_ms),
         "ended": run.and_then(|run| run.ended_ms),
-        "lost": run.and_then(|run| run.lost_ms),
+        "lost": lost_ms,
+        "first_seen": job.first_ms,
+        "last_seen": lost_ms.or_else(newest_ms),
     })
 }
 

@@ -62,6 +62,7 @@ fn single(name: &str, metric_type: MetricType, help: &str, value: f64) -> Family
 fn server_families(app: &App) -> Vec<Family> {
     let mut build = family("streamgauge_build_info", MetricType::Gauge, "Version of the server; always 1.");
     build.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let implied = app.implied.outcome();
     let held = f64::from(u8::from(app.catalog.retention_hold().is_some()));
     vec![
         build,
@@ -70,6 +71,22 @@ fn server_families(app: &App) -> Vec<Family> {
             "streamgauge_retention_held",
             "1 while nothing is dropped for its age, because retention rules may be missing.",
             held,
+        ),
+        gauge("streamgauge_implied_jobs", "Jobs that live and that only series tell of.", implied.jobs as f64),
+        gauge(
+            "streamgauge_implied_jobs_left_out",
+            "Jobs that the last look at series left out: above jobs.max_implied_jobs, or with ids that are too long.",
+            implied.jobs_left_out as f64,
+        ),
+        gauge(
+            "streamgauge_implied_tasks_left_out",
+            "Subtasks above jobs.max_implied_tasks that the last look at series left out.",
+            implied.tasks_left_out as f64,
+        ),
+        gauge(
+            "streamgauge_implied_look_seconds",
+            "Duration of the last look at series for jobs.",
+            implied.took.as_secs_f64(),
         ),
         gauge("streamgauge_body_bytes", "Memory that request bodies take.", app.body_memory.taken() as f64),
     ]

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 pub use commands::{CommandOrder, CommandReport};
+pub(crate) use observation::ID_BYTES_MAX;
 pub use observation::{Observation, Origin, Recorded, Subject, SubjectKind};
 pub use read::{Known, Reader, Version};
 pub use retention::Forgotten;
