@@ -40,13 +40,16 @@ fn start(options: &[(&str, &str)]) -> (Server, Arc<SetClock>) {
 
 /// Reports one sample, now, of each of these series.
 fn report(server: &Server, series: &[(&str, Value)]) {
-    report_at(server, series, server.app().clock.now_ms());
+    report_at(server, series, &[server.app().clock.now_ms()]);
 }
 
-fn report_at(server: &Server, series: &[(&str, Value)], at_ms: i64) {
-    let at = streamgauge::report::timestamp::format(at_ms);
-    let metric = |(name, labels): &(&str, Value)| json!({"metric_name": name, "metric_type": "gauge", "metric_value": 7, "labels": labels, "timestamp": at});
-    let metrics: Vec<Value> = series.iter().map(metric).collect();
+/// Reports one sample of each of these series at each of these times.
+fn report_at(server: &Server, series: &[(&str, Value)], times: &[i64]) {
+    let metric = |(name, labels): &(&str, Value), at_ms: i64| {
+        let at = streamgauge::report::timestamp::format(at_ms);
+        json!({"metric_name": name, "metric_type": "gauge", "metric_value": 7, "labels": labels, "timestamp": at})
+    };
+    let metrics: Vec<Value> = times.iter().flat_map(|at| series.iter().map(|one| metric(one, *at))).collect();
     let answer = server.post_json("/api/metrics/report", &json!({"component_name": "reporter", "metrics": metrics}));
     assert_eq!(answer.json()["metrics_inserted"], metrics.len(), "{}", answer.body);
 }
@@ -232,8 +235,7 @@ fn silence_makes_a_job_stale_and_a_restart_doubles_nothing() {
 fn samples_of_the_past_tell_when_a_job_was_there() {
     let (server, _) = start(&[]);
     let series = [("rows_total", json!({"job_id": "old", "operator_id": "load"}))];
-    report_at(&server, &series, NOW_MS - 90_000_000);
-    report_at(&server, &series, NOW_MS - 80_000_000);
+    report_at(&server, &series, &[NOW_MS - 90_000_000, NOW_MS - 80_000_000]);
     let jobs = wait(&server, "/api/jobs", |jobs| ids(jobs) == ["old"]);
     let job = &jobs["jobs"][0];
     assert_eq!((&job["started"], &job["lost"]), (&json!(NOW_MS - 90_000_000), &json!(NOW_MS - 80_000_000)));

@@ -101,12 +101,12 @@ fn a_job_begins_with_its_first_sample_changes_falls_silent_and_comes_back() {
     assert_eq!(scene.at(3000), Some((None, vertices(&[("a", 2), ("b", 2)]))));
     assert_eq!(scene.see(&sighting(5100, &[("a", 2), ("b", 2)])), 0, "nothing changed");
     // One is scaled, one is gone, one is new: vertex and subtasks each, the run and the plan.
-    assert_eq!(scene.see(&sighting(5200, &[("a", 3), ("c", 1)])), 8);
+    assert_eq!(scene.see(&sighting(5200, &[("a", 3), ("c", 2)])), 8);
     assert_eq!(scene.at(5199), Some((None, vertices(&[("a", 2), ("b", 2)]))));
-    assert_eq!(scene.at(5200), Some((None, vertices(&[("a", 3), ("c", 1)]))));
+    assert_eq!(scene.at(5200), Some((None, vertices(&[("a", 3), ("c", 2)]))));
     assert_eq!((scene.miss(6200), scene.tracker.len()), (0, 1), "not for long enough");
     assert_eq!((scene.miss(6201), scene.tracker.len()), (1, 0));
-    assert_eq!(scene.at(9000), Some((Some(5200), vertices(&[("a", 3), ("c", 1)]))), "as it was last");
+    assert_eq!(scene.at(9000), Some((Some(5200), vertices(&[("a", 3), ("c", 2)]))), "as it was last");
     assert_eq!(scene.at(5199).unwrap().0, None);
     assert_eq!(scene.see(&sighting(5200, &[])), 0, "it is not tracked any more");
 }
