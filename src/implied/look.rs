@@ -91,6 +91,10 @@ impl Looker {
     }
 
     fn round(&mut self) {
+        if self.app.db.read_only().is_some() {
+            // Nothing can be written down now; others say so.
+            return;
+        }
         let began = Instant::now();
         match self.look() {
             Ok(mut outcome) => {
@@ -259,6 +263,7 @@ impl Looker {
 
     /// Writes down what a round gathered. Of a job that could not be written nothing is believed any more.
     fn write(&mut self, round: &mut Round) {
+        let mut failed: Option<(usize, JobsError)> = None;
         let mut writes = std::mem::take(&mut round.writes).into_iter().peekable();
         while writes.peek().is_some() {
             let (keys, observations): (Vec<JobKey>, Vec<Observation>) = writes.by_ref().take(WRITTEN_AT_ONCE).unzip();
@@ -275,9 +280,12 @@ impl Looker {
                     JobsError::TooManyImpliedJobs { .. } | JobsError::TooManyJobs { .. } => {
                         round.outcome.jobs_left_out += 1;
                     }
-                    error => tracing::warn!(%error, job = key.id, "a job that series tell of cannot be written down"),
+                    error => failed = Some((failed.map_or(1, |(count, _)| count + 1), error)),
                 }
             }
+        }
+        if let Some((count, error)) = failed {
+            tracing::warn!(%error, count, "jobs that series tell of could not be written down; tried again");
         }
     }
 }

@@ -3,9 +3,7 @@
 use model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use super::sighting::JobKey;
-
-/// The label with the organization.
-const ORG: &str = "org";
+use crate::ingest::ORG;
 
 /// Metrics of no engine with a rule of its own. Our own tell of jobs that are known.
 const OTHER: &str = "(flink|arroyo_worker|conveyor_router|streamgauge)_.*";
