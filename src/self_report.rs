@@ -1,5 +1,7 @@
 //! The server's own metrics in the NoETL dialect: what is reported, under which component, and the background work that
-//! reports at each interval and writes signs of life to the catalog.
+//! reports at each interval and writes signs of life to the catalog. A process that belongs to a worker pool
+//! (`noetl.worker_pool_name`) does besides what NoETL's workers do: it registers the pool, sends heartbeats, reports, and
+//! takes the pool off when it stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,23 +100,28 @@ fn this_process() -> NewComponent {
     }
 }
 
-/// One gauge of a self-report.
-struct Gauge {
+/// One metric of a self-report.
+struct OwnMetric {
     name: &'static str,
+    metric_type: MetricType,
     value: f64,
     help: &'static str,
     unit: &'static str,
 }
 
-impl Gauge {
-    const fn new(name: &'static str, unit: &'static str, help: &'static str, value: f64) -> Gauge {
-        Gauge { name, value, help, unit }
+impl OwnMetric {
+    const fn gauge(name: &'static str, unit: &'static str, help: &'static str, value: f64) -> OwnMetric {
+        OwnMetric { name, metric_type: MetricType::Gauge, value, help, unit }
+    }
+
+    const fn counter(name: &'static str, unit: &'static str, help: &'static str, value: f64) -> OwnMetric {
+        OwnMetric { name, metric_type: MetricType::Counter, value, help, unit }
     }
 
     fn sample<'a>(&self, timestamp_ms: i64, labels: Raw<'a>) -> ReportSample<'a> {
         ReportSample {
             name: self.name.into(),
-            metric_type: MetricType::Gauge,
+            metric_type: self.metric_type,
             value: self.value,
             timestamp_ms,
             labels,
@@ -124,45 +131,109 @@ impl Gauge {
     }
 }
 
-fn system_metrics(app: &App) -> Vec<Gauge> {
+fn system_metrics(app: &App) -> Vec<OwnMetric> {
     let now = app.system.readings();
     vec![
-        Gauge::new("noetl_system_cpu_usage_percent", "percent", "CPU usage percentage", now.cpu_percent),
-        Gauge::new("noetl_system_memory_usage_bytes", "bytes", "Memory usage in bytes", now.memory_used_bytes as f64),
-        Gauge::new("noetl_system_memory_usage_percent", "percent", "Memory usage percentage", now.memory_percent()),
-        Gauge::new("noetl_process_cpu_percent", "percent", "Process CPU usage percentage", now.process_cpu_percent),
-        Gauge::new("noetl_process_memory_rss_bytes", "bytes", "Process resident memory", now.process_rss_bytes as f64),
-        Gauge::new(
+        OwnMetric::gauge("noetl_system_cpu_usage_percent", "percent", "CPU usage percentage", now.cpu_percent),
+        OwnMetric::gauge(
+            "noetl_system_memory_usage_bytes",
+            "bytes",
+            "Memory usage in bytes",
+            now.memory_used_bytes as f64,
+        ),
+        OwnMetric::gauge(
+            "noetl_system_memory_usage_percent",
+            "percent",
+            "Memory usage percentage",
+            now.memory_percent(),
+        ),
+        OwnMetric::gauge(
+            "noetl_process_cpu_percent",
+            "percent",
+            "Process CPU usage percentage",
+            now.process_cpu_percent,
+        ),
+        OwnMetric::gauge(
+            "noetl_process_memory_rss_bytes",
+            "bytes",
+            "Process resident memory",
+            now.process_rss_bytes as f64,
+        ),
+        OwnMetric::gauge(
             "noetl_process_start_time_seconds",
             "seconds",
             "Process start time since 1970",
             now.process_start_s as f64,
         ),
-        Gauge::new("noetl_uptime_seconds", "seconds", "Time since the process started", now.process_uptime_s),
+        OwnMetric::gauge("noetl_uptime_seconds", "seconds", "Time since the process started", now.process_uptime_s),
     ]
 }
 
-fn server_metrics(app: &App, now_ms: i64) -> Vec<Gauge> {
+fn server_metrics(app: &App, now_ms: i64) -> Vec<OwnMetric> {
     let options = app.catalog.options();
     let is_active =
         |component: &Arc<Component>| component.kind == WORKER_POOL && component.status_at(now_ms, &options) != OFFLINE;
     let active = app.catalog.components().iter().filter(|component| is_active(component)).count();
+    let requests = app.telemetry.http_requests.sum(|_| true);
+    // Labels are the handler and the status code.
+    let errors = app.telemetry.http_requests.sum(|key| key.last().is_some_and(|code| code.starts_with('5')));
     vec![
-        Gauge::new("noetl_server_active_workers", "workers", "Worker pools that are not offline", active as f64),
-        Gauge::new(
+        OwnMetric::gauge("noetl_server_active_workers", "workers", "Worker pools that are not offline", active as f64),
+        OwnMetric::gauge(
             "noetl_server_queue_size",
             "requests",
             "Requests that wait for a thread",
             app.workers.waiting() as f64,
         ),
+        OwnMetric::counter("noetl_server_api_requests_total", "requests", "Requests answered", requests),
+        OwnMetric::counter("noetl_server_api_errors_total", "requests", "Requests that failed with 5xx", errors),
+        OwnMetric::counter(
+            "noetl_server_api_request_seconds_total",
+            "seconds",
+            "Time spent on requests",
+            app.telemetry.http_micros.sum(|_| true),
+        ),
     ]
 }
 
-fn worker_metrics(app: &App) -> Vec<Gauge> {
+fn worker_metrics(app: &App) -> Vec<OwnMetric> {
     vec![
-        Gauge::new("noetl_worker_active_tasks", "tasks", "Requests that are worked on", app.workers.active() as f64),
-        Gauge::new("noetl_worker_queue_size", "tasks", "Requests that wait for a thread", app.workers.waiting() as f64),
+        OwnMetric::gauge(
+            "noetl_worker_active_tasks",
+            "tasks",
+            "Requests that are worked on",
+            app.workers.active() as f64,
+        ),
+        OwnMetric::gauge(
+            "noetl_worker_queue_size",
+            "tasks",
+            "Requests that wait for a thread",
+            app.workers.waiting() as f64,
+        ),
+        worker_status(true),
     ]
+}
+
+/// Whether a worker pool lives, under the name that NoETL's workers give it.
+fn worker_status(is_active: bool) -> OwnMetric {
+    let value = f64::from(u8::from(is_active));
+    OwnMetric::gauge("noetl_worker_status", "status", "Worker status (1=active, 0=inactive)", value)
+}
+
+/// Reports for each registered worker pool whether it lives: one that does not cannot say so itself.
+fn report_pools(app: &App) -> Result<(), CommitError> {
+    let (now_ms, options) = (app.clock.now_ms(), app.catalog.options());
+    let own = app.config.noetl_worker_pool_name.as_str();
+    let is_reported = |pool: &Arc<Component>| {
+        pool.kind == WORKER_POOL && !pool.is_deregistered() && (pool.name != own || !pool.org.is_empty())
+    };
+    for pool in app.catalog.components().into_iter().filter(is_reported) {
+        let status = worker_status(pool.status_at(now_ms, &options) != OFFLINE);
+        let who = report::Component { name: &pool.name, kind: &pool.kind, org: &pool.org };
+        let samples = [Ok(status.sample(now_ms, Raw::of("{}")))];
+        app.reporter.store(&app.ingest, app.ingest.batch(), who, &samples, now_ms)?;
+    }
+    Ok(())
 }
 
 /// Registers the server, which can be reached at this address unless the configuration names another.
@@ -181,17 +252,82 @@ async fn run(app: Arc<App>) {
     let mut stopping = app.stopping();
     let mut save = timer(SAVE_INTERVAL);
     let mut report = timer(app.config.noetl_server_metrics_interval.std());
+    let mut worker = Worker::start(&app).await;
     loop {
         let work: fn(&App) = tokio::select! {
             // The guard of the signal must not live across the work below.
             () = async { drop(stopping.wait_for(|stop| *stop).await) } => break,
             () = tick(&mut save) => save_seen,
-            () = tick(&mut report) => report_and_log,
+            () = tick(&mut report) => report_server,
+            () = tick(&mut worker.heartbeat) => beat,
+            () = tick(&mut worker.report) => report_pool,
         };
         let state = Arc::clone(&app);
         on_thread(move || work(&state)).await;
     }
-    on_thread(move || save_seen(&app)).await;
+    on_thread(move || {
+        take_off_pool(&app);
+        save_seen(&app);
+    })
+    .await;
+}
+
+/// What this process does as a member of a worker pool; nothing if it is none.
+struct Worker {
+    heartbeat: Option<tokio::time::Interval>,
+    report: Option<tokio::time::Interval>,
+}
+
+impl Worker {
+    async fn start(app: &Arc<App>) -> Worker {
+        if app.config.noetl_worker_pool_name.is_empty() {
+            return Worker { heartbeat: None, report: None };
+        }
+        let state = Arc::clone(app);
+        on_thread(move || register_pool(&state)).await;
+        Worker {
+            heartbeat: timer(app.config.noetl_worker_heartbeat_interval.std()),
+            report: timer(app.config.noetl_worker_metrics_interval.std()),
+        }
+    }
+}
+
+fn register_pool(app: &App) {
+    let new = NewComponent {
+        name: app.config.noetl_worker_pool_name.clone(),
+        kind: WORKER_POOL.to_owned(),
+        capacity: i64::try_from(app.config.ingest_max_concurrent + app.config.query_max_concurrent).ok(),
+        ..this_process()
+    };
+    if let Err(error) = app.catalog.register(new, Source::Call, app.clock.now_ms()) {
+        tracing::warn!(%error, "the worker pool could not be registered");
+    }
+}
+
+/// A sign of life of the pool; one that somebody took off is registered again.
+fn beat(app: &App) {
+    let name = &app.config.noetl_worker_pool_name;
+    match app.catalog.heartbeat("", name, Some(WORKER_POOL), app.clock.now_ms()) {
+        Ok(Some(_)) => {}
+        Ok(None) => register_pool(app),
+        Err(error) => tracing::warn!(%error, "the heartbeat of the worker pool could not be noted"),
+    }
+}
+
+fn report_pool(app: &App) {
+    if let Err(error) = report(app, Some(&app.config.noetl_worker_pool_name)) {
+        tracing::warn!(%error, "the worker pool's metrics could not be reported");
+    }
+}
+
+fn take_off_pool(app: &App) {
+    let name = &app.config.noetl_worker_pool_name;
+    if name.is_empty() {
+        return;
+    }
+    if let Err(error) = app.catalog.deregister("", name, Some(WORKER_POOL), app.clock.now_ms()) {
+        tracing::warn!(%error, "the worker pool could not be taken off");
+    }
 }
 
 /// A timer whose first tick comes after a whole period; none for no period.
@@ -245,8 +381,9 @@ fn save_seen(app: &App) {
     }
 }
 
-fn report_and_log(app: &App) {
-    if let Err(error) = report(app, Some(&app.config.noetl_server_name)) {
+fn report_server(app: &App) {
+    let reported = report(app, Some(&app.config.noetl_server_name)).map(|_| ());
+    if let Err(error) = reported.and_then(|()| report_pools(app).map_err(SelfReportError::from)) {
         tracing::warn!(%error, "the server's own metrics could not be reported");
     }
 }

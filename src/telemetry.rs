@@ -46,6 +46,13 @@ impl Counter {
         self.values.lock().iter().find(|(key, _)| key.iter().eq(label_values)).map_or(0, |(_, value)| *value)
     }
 
+    /// The sum over all label values that count, in the unit in which it is exported.
+    pub fn sum(&self, counts: impl Fn(&[String]) -> bool) -> f64 {
+        let values = self.values.lock();
+        let sum: u64 = values.iter().filter(|(key, _)| counts(key)).map(|(_, value)| *value).sum();
+        sum as f64 / self.per_unit
+    }
+
     fn collect(&self) -> Family {
         let mut family = family(self.name, MetricType::Counter, self.help);
         let values = self.values.lock();
@@ -137,5 +144,9 @@ mod tests {
         assert_eq!(accepted.samples[0].labels.get("origin"), Some("report"));
         assert_eq!(accepted.samples[0].value, 5.0);
         assert_eq!(telemetry.samples_accepted.get(&["report"]), 5);
+        telemetry.http_micros.add(&["/a"], 1_500_000);
+        telemetry.http_micros.add(&["/b"], 500_000);
+        assert_eq!(telemetry.http_micros.sum(|_| true), 2.0);
+        assert_eq!(telemetry.http_micros.sum(|key| key[0] == "/b"), 0.5);
     }
 }

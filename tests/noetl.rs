@@ -1,5 +1,6 @@
 //! The NoETL dialect from outside: reports and queries, and what is refused with which answer.
 
+mod contract;
 mod export;
 mod registry;
 mod time_to_live;

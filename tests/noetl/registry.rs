@@ -180,7 +180,7 @@ fn a_component_reports_itself() {
     );
     assert!(other["runtime_id"].is_i64());
     assert_eq!(ask("").json()["component_name"], "pool");
-    assert_eq!(ask("?component_name=noetl-server").json()["metrics_reported"], 9);
+    assert_eq!(ask("?component_name=noetl-server").json()["metrics_reported"], 12);
     let names = |component: &str| -> Vec<String> {
         let mut names: Vec<String> = rows(&server, &format!("component_name={component}&match=exact"))
             .iter()
@@ -198,14 +198,23 @@ fn a_component_reports_itself() {
         "noetl_system_memory_usage_percent",
         "noetl_uptime_seconds",
     ];
-    let with = |more: [&'static str; 2]| {
-        let mut all: Vec<&str> = system.into_iter().chain(more).collect();
+    let with = |more: &[&'static str]| {
+        let mut all: Vec<&str> = system.iter().chain(more).copied().collect();
         all.sort_unstable();
         all
     };
     assert_eq!(names("server"), system);
-    assert_eq!(names("pool"), with(["noetl_worker_active_tasks", "noetl_worker_queue_size"]));
-    assert_eq!(names("noetl-server"), with(["noetl_server_active_workers", "noetl_server_queue_size"]));
+    assert_eq!(names("pool"), with(&["noetl_worker_active_tasks", "noetl_worker_queue_size", "noetl_worker_status"]));
+    assert_eq!(
+        names("noetl-server"),
+        with(&[
+            "noetl_server_active_workers",
+            "noetl_server_api_errors_total",
+            "noetl_server_api_request_seconds_total",
+            "noetl_server_api_requests_total",
+            "noetl_server_queue_size",
+        ])
+    );
     let row = &rows(&server, "component_name=pool&metric_name=rss")[0];
     assert_eq!((&row["labels"]["worker_id"], &row["component_type"]), (&json!("w-1"), &json!("worker_pool")));
     assert!(row["metric_value"].as_f64().is_some_and(|bytes| bytes > 1e6), "{row}");

@@ -2,6 +2,7 @@
 
 use ::http::HeaderMap;
 use axum::body::Body;
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::answer::Failure;
@@ -19,14 +20,22 @@ pub(super) struct Fields {
 impl Fields {
     /// Reads a body; an empty one is an empty object.
     pub(super) async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Fields, Failure> {
+        Ok(Fields::read_with_body(app, headers, body).await?.0)
+    }
+
+    /// As [`Fields::read`], with the bytes of the body.
+    pub(super) async fn read_with_body(app: &App, headers: &HeaderMap, body: Body) -> Result<(Fields, Bytes), Failure> {
         let limit = ("report.max_registration_bytes", app.config.report_max_registration_bytes.usize());
         let limits = BodyLimits::new(app, limit);
         let sent = body::read(headers, body, &limits).await?;
         if sent.is_empty() {
-            return Ok(Fields::default());
+            return Ok((Fields::default(), sent));
         }
         body::require_json(headers)?;
         Fields::parse(&body::decode(headers, sent, &limits)?)
+        require_json(headers)?;
+        let decoded = body::decode(headers, sent, &limits)?;
+        Ok((Fields::parse(&decoded)?, decoded))
     }
 
     fn parse(json: &[u8]) -> Result<Fields, Failure> {
@@ -48,10 +57,10 @@ impl Fields {
         self.values.remove(*found).map(|value| (*found, value))
     }
 
-    /// A string under one of these names.
+    /// A string under one of these names, without space around it.
     pub(super) fn text(&mut self, names: &[&'static str]) -> Option<String> {
         match self.take(names)? {
-            (_, Value::String(text)) => Some(text),
+            (_, Value::String(text)) => Some(text.trim().to_owned()),
             (name, _) => self.problem(name, "string_type", "Input should be a valid string"),
         }
     }
@@ -72,6 +81,24 @@ impl Fields {
     pub(super) fn whole(&mut self, name: &'static str) -> Option<i64> {
         let (_, value) = self.take(&[name])?;
         value.as_i64().or_else(|| self.problem(name, "int_type", "Input should be a valid integer"))
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn count(&mut self, name: &'static str) -> Option<i64> {
+        let number = self.whole(name)?;
+        if number >= 0 {
+            return Some(number);
+        }
+        self.problem(name, "greater_than_equal", "Input should be greater than or equal to 0")
+    }
+
+    /// An object, or a list of strings as workers make of `NOETL_WORKER_LABELS`.
+    pub(super) fn labels(&mut self, name: &'static str) -> Option<Value> {
+        match self.take(&[name])? {
+            (_, labels @ Value::Object(_)) => Some(labels),
+            (_, Value::Array(list)) if list.iter().all(Value::is_string) => Some(Value::Array(list)),
+            _ => self.problem(name, "dict_type", "Input should be a valid dictionary, or a list of strings"),
+        }
     }
 
     /// An object.

@@ -6,18 +6,19 @@ use ::http::{HeaderMap, StatusCode, Uri};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::answer::Failure;
 use super::fields::Fields;
 use super::parameters::Parameters;
-use super::report::check_names;
+use super::report::{check_names, rejected, store};
 use super::selection::is_seen;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::catalog::{CatalogError, Component, NewComponent, Source};
 use crate::http::error::json_response;
-use crate::report::timestamp;
+use crate::report::{self, Stored, timestamp};
 
 /// The kinds that can register.
 const KINDS: [&str; 5] = ["worker_pool", "broker", "server_api", "scheduler", "monitor"];
@@ -169,17 +170,22 @@ async fn take_off(
     Ok(json_response(StatusCode::OK, &registration(&component, "ok")))
 }
 
-/// `POST /api/worker/pool/heartbeat`
+/// `POST /api/worker/pool/heartbeat`: a sign of life, and with `metrics` a report of the pool.
 pub(super) async fn heartbeat(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let mut fields = Fields::read(&app, &headers, body).await?;
+    let (mut fields, body) = Fields::read_with_body(&app, &headers, body).await?;
     let name = fields.required("name");
     let again = fields.object("registration");
+    let has_metrics = fields.has("metrics");
     fields.finish()?;
+    if has_metrics {
+        // Before anything is noted: a body with a wrong shape is refused whole.
+        report::decode(&body, app.config.ingest_max_batch_samples)?;
+    }
     let now_ms = app.clock.now_ms();
     let (asked, org) = (name.clone(), caller.org_name().to_owned());
     let known = in_catalog(&app, move |app| {
@@ -196,8 +202,27 @@ pub(super) async fn heartbeat(
             (done.component, "recreated")
         }
     };
-    let answer = json!({"status": status, "name": component.name, "runtime_id": component.runtime_id.to_string()});
+    let mut answer = json!({"status": status, "name": component.name, "runtime_id": component.runtime_id.to_string()});
+    if has_metrics {
+        let stored = report_of(&app, component, body, now_ms).await?;
+        answer["metrics_inserted"] = json!(stored.inserted);
+        // The sign of life counts all the same.
+        if !stored.rejected.is_empty() {
+            answer["rejected"] = json!(rejected(&stored, app.config.report_max_listed_rejections));
+            answer["rejected_count"] = json!(stored.rejected.len());
+        }
+    }
     Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// Stores the metrics of a heartbeat.
+async fn report_of(app: &Arc<App>, component: Component, body: Bytes, now_ms: i64) -> Result<Stored, Failure> {
+    let state = Arc::clone(app);
+    let work = move || {
+        let sent = report::decode(&body, state.config.ingest_max_batch_samples)?;
+        store(&state, state.ingest.batch(), &component, &sent.metrics, now_ms)
+    };
+    app.workers.write(work).await?
 }
 
 /// The usual kind, if a component of it has this name: a pool's heartbeat is that of the pool, also if a server has the
@@ -212,9 +237,10 @@ fn named(mut registration: Map<String, Value>, name: &str) -> Map<String, Value>
     registration
 }
 
-fn new_component(app: &App, caller: &Caller, mut fields: Fields, kind: Option<&str>) -> Result<NewComponent, Failure> {
+/// Reads a registration; with a kind, it is the only one that these calls take.
+fn new_component(app: &App, caller: &Caller, mut fields: Fields, only: Option<&str>) -> Result<NewComponent, Failure> {
     let named_kind = fields.has("kind") || fields.has("component_type");
-    let kind = match (named_kind, kind) {
+    let kind = match (named_kind, only) {
         (true, _) => fields.text(&["kind", "component_type"]).unwrap_or_default(),
         (false, Some(kind)) => kind.to_owned(),
         (false, None) => fields.required("kind"),
@@ -225,9 +251,9 @@ fn new_component(app: &App, caller: &Caller, mut fields: Fields, kind: Option<&s
         kind,
         runtime: fields.text(&["runtime"]),
         uri: fields.text(&["uri", "base_url"]),
-        status: fields.text(&["status"]).filter(|status| !status.is_empty()),
-        capacity: fields.whole("capacity"),
-        labels: fields.object("labels").map(|labels| Value::Object(labels).to_string()),
+        status: fields.text(&["status"]).filter(|status| !status.is_empty()).map(|status| status.to_lowercase()),
+        capacity: fields.count("capacity"),
+        labels: fields.labels("labels").map(|labels| labels.to_string()),
         pid: fields.whole("pid"),
         hostname: fields.text(&["hostname"]),
         meta: fields.object("meta").map(|meta| Value::Object(meta).to_string()),
@@ -237,6 +263,9 @@ fn new_component(app: &App, caller: &Caller, mut fields: Fields, kind: Option<&s
     if !KINDS.contains(&new.kind.as_str()) {
         let kind: String = new.kind.chars().take(64).collect();
         return Err(Failure::bad_request(format!("kind {kind:?} is none of {}", KINDS.join(", "))));
+    }
+    if let Some(only) = only.filter(|only| *only != new.kind) {
+        return Err(Failure::bad_request(format!("kind {:?} is not {only:?}: register it as a runtime", new.kind)));
     }
     Ok(new)
 }

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
+use storage::Batch;
 
 use super::answer::{Failure, ok};
 use crate::app::App;
@@ -17,6 +18,8 @@ use crate::catalog::{Component, NewComponent, Source};
 use crate::config::{Config, Registration};
 use crate::http::body::{self, BodyLimits};
 use crate::report::{self, Report, SampleRules, Stored};
+use crate::http::error::Fault;
+use crate::report::{self, Item, Report, SampleRules, Stored};
 
 pub(super) async fn report(
     State(app): State<Arc<App>>,
@@ -46,11 +49,22 @@ fn accept(
     let now_ms = app.clock.now_ms();
     let org = caller.org_name();
     let component = component_of(app, org, &report, now_ms)?;
-    let rules = SampleRules::new(&app.config, now_ms);
-    let samples: Vec<_> = report.metrics.iter().map(|item| report::check(item, &rules)).collect();
-    let labels = report::Component { name: &component.name, kind: &component.kind, org };
-    let stored = app.reporter.store(&app.ingest, batch, labels, &samples, now_ms)?;
+    let stored = store(app, batch, &component, &report.metrics, now_ms)?;
     answer(&stored, component.runtime_id, app.config.report_max_listed_rejections)
+}
+
+/// Stores what a component reports.
+pub(super) fn store(
+    app: &App,
+    batch: Batch<'_>,
+    component: &Component,
+    metrics: &[Item<'_>],
+    now_ms: i64,
+) -> Result<Stored, Failure> {
+    let rules = SampleRules::new(&app.config, now_ms);
+    let samples: Vec<_> = metrics.iter().map(|item| report::check(item, &rules)).collect();
+    let labels = report::Component { name: &component.name, kind: &component.kind, org: &component.org };
+    Ok(app.reporter.store(&app.ingest, batch, labels, &samples, now_ms)?)
 }
 
 /// The component that reports: the known one, or with automatic registration a new one.
@@ -60,7 +74,7 @@ fn component_of(app: &App, org: &str, report: &Report<'_>, now_ms: i64) -> Resul
     check_names(&app.config, name, kind)?;
     let (name, known) = match (report.runtime_id, name) {
         (None, None) => return Err(Failure::bad_request("either runtime_id or component_name is required")),
-        (None, Some(name)) => (name.to_owned(), app.catalog.find(org, name, kind)),
+        (None, Some(name)) => (name.to_owned(), find(app, org, name, kind)),
         (Some(id), name) => {
             let known = of_runtime(app, org, id, name, kind)?;
             (known.name.clone(), Some(known))
@@ -77,6 +91,13 @@ fn component_of(app: &App, org: &str, report: &Report<'_>, now_ms: i64) -> Resul
     let kind = known.map_or_else(|| kind.unwrap_or_default().to_owned(), |component| component.kind.clone());
     let new = NewComponent { org: org.to_owned(), name, kind, ..NewComponent::default() };
     Ok(Arc::new(app.catalog.register(new, Source::Report, now_ms)?.component))
+}
+
+/// The component of a name and, if it says one, a type. Where components have to register, it is their name that counts: a
+/// worker reports as `queue_worker` under the name of its pool.
+fn find(app: &App, org: &str, name: &str, kind: Option<&str>) -> Option<Arc<Component>> {
+    let has_to = app.config.report_registration == Registration::Required;
+    app.catalog.find(org, name, kind).or_else(|| app.catalog.find(org, name, None).filter(|_| has_to))
 }
 
 /// The component with an id; what else the body says of it must agree.
@@ -113,10 +134,7 @@ pub(super) fn check_names(config: &Config, name: Option<&str>, kind: Option<&str
 }
 
 fn answer(stored: &Stored, runtime_id: i64, listed_max: usize) -> Result<Answer, Failure> {
-    let listed = stored.rejected.iter().take(listed_max);
-    let rejected: Vec<Rejected> =
-        listed.map(|(index, rejection)| Rejected { index: *index, error: rejection.to_string() }).collect();
-    let count = stored.rejected.len();
+    let (rejected, count) = (rejected(stored, listed_max), stored.rejected.len());
     if let (0, Some(first)) = (stored.inserted, rejected.first()) {
         let detail = format!("all {count} metrics were rejected; metrics[{}]: {}", first.index, first.error);
         let body = json!({"detail": detail, "rejected": rejected, "rejected_count": count});
@@ -129,6 +147,12 @@ fn answer(stored: &Stored, runtime_id: i64, listed_max: usize) -> Result<Answer,
         rejected,
         rejected_count: Some(count).filter(|count| *count > 0),
     })
+}
+
+/// What was refused, as far as it is listed.
+pub(super) fn rejected(stored: &Stored, listed_max: usize) -> Vec<Rejected> {
+    let listed = stored.rejected.iter().take(listed_max);
+    listed.map(|(index, rejection)| Rejected { index: *index, error: rejection.to_string() }).collect()
 }
 
 /// What a report is answered with.
@@ -144,8 +168,9 @@ struct Answer {
     rejected_count: Option<usize>,
 }
 
+/// A metric that was refused.
 #[derive(Debug, Serialize)]
-struct Rejected {
+pub(super) struct Rejected {
     index: usize,
     error: String,
 }
