@@ -32,8 +32,6 @@ impl Fields {
             return Ok((Fields::default(), sent));
         }
         body::require_json(headers)?;
-        Fields::parse(&body::decode(headers, sent, &limits)?)
-        require_json(headers)?;
         let decoded = body::decode(headers, sent, &limits)?;
         Ok((Fields::parse(&decoded)?, decoded))
     }

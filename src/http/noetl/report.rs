@@ -17,8 +17,6 @@ use crate::auth::Caller;
 use crate::catalog::{Component, NewComponent, Source};
 use crate::config::{Config, Registration};
 use crate::http::body::{self, BodyLimits};
-use crate::report::{self, Report, SampleRules, Stored};
-use crate::http::error::Fault;
 use crate::report::{self, Item, Report, SampleRules, Stored};
 
 pub(super) async fn report(
