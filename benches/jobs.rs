@@ -58,6 +58,7 @@ fn main() {
         format!("{vertex}/backpressure"),
         format!("{vertex}/subtasks/metrics"),
         format!("{vertex}/subtasks/metrics?get=numRecordsIn,busyTimeMsPerSecond"),
+        format!("/api/jobs/{}/diagnosis", job_id(500)),
     ] {
         let (median, bytes) = median(&format!("{base}{path}"));
         println!("{median:>10.2?} {bytes:>9} bytes  {path}");

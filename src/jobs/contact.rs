@@ -6,11 +6,12 @@ use super::error::JobsError;
 use super::model::cluster::Cluster;
 use super::model::run::Run;
 use super::store::{Known, Reader, SubjectKind, Version};
+use crate::ingest::ORG;
 
 /// The cluster that a job came from, if it is known.
 pub(super) fn cluster_of(reader: &Reader<'_>, job: &Known) -> Result<Option<Known>, JobsError> {
     let Some(cluster) = &job.cluster else { return Ok(None) };
-    let scope = Scope::confined(Matcher::equal("org", &job.subject.org));
+    let scope = Scope::confined(Matcher::equal(ORG, &job.subject.org));
     reader.find(&scope, SubjectKind::Cluster, cluster)
 }
 

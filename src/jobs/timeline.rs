@@ -16,8 +16,8 @@ use super::model::state::{CheckpointState, JobState};
 use super::model::vertex::{Attempt, Subtask, Subtasks};
 use super::store::{Known, Reader};
 
-/// Versions of a document that are read at once.
-const PAGE: usize = 1_000;
+/// Versions of a document that are read at once; few in tests, so that they turn pages.
+const PAGE: usize = if cfg!(test) { 2 } else { 1_000 };
 
 /// Longest time between two deployments of one restart, in milliseconds: slots are given within seconds.
 const RESTART_GAP_MS: i64 = 10_000;
@@ -367,110 +367,4 @@ fn failure(failure: &Failure) -> Event {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jobs::TaskState;
-
-    #[test]
-    fn every_time_in_a_state_is_there_although_each_version_knows_only_the_last() {
-        let run = |times: &[(JobState, i64)]| -> Run {
-            let times: BTreeMap<&str, i64> = times.iter().map(|(state, at)| (state.as_str(), *at)).collect();
-            let run = serde_json::json!({
-                "name": "n", "state": "RUNNING", "started_ms": 1, "is_stoppable": false, "state_times": times,
-            });
-            serde_json::from_value(run).unwrap()
-        };
-        let running = |at| (JobState::Running, at);
-        let versions = [
-            run(&[running(5)]),
-            run(&[(JobState::Restarting, 7), running(5)]),
-            run(&[(JobState::Restarting, 7), running(9)]),
-        ];
-        let mut states = States::default();
-        versions.into_iter().for_each(|run| states.extend(Some(run)));
-        let found: Vec<_> = states.events().into_iter().map(|event| (event.at_ms, event.what)).collect();
-        let state = |at, state| (at, What::State(state));
-        assert_eq!(found, [state(5, JobState::Running), state(7, JobState::Restarting), state(9, JobState::Running)]);
-    }
-
-    fn subtask(index: u64, attempt: u64, started_ms: Option<i64>) -> Subtask {
-        Subtask {
-            index,
-            attempt,
-            state: TaskState::Running,
-            endpoint: None,
-            task_manager: None,
-            execution_id: None,
-            started_ms,
-            ended_ms: None,
-            state_times: BTreeMap::new(),
-            totals: None,
-        }
-    }
-
-    #[test]
-    fn subtasks_of_one_attempt_are_deployed_together() {
-        let all = [subtask(0, 1, Some(20)), subtask(1, 0, Some(11)), subtask(0, 0, Some(10)), subtask(2, 0, None)];
-        let found = Deployed::of(all.iter().map(|subtask| ("v", subtask))).events();
-        let event = |at_ms, attempt, subtasks| Event {
-            at_ms,
-            what: What::Deployment { vertex: "v".to_owned(), attempt, subtasks },
-        };
-        assert_eq!(found, [event(10, 0, 2), event(20, 1, 1)]);
-    }
-
-    fn failed(at_ms: i64, text: &str) -> Failure {
-        Failure {
-            at_ms,
-            name: None,
-            stack_trace: text.to_owned(),
-            task: None,
-            endpoint: None,
-            task_manager: None,
-            labels: BTreeMap::new(),
-            concurrent: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn what_is_deployed_again_is_a_restart_with_what_failed_before_it() {
-        let all = [
-            ("a", subtask(0, 0, Some(0))),
-            ("b", subtask(0, 0, Some(1))),
-            ("a", subtask(0, 1, Some(1000))),
-            ("b", subtask(0, 1, Some(1003))),
-            // Soon after, but the same subtask once more.
-            ("a", subtask(0, 2, Some(1500))),
-            // Of one region alone, and much later.
-            ("b", subtask(0, 2, Some(90_000))),
-        ];
-        let deployed = Deployed::of(all.iter().map(|(vertex, subtask)| (*vertex, subtask)));
-        let failures = [failed(900, "x: first\n\tat y"), failed(800, "x: older"), failed(1400, "x: second")];
-        let found = restarts(&deployed, &States::default(), &failures);
-        let expected = |at_ms, vertices: &[&str], cause: Option<&str>| Event {
-            at_ms,
-            what: What::Restart {
-                subtasks: vertices.len() as u64,
-                vertices: vertices.iter().map(|vertex| (*vertex).to_owned()).collect(),
-                cause: cause.map(str::to_owned),
-                restored: None,
-            },
-        };
-        let all = [
-            expected(1000, &["a", "b"], Some("x: first")),
-            expected(1500, &["a"], Some("x: second")),
-            expected(90_000, &["b"], None),
-        ];
-        assert_eq!(found, all);
-    }
-
-    #[test]
-    fn a_source_that_tells_of_states_alone_has_restarts_too() {
-        let times = [(1000, JobState::Restarting), (2000, JobState::Running), (5000, JobState::Restarting)];
-        let states = States { times: times.into(), lost: BTreeSet::new() };
-        let all = [subtask(0, 1, Some(5500))];
-        let deployed = Deployed::of(all.iter().map(|subtask| ("v", subtask)));
-        let found: Vec<i64> = restarts(&deployed, &states, &[]).iter().map(|event| event.at_ms).collect();
-        assert_eq!(found, [1000, 5500], "the second is known by what was deployed");
-    }
-}
+mod tests;

@@ -229,6 +229,8 @@ fn jobs_of_another_organization_are_not_found() {
         "/jobs/ID/exceptions",
         "/api/jobs/ID",
         "/api/jobs/ID/timeline",
+        "/api/jobs/ID/diagnosis",
+        "/api/jobs/compare?a=ID&b=ID",
     ] {
         let ask = |token: &str, job: &str| guarded.get(token, &path.replace("ID", job)).status;
         assert_eq!((ask("apple", apple), ask("zebra", zebra)), (200, 200), "{path}");

@@ -109,7 +109,7 @@ impl Meter<'_> {
                 continue;
             }
             for found in self.ask(&asked, &OPERATOR_LABELS, over)? {
-                let operator = Place::of(&found.labels).and_then(|place| facts.place(&place.operator));
+                let operator = Place::of(&found.labels, facts).and_then(|place| facts.place(&place.operator));
                 let Some(operator) = operator else { continue };
                 let empty = || (asked.rank, vec![None; over.steps.count()]);
                 let (rank, track) = tracks.entry((measure, operator)).or_insert_with(empty);
@@ -248,11 +248,13 @@ struct Place {
 }
 
 impl Place {
-    /// None of a series that names no operator.
-    fn of(labels: &Labels) -> Option<Place> {
+    /// None of a series that names no operator. The first label that names one of the job's counts, else the first.
+    fn of(labels: &Labels, facts: &Facts) -> Option<Place> {
         let first =
             |names: &[&str]| names.iter().find_map(|name| Some(((*name).to_owned(), labels.get(name)?.to_owned())));
-        let operator = first(&OPERATOR_LABELS)?;
+        let is_known = |name: &&&str| labels.get(name).is_some_and(|id| facts.place(id).is_some());
+        let known = OPERATOR_LABELS.iter().find(is_known).and_then(|name| first(&[name]));
+        let operator = known.or_else(|| first(&OPERATOR_LABELS))?;
         let (subtask, attempt) = (first(&SUBTASK_LABELS), first(&[ATTEMPT_LABEL]));
         Some(Place {
             operator: operator.1.clone(),
@@ -353,13 +355,18 @@ mod tests {
     fn a_series_is_of_the_task_before_the_operator_in_it() {
         let labels = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).unwrap();
         let of = labels(&[("operator_id", "o"), ("task_id", "t"), ("subtask_index", "3"), ("task_attempt_num", "1")]);
-        let place = Place::of(&of).unwrap();
+        let unknown = Facts::default();
+        let place = Place::of(&of, &unknown).unwrap();
         assert_eq!((place.operator.as_str(), place.subtask, place.attempt), ("t", 3, Some(1)));
         let names: Vec<&str> = place.musts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["task_id", "subtask_index", "task_attempt_num"]);
-        assert_eq!(Place::of(&labels(&[("node_id", "7")])).unwrap().subtask, 0);
-        assert!(Place::of(&labels(&[("node_id", "7"), ("subtask_idx", "x")])).is_none());
-        assert!(Place::of(&labels(&[("job_id", "j")])).is_none());
+        assert_eq!(Place::of(&labels(&[("node_id", "7")]), &unknown).unwrap().subtask, 0);
+        assert!(Place::of(&labels(&[("node_id", "7"), ("subtask_idx", "x")]), &unknown).is_none());
+        assert!(Place::of(&labels(&[("job_id", "j")]), &unknown).is_none());
+        let node = OperatorFacts { id: "7".to_owned(), ..OperatorFacts::default() };
+        let known = Facts { operators: vec![node], ..Facts::default() };
+        let both = labels(&[("operator_id", "o"), ("node_id", "7")]);
+        assert_eq!(Place::of(&both, &known).unwrap().operator, "7", "the one that the documents name");
     }
 
     #[test]
