@@ -71,7 +71,7 @@ impl Meter<'_> {
         }
         for asked in self.rows(&facts, over)? {
             for found in self.ask(&asked, &by, over)? {
-                let (Some(place), Some((_, value))) = (Place::of(&found.labels), found.points.first()) else {
+                let (Some(place), Some((_, value))) = (Place::of(&found.labels, &facts), found.points.first()) else {
                     continue;
                 };
                 let operator = match facts.place(&place.operator) {

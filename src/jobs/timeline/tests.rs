@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::{Catalog, CatalogOptions};
 use crate::jobs::{
-    CheckpointStatistics, JobOptions, Jobs, Observation, Origin, PlanNode, RestoredCheckpoint, Subject, SubjectKind, TaskState,
+    CheckpointStatistics, JobOptions, Jobs, Observation, Origin, PlanNode, RestoredCheckpoint, Subject, SubjectKind,
+    TaskState,
 };
 
 #[test]
