@@ -7,6 +7,7 @@ mod organizations;
 use streamgauge::auth::{Right, Rights, Token, with_entry};
 
 use crate::bad_input::Shape;
+use crate::offline::run;
 use crate::support::{Answer, Server};
 
 /// What makes a request come from elsewhere.
@@ -247,6 +248,36 @@ fn tokens_are_read_again_on_reload() {
     std::fs::write(&path, with_entry("", &admin, "admin").unwrap()).unwrap();
     assert_eq!((reload().status, reads()), (200, 401), "taken back");
     assert_eq!(guarded.server.get("/api/v1/query?query=1").status, 200, "this machine needs none");
+}
+
+/// The programs make a token, say what is wrong with a file of them, and ask with one.
+#[test]
+fn the_command_line_makes_tokens_and_asks_with_them() {
+    let guarded = Guarded::with(&TOKENS, &[("auth_local", "none")]);
+    let (dir, url) = (guarded._dir.path(), guarded.server.url(""));
+    let path = |name: &str| dir.join(name).display().to_string();
+    let tokens = path("tokens.toml");
+    let made = run(&["token", "--file", &tokens, "--name", "new", "--rights", "read"]);
+    let secret = String::from_utf8(made.stdout).unwrap();
+    assert!(made.status.success() && secret.starts_with("sgt_") && secret.ends_with('\n'), "{secret}");
+    assert!(!std::fs::read_to_string(&tokens).unwrap().contains(secret.trim()), "only its hash is kept");
+    std::fs::write(path("new.token"), &secret).unwrap();
+    let query = |more: &[&str]| run(&[&["query", "1 + 1", "--url", &url], more].concat());
+    let (token, to) = (path("new.token"), path("all.jsonl"));
+    let with_token = ["--token-file", token.as_str()];
+    let refused = |output: std::process::Output| (output.status.code(), String::from_utf8(output.stderr).unwrap());
+    let (code, said) = refused(query(&with_token));
+    assert!(code == Some(1) && said.contains("not known"), "before the reload: {said}");
+    assert_eq!(guarded.ask("admin", "POST", "/-/reload", &[], b"").status, 200);
+    let answered = query(&with_token);
+    assert!(answered.status.success() && String::from_utf8_lossy(&answered.stdout).contains('2'), "{answered:?}");
+    let (code, said) = refused(query(&[]));
+    assert!(code == Some(1) && said.contains("needs a token"), "{said}");
+    let exported = run(&[&["export", "--url", &url, "--to", &to][..], &with_token].concat());
+    assert!(exported.status.success(), "{exported:?}");
+    let (code, said) = refused(run(&["check-config", "--auth-token-file", &token]));
+    assert!(code == Some(1) && said.contains("new.token") && said.contains("streamgauge token"), "{said}");
+    assert!(run(&["check-config", "--auth-token-file", &tokens]).status.success());
 }
 
 /// The jobs that scrape the server itself need no token of the file, wherever they seem to come from.
