@@ -47,25 +47,26 @@ class Flink23:
     lib = CACHE / "flink-2.3.0/pyflink/lib"
     configuration = "config.yaml"
 
-    def __init__(self, directory):
+    def __init__(self, directory, scheduler="default", command="up"):
         rest, reporter = free_port(), 0
         while reporter == 0 or reporter == rest - 1:
             reporter = free_port()
-        self.directory = directory / "flink"
+        self.directory = directory / f"flink-{scheduler}"
         self.environment = {**os.environ, "FLINK_CACHE": str(CACHE), "FLINK_RUN": str(self.directory),
                             "FLINK_REST_PORT": str(rest), "FLINK_RPC_PORT": str(free_port()),
-                            "FLINK_PROM_PORT": str(reporter)}
-        self.script("up")
+                            "FLINK_PROM_PORT": str(reporter), "FLINK_SCHEDULER": scheduler}
+        self.script(command)
         told = dict(line.split("=", 1) for line in (self.directory / "cluster.env").read_text().splitlines())
         self.base = told["REST_URL"]
         self.reporters = [re.search(r"//([^/]+)/", told[f"PROM_{of}_URL"])[1] for of in ("JOBMANAGER", "TASKMANAGER")]
         self.pids = [int(told["JOBMANAGER_PID"]), int(told["TASKMANAGER_PID"])]
         self.jar, self.savepoints = self.directory / "demo-jobs.jar", f"file://{self.directory}/savepoints"
 
-    def script(self, command):
-        done = subprocess.run(["bash", TOOLS / "flink_cluster.sh", command], env=self.environment, capture_output=True,
-                              text=True, timeout=300)
+    def script(self, command, *arguments):
+        done = subprocess.run(["bash", TOOLS / "flink_cluster.sh", command, *arguments], env=self.environment,
+                              capture_output=True, text=True, timeout=300)
         check(done.returncode == 0, f"flink_cluster.sh {command}: {done.stdout}{done.stderr}")
+        return done.stdout.strip()
 
     def kill(self):
         ended(self.pids)
@@ -125,8 +126,8 @@ class Followed:
 class Live:
     """The tests, in their order: later ones end jobs, the last one the cluster."""
 
-    def __init__(self, scene, cluster, release):
-        self.scene, self.cluster, self.release = scene, cluster, release
+    def __init__(self, scene, cluster):
+        self.scene, self.cluster = scene, cluster
         self.followed = [Followed(scene, cluster, metrics) for metrics in ("scrape", "rest")]
         self.scraped = self.followed[0]
         # The two that last, one that has finished, one that has failed.
@@ -168,15 +169,15 @@ class Live:
         notes = []
         for followed in self.followed:
             asked = list(paths(lambda path: ask(self.cluster.base, path)[1], is_live=True))
-            left, compared = asked, 0
+            left = asked
             deadline = time.monotonic() + 60
             while left:
                 faults = {path: departures(path, full(self.cluster.base, path), full(followed.base, path),
                                            followed.metrics) for path in left}
-                compared += len(left)
                 left = [path for path in left if faults[path]]
                 lines = "\n".join(line for path in left for line in faults[path][:5])
-                check(time.monotonic() < deadline, f"{followed.metrics}: of {len(asked)} paths {len(left)} depart:\n{lines}")
+                count = f"{followed.metrics}: of {len(asked)} paths {len(left)} depart"
+                check(time.monotonic() < deadline, f"{count}:\n{lines}")
                 time.sleep(1 if left else 0)
             notes.append(f"{followed.metrics}: {len(asked)} paths")
         return "; ".join(notes)
@@ -252,6 +253,41 @@ class Live:
         return f"{AGE_SECONDS} s later " + "; ".join(notes)
 
 
+def an_adaptive_cluster_is_rescaled():
+    """By the request of the API page, which the cluster itself refuses."""
+    with Scene() as scene:
+        cluster = Flink23(scene.dir, "adaptive", "start")
+        try:
+            job = cluster.script("run", "demo.StreamJob", "--parallelism", "1", "--rate", "50").splitlines()[-1]
+            followed = Followed(scene, cluster, "rest")
+            tasks = lambda: [vertex["parallelism"] for vertex in ask(cluster.base, f"/jobs/{job}")[1]["vertices"]]
+            known = lambda: any(one["id"] == job for one in ask(followed.base, "/jobs")[1]["jobs"])
+            eventually("the job is known", known)
+            eventually("it runs", lambda: ask(cluster.base, f"/jobs/{job}")[1]["state"] == "RUNNING")
+            before, path = tasks(), f"/jobs/{job}/rescaling"
+            refused = change(cluster.base, "PATCH", f"{path}?parallelism=2")
+            check(refused[0] == 503, f"the cluster knows it: {refused}")
+            status, answer = change(followed.base, "PATCH", f"{path}?parallelism=2")
+            check(status == 200, f"{status} {answer}")
+            state = ask(followed.base, f"{path}/{json.loads(answer)['request-id']}")[1]
+            check(state["status"]["id"] == "COMPLETED", str(state))
+            eventually("it has more tasks", lambda: tasks() == [2] * len(before), 60)
+            shown = lambda: [vertex["parallelism"] for vertex in ask(followed.base, f"/jobs/{job}")[1]["vertices"]]
+            eventually("we show it", lambda: shown() == tasks())
+            return f"{before} became {tasks()}"
+        finally:
+            cluster.stop()
+
+
+def change(base, method, path):
+    request = urllib.request.Request(base + path, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def with_time(path, at_ms):
     return f"{path}{'&' if '?' in path else '?'}at={at_ms}"
 
@@ -275,9 +311,11 @@ def main():
     with Scene() as scene:
         cluster = {"2.3": Flink23, "1.9": Flink19}[release](scene.dir)
         try:
-            live = Live(scene, cluster, release)
-            run([live.reading_endpoints_keep_the_contract, live.answers_are_those_of_the_cluster, live.its_own_cli_works,
-                 live.all_endpoints_keep_the_contract, live.everything_is_there_when_the_cluster_is_gone])
+            live = Live(scene, cluster)
+            tests = [live.reading_endpoints_keep_the_contract, live.answers_are_those_of_the_cluster,
+                     live.its_own_cli_works, live.all_endpoints_keep_the_contract,
+                     live.everything_is_there_when_the_cluster_is_gone]
+            run([an_adaptive_cluster_is_rescaled, *tests] if release == "2.3" else tests)
         finally:
             cluster.stop()
 

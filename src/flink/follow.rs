@@ -414,7 +414,7 @@ impl Follower {
         }
         if job.run.state.has_ended() {
             // All answers come from the same cache: what was said before this one may be from before the end.
-            self.wanted.extend([Ask::Exceptions, Ask::ExecutionResult, Ask::Accumulators]);
+            self.wanted.extend([Ask::Exceptions, Ask::Checkpoints, Ask::ExecutionResult, Ask::Accumulators]);
         } else if self.entry.state.has_ended() {
             // The cache is older than the list, which says that the job has ended: it is asked again.
             self.later.insert(Ask::Details);

@@ -22,6 +22,7 @@ mod metric_id;
 mod metrics;
 mod overview;
 mod parameters;
+mod rescale;
 mod route;
 mod sampled;
 mod throwable;

@@ -374,3 +374,48 @@ fn back_pressure_is_asked_for_where_it_is_not_measured() {
     assert_eq!(kept["subtasks"], answer["subtasks"]);
     assert_eq!(cluster.asked().iter().filter(|asked| measured(asked)).count(), 1, "the past is not asked for");
 }
+
+/// The page's way to rescale is refused by every release; an adaptive scheduler has another.
+#[test]
+fn rescaling_is_done_in_the_way_that_the_cluster_knows() {
+    let answers = answers();
+    let requirements = Arc::new(Mutex::new(None));
+    let (known, table) = (Arc::clone(&requirements), Arc::clone(&answers));
+    let cluster = Exporter::start(move |asked| {
+        let found = |path: &str| table.lock().unwrap().get(path).map(|answer| Reply::json(&answer.to_string()));
+        let refused = || Reply { status: 503, ..Reply::json(r#"{"errors":["Rescaling is temporarily disabled."]}"#) };
+        let mut known = known.lock().unwrap();
+        match (asked.method.as_str(), asked.path.split('?').next().unwrap().rsplit('/').next().unwrap(), &mut *known) {
+            ("PATCH", "rescaling", _) => refused(),
+            ("GET", "resource-requirements", Some(known)) => Reply::json(&Value::to_string(known)),
+            ("PUT", "resource-requirements", Some(known)) => {
+                let wanted: Value = serde_json::from_slice(&asked.body).unwrap();
+                if wanted[VERTEX]["parallelism"]["upperBound"] == 99 {
+                    return Reply { status: 400, ..Reply::json(r#"{"errors":["above the maximum"]}"#) };
+                }
+                *known = wanted;
+                Reply::json("{}")
+            }
+            ("GET", ..) => found(&asked.path).unwrap_or_else(|| Reply::status(404)),
+            _ => Reply::status(404),
+        }
+    });
+    let server = follow(&[format!("http://{}", cluster.address)]);
+    wait_for_job(&server);
+    let path = format!("/jobs/{JOB}/rescaling");
+    let rescale = |parallelism: &str| server.send("PATCH", &format!("{path}?parallelism={parallelism}"), &[], b"");
+    let refused = rescale("3");
+    assert_eq!((refused.status, &refused.json()["errors"][0]), (503, &json!("Rescaling is temporarily disabled.")));
+    let bounds = |lower: u64, upper: u64| json!({VERTEX: {"parallelism": {"lowerBound": lower, "upperBound": upper}}});
+    *requirements.lock().unwrap() = Some(bounds(2, 4));
+    let done = rescale("1");
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert_eq!(*requirements.lock().unwrap(), Some(bounds(1, 1)));
+    let state = server.get(&format!("{path}/{}", done.json()["request-id"].as_str().unwrap()));
+    assert_eq!((state.status, state.json()), (200, json!({"status": {"id": "COMPLETED"}, "operation": {}})));
+    assert_eq!(server.get(&format!("{path}/{JOB}")).status, 404, "an id that nobody gave");
+    let refused = rescale("99");
+    assert_eq!((refused.status, &refused.json()["errors"][0]), (400, &json!("above the maximum")));
+    assert_eq!(rescale("0").status, 503, "as the cluster says");
+    assert_eq!(*requirements.lock().unwrap(), Some(bounds(1, 1)));
+}

@@ -144,6 +144,21 @@ fn a_job_is_done_when_its_end_is_known() {
     assert!(follower.take(100).is_empty());
 }
 
+/// The list of all is newer than what a cluster answers from its cache.
+#[test]
+fn what_was_said_before_the_details_knew_of_the_end_is_asked_for_again() {
+    let mut follower = settled();
+    follower.begin(entry(JobState::Failed, 2));
+    let early = drain(&mut follower, &[(Ask::Details, details("RUNNING", -1))]);
+    assert!(early.contains(&Ask::Checkpoints) && early.contains(&Ask::Accumulators), "{early:?}");
+    follower.begin(entry(JobState::Failed, 2));
+    let late = drain(&mut follower, &[(Ask::Details, details("FAILED", 9))]);
+    let again = [Ask::Details, Ask::Exceptions, Ask::Checkpoints, Ask::ExecutionResult, Ask::Accumulators];
+    assert!(again.iter().all(|ask| late.contains(ask)), "{late:?}");
+    follower.begin(entry(JobState::Failed, 2));
+    assert!(follower.take(100).is_empty(), "now its end is known");
+}
+
 #[test]
 fn each_checkpoint_is_asked_for_once_and_the_newest_by_subtask() {
     let mut follower = settled();

@@ -11,6 +11,7 @@ use model::{Matcher, Scope};
 use super::answer::{self, Failure};
 use super::control::{self, Control};
 use super::parameters::Parameters;
+use super::rescale::{self, Rescaling};
 use super::route::{Forwarded, segments};
 use crate::app::App;
 use crate::auth::{Caller, Need, Right};
@@ -59,11 +60,19 @@ pub(super) async fn answer(
     if head.method == Method::POST && is_plan(&forwarded.path) {
         return plan(&cluster, path, head.headers, body).await;
     }
+    let rescaling = Rescaling::of(&head.method, &forwarded, &parameters);
     let body = Body::new(http_body_util::Limited::new(body, limit));
-    send(&cluster, Forward { method: head.method, path, headers: head.headers, body }).await
+    let sent = Forward { method: head.method, path, headers: head.headers, body };
+    match rescaling {
+        Some(Rescaling::Begin(job, parallelism)) => {
+            rescale::begin(&cluster, sent, job, parallelism, app.clock.now_ms()).await
+        }
+        Some(Rescaling::State) => Ok(rescale::state()),
+        None => send(&cluster, sent).await,
+    }
 }
 
-async fn send(cluster: &FlinkCluster, sent: Forward) -> Result<Response, Failure> {
+pub(super) async fn send(cluster: &FlinkCluster, sent: Forward) -> Result<Response, Failure> {
     match forward(cluster, sent).await {
         Ok(answer) => Ok(answer::of_cluster(answer)),
         Err(error) => Err(Failure::unavailable(error.to_string())),
