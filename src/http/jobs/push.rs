@@ -304,7 +304,10 @@ impl From<PushError> for Fault {
 impl From<&JobsError> for Fault {
     fn from(error: &JobsError) -> Fault {
         let (status, retry_after_s) = match error {
-            JobsError::TooManyJobs { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
+            JobsError::TooManyJobs { .. } | JobsError::TooManyImpliedJobs { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, None)
+            }
+            JobsError::Outranked { .. } => (StatusCode::CONFLICT, None),
             JobsError::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, Some(RETRY_SOON_S)),
             JobsError::DocumentTooLarge { .. } | JobsError::TooManyDocuments { .. } | JobsError::NameTooLong { .. } => {
                 (StatusCode::BAD_REQUEST, None)

@@ -5,7 +5,7 @@ use model::Scope;
 use super::super::sighting::{Operator, Task};
 use super::*;
 use crate::catalog::{Catalog, CatalogOptions};
-use crate::jobs::{JobOptions, Jobs, SubjectKind, What, timeline};
+use crate::jobs::{JobOptions, Jobs, PushOptions, SubjectKind, What, timeline};
 
 const STALE_AFTER_MS: i64 = 1000;
 
@@ -38,6 +38,13 @@ fn scene() -> Scene {
         pending_bytes_max: 1 << 20,
         checkpoints_max: 2,
         retention_ms: None,
+        push: PushOptions {
+            late_changes_max: 100,
+            failures_max: 3,
+            commands_max: 3,
+            command_timeout_ms: 100,
+            command_result_timeout_ms: 1000,
+        },
     };
     let jobs = Jobs::new(&catalog, options);
     Scene { _dir: dir, _catalog: catalog, jobs, tracker: Tracker::new(STALE_AFTER_MS) }

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::{Catalog, CatalogOptions};
 use crate::jobs::{
-    CheckpointStatistics, JobOptions, Jobs, Observation, Origin, PlanNode, RestoredCheckpoint, Subject, SubjectKind,
-    TaskState,
+    CheckpointStatistics, JobOptions, Jobs, Observation, Origin, PlanNode, PushOptions, RestoredCheckpoint, Subject,
+    SubjectKind, TaskState,
 };
 
 #[test]
@@ -123,11 +123,19 @@ fn open(dir: &TempDir) -> (Catalog, Jobs) {
     };
     let options = JobOptions {
         jobs_max: 10,
+        implied_max: 10,
         documents_max: 10,
         document_bytes_max: 10_000,
         pending_bytes_max: 1 << 20,
         checkpoints_max: 10,
         retention_ms: None,
+        push: PushOptions {
+            late_changes_max: 100,
+            failures_max: 3,
+            commands_max: 3,
+            command_timeout_ms: 100,
+            command_result_timeout_ms: 1000,
+        },
     };
     let catalog = Catalog::open(dir.path(), catalog, std::sync::Arc::default(), 7).unwrap();
     let jobs = Jobs::new(&catalog, options);

@@ -15,6 +15,7 @@ use crate::jobs::{
 
 pub(in crate::jobs::store) const PUSHING: JobOptions = JobOptions {
     jobs_max: 10,
+    implied_max: 10,
     documents_max: 1000,
     document_bytes_max: 1 << 20,
     pending_bytes_max: 1 << 20,
