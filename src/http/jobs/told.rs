@@ -127,7 +127,7 @@ fn moment(limits: &Limits, at: Option<wire::Time>, now_ms: i64) -> Result<i64, F
 /// Reads a report.
 ///
 /// # Errors
-/// As [`registration`].
+/// As [`registration()`].
 pub(super) fn report(limits: &Limits, job: Subject, body: wire::Report, now_ms: i64) -> Result<Told, Fault> {
     let at_ms = moment(limits, body.at, now_ms)?;
     let of_vertices: usize = body.vertices.iter().map(|vertex| 1 + vertex.subtasks.len()).sum();
