@@ -109,6 +109,15 @@ fn tasks_end_with_their_job_unless_they_ended_before() {
 }
 
 #[test]
+fn the_first_end_of_an_attempt_is_its_end_and_a_failure_before_others_of_its_time() {
+    let mut picture = registered(2, &RUNNING);
+    let ends = |at_ms| [(TaskState::Failed, 60), (TaskState::Canceled, at_ms), (TaskState::Finished, 80)];
+    told(&mut picture, vec![task("a", Some(0), None, &ends(70)), task("a", Some(1), None, &ends(60))], &RUNNING);
+    assert_eq!(states(&picture, "a"), [TaskState::Failed; 2]);
+    assert_eq!(picture.vertices["a"].ended_ms, Some(60));
+}
+
+#[test]
 fn a_higher_attempt_counts_whenever_it_comes_and_lower_ones_are_handed_on() {
     let mut picture = registered(1, &RUNNING);
     told(&mut picture, vec![task("a", Some(0), Some(2), &[(TaskState::Running, 30)])], &RUNNING);
