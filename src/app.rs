@@ -276,6 +276,7 @@ impl Running {
             if let Some(store) = &app.parquet_store {
                 store.stop();
             }
+            app.jobs.close_readers();
             app.catalog.close();
             app.db.close()
         };

@@ -192,6 +192,12 @@ impl Jobs {
         seen
     }
 
+    /// Closes the connections that wait for reads. The catalog is closed after that: only its last connection moves the WAL
+    /// into the file.
+    pub(crate) fn close_readers(&self) {
+        self.readers.lock().clear();
+    }
+
     /// Forgets what is older than the retention and above the limits.
     ///
     /// # Errors
