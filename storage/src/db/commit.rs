@@ -4,7 +4,7 @@
 //! While the committer writes and syncs one group, the next one gathers: one sync serves all that wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Histogram, Metadata};
@@ -168,6 +168,8 @@ pub(crate) struct CommitQueue {
     pending_bytes_max: u64,
     /// Batches that are open and not committed yet.
     filling: AtomicUsize,
+    /// The newest batch whose write failed: it may be on the disk all the same.
+    failed_sequence: AtomicU64,
 }
 
 /// A batch that is being filled, until this is dropped.
@@ -255,7 +257,24 @@ impl CommitQueue {
             read_only: None,
         };
         let pending_bytes_max = pending_bytes_max.min(PENDING_BYTES_MAX);
-        CommitQueue { state: Mutex::new(state), work: Condvar::new(), pending_bytes_max, filling: AtomicUsize::new(0) }
+        CommitQueue {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            pending_bytes_max,
+            filling: AtomicUsize::new(0),
+            failed_sequence: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that the write of a group failed, before anyone is told.
+    pub(super) fn note_failed(&self, group: &[Waiting]) {
+        let newest = group.iter().map(|waiting| waiting.sequence).max().unwrap_or_default();
+        self.failed_sequence.fetch_max(newest, Ordering::SeqCst);
+    }
+
+    /// The newest batch whose write failed; 0 if none did. Those before it are visible, or failed as well.
+    pub(super) fn failed_sequence(&self) -> u64 {
+        self.failed_sequence.load(Ordering::SeqCst)
     }
 
     /// Says that a batch is on its way, so that a sync may wait for it a little.

@@ -87,6 +87,7 @@ impl Committer {
             }
             Err(error) => {
                 engine.counters.failed_batches.add(group.len() as u64);
+                engine.queue.note_failed(&group);
                 self.give_up_file(error);
             }
         }

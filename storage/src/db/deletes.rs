@@ -46,10 +46,12 @@ impl Engine {
         let mut delete = {
             let manifest = self.manifest.lock();
             let id = manifest.current().next_delete.max(1);
-            // Batches without samples are covered too: a replay must not bring back what they say of others.
+            // Batches without samples are covered too: a replay must not bring back what they say of others. So are those
+            // that failed before: if they are on the disk all the same, they come to light hidden.
+            let failed = self.queue.failed_sequence();
             let view = self.view.read();
             let is_empty = view.frozen.is_none() && view.active.sample_count() == 0;
-            let sequence = if is_empty { view.sequence } else { manifest.current().flushed_sequence };
+            let sequence = if is_empty { view.sequence.max(failed) } else { manifest.current().flushed_sequence };
             let purge_from_ms = made_ms.saturating_add(undo_ms);
             Delete { id, selectors, range, made_ms, purge_from_ms, sequence, families: Vec::new() }
         };
