@@ -363,6 +363,25 @@ fn restarts_are_counted_from_attempts_and_stand_in_the_timeline() {
 }
 
 #[test]
+fn jobs_of_one_id_in_two_organizations_are_told_apart() {
+    let server = Server::start();
+    let (app, now_ms) = (server.app(), server.app().clock.now_ms());
+    for (org, busy) in [("apple", 0.1), ("zebra", 0.99)] {
+        let mut seen = Observation::new(Subject::job(org, "orders-1"), Origin::Push, now_ms - 60_000);
+        seen.put(&run("orders", JobState::Running, now_ms - 60_000, None)).unwrap();
+        app.jobs.record(seen).unwrap();
+        let labels = [("__name__", "etl_busy_ratio"), ("job_id", "orders-1"), ("operator_id", "all"), ("org", org)];
+        let mut batch = app.ingest.batch();
+        let series = batch.define(None, &model::Labels::from_pairs(labels).unwrap()).unwrap();
+        batch.push(series, now_ms - 1000, busy).unwrap();
+        app.ingest.commit(streamgauge::ingest::Origin::Report, batch).unwrap();
+    }
+    // Who sees both is shown the first by name.
+    let found = server.get("/api/jobs/orders-1/diagnosis").json();
+    assert_eq!(found["operators"][0]["measures"]["busy"], 0.1, "{found:#}");
+}
+
+#[test]
 fn bad_questions_are_refused_in_our_own_shape() {
     let (server, _) = serve(&demo(), Engine::Flink);
     for (path, status) in [

@@ -20,6 +20,8 @@ use crate::jobs::timeline::{What, restarts_in};
 pub struct Facts {
     /// The moment that is judged, in milliseconds since 1970: the one that was asked for, or when the job was last heard of.
     pub at_ms: i64,
+    /// The organization that it belongs to, often empty.
+    pub org: String,
     /// The ids that series may name the job by, the likeliest first.
     pub ids: Vec<String>,
     /// What the job does.
@@ -150,6 +152,7 @@ impl Facts {
         let engine_id = run.as_ref().and_then(|run| run.engine_id.clone());
         Ok(Facts {
             at_ms,
+            org: job.subject.org.clone(),
             ids: [Some(job.subject.id.clone()), engine_id].into_iter().flatten().collect(),
             state: run.as_ref().map(|run| run.state),
             started_ms: run.as_ref().map(|run| run.started_ms).or(job.started_ms),

@@ -10,6 +10,7 @@ use super::facts::{Facts, OperatorFacts};
 use super::sources::{
     ATTEMPT_LABEL, JOB_LABELS, Metric, NAME_LABELS, OPERATOR_LABELS, SOURCES, SUBTASK_LABELS, Source,
 };
+use crate::ingest::ORG;
 
 /// Why nothing could be read.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,8 @@ impl Meter<'_> {
                 readings.put(&asked, operator, &place, Reading { value: *value, expression });
             }
         }
+        // One operator needs no edges.
+        facts.has_graph |= facts.operators.len() == 1;
         let operators = readings.operators(&facts);
         Ok(Evidence { facts, operators, window_ms })
     }
@@ -146,14 +149,28 @@ impl Meter<'_> {
     fn names(&self, facts: &Facts, over: Over) -> Result<(Vec<Must>, Vec<String>), MeasureError> {
         for label in JOB_LABELS {
             for id in &facts.ids {
-                let matcher = Matcher::equal(label, id);
-                let names = self.series.label_values(self.scope, METRIC_NAME, &[matcher], over.range(), self.budget)?;
+                let mut musts = vec![(label.to_owned(), id.clone())];
+                musts.extend(self.org(facts, &musts, over)?);
+                let names = self.label_values(METRIC_NAME, &musts, over)?;
                 if !names.is_empty() {
-                    return Ok((vec![(label.to_owned(), id.clone())], names));
+                    return Ok((musts, names));
                 }
             }
         }
         Ok((Vec::new(), Vec::new()))
+    }
+
+    /// Tells the series of the job's organization from those of others that have a job of the same id, if there are any. Series
+    /// without an organization may be scraped from a cluster that has one.
+    fn org(&self, facts: &Facts, musts: &[Must], over: Over) -> Result<Option<Must>, MeasureError> {
+        let orgs = self.label_values(ORG, musts, over)?;
+        let own = if orgs.contains(&facts.org) { facts.org.as_str() } else { "" };
+        Ok((!orgs.is_empty()).then(|| (ORG.to_owned(), own.to_owned())))
+    }
+
+    fn label_values(&self, name: &str, musts: &[Must], over: Over) -> Result<Vec<String>, MeasureError> {
+        let matchers: Vec<Matcher> = musts.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+        Ok(self.series.label_values(self.scope, name, &matchers, over.range(), self.budget)?)
     }
 
     fn ask(&self, asked: &Asked, by: &[&str], over: Over) -> Result<Vec<Found>, MeasureError> {
