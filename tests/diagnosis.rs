@@ -2,6 +2,7 @@
 //! plain ones.
 
 mod compare;
+mod pushed;
 
 use serde_json::{Value, json};
 use streamgauge::jobs::{

@@ -55,7 +55,7 @@ pub struct OperatorFacts {
     pub max_parallelism: Option<i64>,
     /// What it does.
     pub state: Option<TaskState>,
-    /// Subtasks that do something else than to run, by what they do.
+    /// Subtasks that are on the way to run, by what they do.
     pub others: BTreeMap<TaskState, u64>,
     /// The operators that send to it while it runs, by their place in [`Facts::operators`]. What is written whole first and
     /// read then holds nobody up.
@@ -171,6 +171,9 @@ impl Facts {
     }
 }
 
+/// States of a task that somebody said is on its way. One that is merely made may be one that nobody speaks of.
+const ON_THE_WAY: [TaskState; 3] = [TaskState::Scheduled, TaskState::Deploying, TaskState::Initializing];
+
 /// The operators, and whether their graph is known.
 fn operators(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<(Vec<OperatorFacts>, bool), JobsError> {
     let mut vertices: Vec<Vertex> =
@@ -213,8 +216,7 @@ fn operator(
     places.sort_unstable();
     places.dedup();
     let others = vertex.map(|vertex| vertex.tasks.clone()).unwrap_or_default();
-    let is_waiting =
-        |(state, count): &(TaskState, u64)| *state != TaskState::Running && !state.has_ended() && *count > 0;
+    let is_on_the_way = |(state, count): &(TaskState, u64)| ON_THE_WAY.contains(state) && *count > 0;
     let newest = subtasks.map(|all| all.subtasks.as_slice()).unwrap_or_default();
     OperatorFacts {
         id: id.to_owned(),
@@ -222,7 +224,7 @@ fn operator(
         parallelism: vertex.map(|vertex| vertex.parallelism).or(node.map(|node| node.parallelism)),
         max_parallelism: vertex.and_then(|vertex| vertex.max_parallelism),
         state: vertex.map(|vertex| vertex.state),
-        others: others.into_iter().filter(is_waiting).collect(),
+        others: others.into_iter().filter(is_on_the_way).collect(),
         inputs: places,
         is_fed: !inputs.is_empty(),
         subtasks: newest.iter().map(|one| (one.index, (one.attempt, one.task_manager.clone()))).collect(),
