@@ -107,22 +107,12 @@ fn record(app: &App, job: u64, now_ms: i64) {
     let began_ms = now_ms - 60_000;
     let mut seen = Observation::new(Subject::job("", job_id(job)), Origin::Push, began_ms);
     let run = Run {
-        name: format!("job-{}", job % 300),
-        state: JobState::Running,
-        started_ms: began_ms,
-        ended_ms: None,
         changed_ms: Some(began_ms),
         state_times: [(JobState::Created, began_ms), (JobState::Running, began_ms + 50)].into(),
         tasks: [(TaskState::Running, VERTICES * PARALLELISM)].into(),
-        kind: None,
         max_parallelism: Some(128),
-        is_stoppable: false,
         scheduler: Some("Default".to_owned()),
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
+        ..Run::new(format!("job-{}", job % 300), JobState::Running, began_ms)
     };
     seen.put(&run).unwrap();
     let node = |vertex| PlanNode { id: vertex_id(job, vertex), parallelism: 8, ..PlanNode::default() };

@@ -76,3 +76,9 @@ pub use store::{
 };
 pub use timeline::{Event, What, timeline};
 pub(crate) use upkeep::retain_regularly;
+
+/// What tests of other parts open a store with.
+#[cfg(test)]
+pub(crate) mod testing {
+    pub(crate) use super::store::tests::{OPTIONS, open_with};
+}

@@ -3,8 +3,6 @@
 mod controller;
 mod grpc;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use streamgauge::auth::{Right, Rights, Token, with_entry};
 use streamgauge::jobs::{JobState, Observation, Origin, Run, Subject};
@@ -20,22 +18,9 @@ const TOKEN: (&str, &str) = ("authorization", "Bearer anything");
 
 fn run(name: &str, started_ms: i64, ended_ms: Option<i64>) -> Run {
     Run {
-        name: name.to_owned(),
-        state: if ended_ms.is_some() { JobState::Finished } else { JobState::Running },
-        started_ms,
         ended_ms,
-        changed_ms: None,
-        state_times: BTreeMap::new(),
-        tasks: BTreeMap::new(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
         engine_id: Some(ENGINE_JOB.to_owned()),
-        lost_ms: None,
-        are_failures_truncated: false,
+        ..Run::new(name, if ended_ms.is_some() { JobState::Finished } else { JobState::Running }, started_ms)
     }
 }
 

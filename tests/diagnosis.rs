@@ -42,24 +42,7 @@ impl Op {
 pub(super) fn run(name: &str, state: JobState, started_ms: i64, ended_ms: Option<i64>) -> Run {
     let mut state_times = std::collections::BTreeMap::from([(JobState::Running, started_ms)]);
     state_times.extend(ended_ms.map(|ended_ms| (state, ended_ms)));
-    Run {
-        name: name.to_owned(),
-        state,
-        started_ms,
-        ended_ms,
-        changed_ms: None,
-        state_times,
-        tasks: Default::default(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
-    }
+    Run { ended_ms, state_times, ..Run::new(name, state, started_ms) }
 }
 
 fn subtask(index: u64, attempt: u64, started_ms: i64) -> Subtask {

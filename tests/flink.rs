@@ -21,22 +21,13 @@ const NO: &str = "0000000000000000000000000000000f";
 
 fn run(state: JobState, started_ms: i64, ended_ms: Option<i64>) -> Run {
     Run {
-        name: "demo".to_owned(),
-        state,
-        started_ms,
         ended_ms,
         changed_ms: Some(started_ms),
         state_times: [(JobState::Initializing, started_ms), (JobState::Running, started_ms + 5)].into(),
         tasks: [(TaskState::Running, 2)].into(),
-        kind: None,
         max_parallelism: Some(16),
-        is_stoppable: false,
         scheduler: Some("Default".to_owned()),
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
+        ..Run::new("demo", state, started_ms)
     }
 }
 

@@ -246,24 +246,7 @@ fn samples_of_the_past_tell_when_a_job_was_there() {
 }
 
 fn pushed(name: &str, engine_id: Option<&str>) -> Run {
-    Run {
-        name: name.to_owned(),
-        state: JobState::Running,
-        started_ms: NOW_MS,
-        ended_ms: None,
-        changed_ms: None,
-        state_times: Default::default(),
-        tasks: Default::default(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: engine_id.map(str::to_owned),
-        lost_ms: None,
-        are_failures_truncated: false,
-    }
+    Run { engine_id: engine_id.map(str::to_owned), ..Run::new(name, JobState::Running, NOW_MS) }
 }
 
 fn push(server: &Server, id: &str, run: &Run) {

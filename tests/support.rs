@@ -183,24 +183,6 @@ pub(crate) fn record_job(app: &App, job: Subject, name: &str, cluster: Option<&s
     if let Some(cluster) = cluster {
         seen = seen.in_cluster(cluster);
     }
-    seen.put(&Run {
-        name: name.to_owned(),
-        state: JobState::Running,
-        started_ms: now_ms,
-        ended_ms: None,
-        changed_ms: None,
-        state_times: Default::default(),
-        tasks: Default::default(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
-    })
-    .unwrap();
+    seen.put(&Run::new(name, JobState::Running, now_ms)).unwrap();
     app.jobs.record(seen).unwrap();
 }

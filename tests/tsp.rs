@@ -16,24 +16,7 @@ const JOB: &str = "ef2b95159960214b4f2753bafe91c7f2";
 const OLDER: &str = "00000000000000000000000000000001";
 
 fn run(name: &str, started_ms: i64) -> Run {
-    Run {
-        name: name.to_owned(),
-        state: JobState::Running,
-        started_ms,
-        ended_ms: None,
-        changed_ms: None,
-        state_times: Default::default(),
-        tasks: Default::default(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
-    }
+    Run::new(name, JobState::Running, started_ms)
 }
 
 fn vertex(position: u64, name: &str, totals: Option<Io>) -> Vertex {

@@ -95,22 +95,9 @@ pub(super) fn plan(operators: &Operators) -> Plan {
 /// A job that began at a time.
 pub(super) fn run(id: &str, name: Option<&str>, operators: &Operators, started_ms: i64) -> Run {
     Run {
-        name: name.unwrap_or(id).to_owned(),
-        state: JobState::Running,
-        started_ms,
-        ended_ms: None,
-        changed_ms: None,
         state_times: [(JobState::Running, started_ms)].into(),
         tasks: tasks(operators),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
+        ..Run::new(name.unwrap_or(id).to_owned(), JobState::Running, started_ms)
     }
 }
 

@@ -235,4 +235,4 @@ impl Drop for Pending {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,8 +4,9 @@ use model::Scope;
 
 use super::super::sighting::{Operator, Task};
 use super::*;
-use crate::catalog::{Catalog, CatalogOptions};
-use crate::jobs::{JobOptions, Jobs, PushOptions, SubjectKind, What, timeline};
+use crate::catalog::Catalog;
+use crate::jobs::testing::{OPTIONS, open_with};
+use crate::jobs::{JobOptions, Jobs, SubjectKind, What, timeline};
 
 const STALE_AFTER_MS: i64 = 1000;
 
@@ -22,31 +23,15 @@ fn key() -> JobKey {
 
 fn scene() -> Scene {
     let dir = tempfile::tempdir().unwrap();
-    let catalog = CatalogOptions {
-        components_max: 3,
-        bytes_max: 1 << 20,
-        rules_max: 2,
-        heartbeat_interval_ms: 15_000,
-        report_interval_ms: 60_000,
-    };
-    let catalog = Catalog::open(dir.path(), catalog, std::sync::Arc::default(), 7).unwrap();
     let options = JobOptions {
         jobs_max: 9,
         implied_max: 9,
         documents_max: 100,
         document_bytes_max: 10_000,
-        pending_bytes_max: 1 << 20,
-        checkpoints_max: 2,
         retention_ms: None,
-        push: PushOptions {
-            late_changes_max: 100,
-            failures_max: 3,
-            commands_max: 3,
-            command_timeout_ms: 100,
-            command_result_timeout_ms: 1000,
-        },
+        ..OPTIONS
     };
-    let jobs = Jobs::new(&catalog, options);
+    let (catalog, jobs) = open_with(&dir, options);
     Scene { _dir: dir, _catalog: catalog, jobs, tracker: Tracker::new(STALE_AFTER_MS) }
 }
 

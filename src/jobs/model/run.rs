@@ -56,6 +56,30 @@ pub struct Run {
     pub are_failures_truncated: bool,
 }
 
+impl Run {
+    /// A run of which nothing else is known.
+    pub fn new(name: impl Into<String>, state: JobState, started_ms: i64) -> Run {
+        Run {
+            name: name.into(),
+            state,
+            started_ms,
+            ended_ms: None,
+            changed_ms: None,
+            state_times: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            kind: None,
+            max_parallelism: None,
+            is_stoppable: false,
+            scheduler: None,
+            application_id: None,
+            pending_operators: 0,
+            engine_id: None,
+            lost_ms: None,
+            are_failures_truncated: false,
+        }
+    }
+}
+
 /// What a job gave back at its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {

@@ -63,24 +63,7 @@ impl Moment<'_> {
 impl Picture {
     /// A job that nothing is known of yet.
     pub(in crate::jobs) fn new(at_ms: i64) -> Picture {
-        let run = Run {
-            name: String::new(),
-            state: JobState::Created,
-            started_ms: at_ms,
-            ended_ms: None,
-            changed_ms: None,
-            state_times: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            kind: None,
-            max_parallelism: None,
-            is_stoppable: false,
-            scheduler: None,
-            application_id: None,
-            pending_operators: 0,
-            engine_id: None,
-            lost_ms: None,
-            are_failures_truncated: false,
-        };
+        let run = Run::new("", JobState::Created, at_ms);
         let (plan, vertices, subtasks, detail) =
             (Plan::default(), BTreeMap::new(), BTreeMap::new(), TaskDetail::default());
         Picture { run, plan, vertices, subtasks, detail }

@@ -17,7 +17,7 @@ use crate::jobs::{
     CommandKind, JobState, Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
 };
 
-const OPTIONS: JobOptions = JobOptions {
+pub(crate) const OPTIONS: JobOptions = JobOptions {
     jobs_max: 3,
     implied_max: 2,
     documents_max: 4,
@@ -34,7 +34,7 @@ const OPTIONS: JobOptions = JobOptions {
     },
 };
 
-pub(super) fn open_with(dir: &TempDir, options: JobOptions) -> (Catalog, Jobs) {
+pub(crate) fn open_with(dir: &TempDir, options: JobOptions) -> (Catalog, Jobs) {
     let catalog = CatalogOptions {
         components_max: 3,
         bytes_max: 1 << 20,
@@ -53,22 +53,8 @@ fn open(dir: &TempDir) -> (Catalog, Jobs) {
 
 fn run(name: &str, started_ms: i64, ended_ms: Option<i64>) -> Run {
     Run {
-        name: name.to_owned(),
-        state: if ended_ms.is_some() { JobState::Finished } else { JobState::Running },
-        started_ms,
         ended_ms,
-        changed_ms: None,
-        state_times: BTreeMap::new(),
-        tasks: BTreeMap::new(),
-        kind: None,
-        max_parallelism: None,
-        is_stoppable: false,
-        scheduler: None,
-        application_id: None,
-        pending_operators: 0,
-        engine_id: None,
-        lost_ms: None,
-        are_failures_truncated: false,
+        ..Run::new(name, if ended_ms.is_some() { JobState::Finished } else { JobState::Running }, started_ms)
     }
 }
 

@@ -4,10 +4,11 @@ use model::Scope;
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Catalog, CatalogOptions};
+use crate::catalog::Catalog;
+use crate::jobs::testing::{OPTIONS, open_with};
 use crate::jobs::{
-    CheckpointStatistics, JobOptions, Jobs, Observation, Origin, PlanNode, PushOptions, RestoredCheckpoint, Subject,
-    SubjectKind, TaskState,
+    CheckpointStatistics, JobOptions, Jobs, Observation, Origin, PlanNode, RestoredCheckpoint, Subject, SubjectKind,
+    TaskState,
 };
 
 #[test]
@@ -114,32 +115,16 @@ fn a_source_that_tells_of_states_alone_has_restarts_too() {
 }
 
 fn open(dir: &TempDir) -> (Catalog, Jobs) {
-    let catalog = CatalogOptions {
-        components_max: 3,
-        bytes_max: 1 << 20,
-        rules_max: 2,
-        heartbeat_interval_ms: 15_000,
-        report_interval_ms: 60_000,
-    };
     let options = JobOptions {
         jobs_max: 10,
         implied_max: 10,
         documents_max: 10,
         document_bytes_max: 10_000,
-        pending_bytes_max: 1 << 20,
         checkpoints_max: 10,
         retention_ms: None,
-        push: PushOptions {
-            late_changes_max: 100,
-            failures_max: 3,
-            commands_max: 3,
-            command_timeout_ms: 100,
-            command_result_timeout_ms: 1000,
-        },
+        ..OPTIONS
     };
-    let catalog = Catalog::open(dir.path(), catalog, std::sync::Arc::default(), 7).unwrap();
-    let jobs = Jobs::new(&catalog, options);
-    (catalog, jobs)
+    open_with(dir, options)
 }
 
 /// All events of the job `j`.

@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::super::tests::open_with;
 use super::super::{Jobs, PushOptions};
 use super::agents::GivenUp;
 use super::*;
 use crate::jobs::command::CommandKind;
 use crate::jobs::push::{NewVertex, Task, Terms, WhenMissed};
+use crate::jobs::testing::{OPTIONS, open_with};
 use crate::jobs::{
     Accumulator, Accumulators, Checkpoint, CheckpointSettings, CheckpointSizes, CheckpointState, Plan, SubjectKind,
     TaskState,
@@ -21,13 +21,7 @@ pub(in crate::jobs::store) const PUSHING: JobOptions = JobOptions {
     pending_bytes_max: 1 << 20,
     checkpoints_max: 100,
     retention_ms: None,
-    push: PushOptions {
-        late_changes_max: 100,
-        failures_max: 3,
-        commands_max: 3,
-        command_timeout_ms: 100,
-        command_result_timeout_ms: 1000,
-    },
+    push: OPTIONS.push,
 };
 
 /// A job of two vertices, of which the first has two subtasks.
