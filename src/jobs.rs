@@ -51,7 +51,7 @@ pub use command::{
     CancelParameters, CheckpointParameters, Command, CommandKind, CommandOutcome, CommandState, JOB_ENDED,
     RescaleParameters, SavepointParameters, StopParameters, TIMED_OUT,
 };
-pub(crate) use contact::silent_since;
+pub(crate) use contact::{cluster_version, silent_since};
 pub use document::{Document, Kind};
 pub(crate) use document::{accumulators_key, attempt_key, checkpoint_key, checkpoint_subtasks_key};
 pub use error::JobsError;

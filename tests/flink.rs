@@ -13,7 +13,7 @@ use streamgauge::jobs::{
     Observation, Origin, Plan, PlanNode, Run, Subject, Subtask, Subtasks, TaskManager, TaskState, Vertex,
 };
 
-use crate::support::{Answer, Server};
+use crate::support::{Answer, Server, record_job};
 
 const JOB: &str = "0d890d9d32ccfa02b7eab50fa0435103";
 const VERTEX: &str = "857f407b0f317b9a9f938362a2c2d026";
@@ -370,6 +370,58 @@ fn what_happened_to_a_job_is_one_list() {
     }
     let limit = |limit: usize| server.get(&format!("/api/jobs/{JOB}/timeline?limit={limit}")).status;
     assert_eq!([limit(10_000), limit(10_001)], [200, 400]);
+}
+
+/// What 1.9 refuses and 2.3 answers: a body with fields that nobody asked for, and skew.
+#[test]
+fn what_releases_contradict_each_other_in_follows_the_cluster() {
+    let server = Server::with(&[("flink_listen", "127.0.0.1:0"), ("flink_listen_shape", "page")]);
+    let fields = |send: &dyn Fn(&str) -> Answer, path: &str| {
+        let answer = send(path);
+        let is_refused =
+            answer.status == 400 && errors(&answer).contains("did not match expected format EmptyRequestBody");
+        assert!(answer.status == 200 || is_refused, "{path}: {} {}", answer.status, answer.body);
+        answer.status
+    };
+    let both = |path: &str| fields(&|path| server.send("GET", path, &[], br#"{"x": 1}"#), path);
+    let page = |path: &str| fields(&|path| server.send_flink("GET", path, &[], br#"{"x": 1}"#), path);
+    assert_eq!((both("/overview"), page("/overview")), (200, 400), "there is no cluster");
+    let now_ms = server.app().clock.now_ms();
+    observe(&server, now_ms - 60_000);
+    samples(&server);
+    let mut old = Observation::new(Subject::cluster("", "old"), Origin::Flink, now_ms);
+    old.put(&Cluster { is_reachable: true, version: Some("1.9.3".to_owned()), ..Cluster::default() }).unwrap();
+    server.app().jobs.record(old).unwrap();
+    record_job(&server.app(), Subject::job("", NO), "old-job", Some("old"), now_ms);
+    let (of_old, of_new) = (format!("/jobs/{NO}/status"), format!("/jobs/{JOB}/status"));
+    assert_eq!((both(&of_old), both(&of_new), page(&of_new)), (400, 200, 400));
+    assert_eq!((both("/jobs?cluster=old"), both("/jobs?cluster=main")), (400, 200));
+    let skew = |job: &str| format!("/jobs/{job}/vertices/{VERTEX}/subtasks/metrics?get=numRecordsIn&agg=skew");
+    let refused = server.get(&skew(NO));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(
+        errors(&refused).ends_with("Cannot resolve query parameter (agg) from value \"skew\"."),
+        "{}",
+        refused.body
+    );
+    assert!(server.get(&skew(JOB)).json()[0]["skew"].is_f64());
+    assert_eq!(server.send_flink("GET", &skew(JOB), &[], b"").status, 400, "the page has none");
+    for body in ["{}", " { } "] {
+        assert_eq!(server.send_flink("GET", "/overview", &[], body.as_bytes()).status, 200, "{body:?}");
+    }
+}
+
+#[test]
+fn a_body_on_a_get_is_bounded_at_n_and_n_plus_1() {
+    let server = Server::with(&[("query.max_body_bytes", "1000")]);
+    let sent = |bytes: usize| server.send("GET", "/overview", &[], format!("{{{}}}", " ".repeat(bytes - 2)).as_bytes());
+    assert_eq!(sent(1000).status, 200, "{}", sent(1000).body);
+    let refused = sent(1001);
+    assert!(
+        refused.status == 413 && errors(&refused).contains("limit query.max_body_bytes = 1000"),
+        "{}",
+        refused.body
+    );
 }
 
 #[test]

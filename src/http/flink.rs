@@ -22,9 +22,11 @@ mod metric_id;
 mod metrics;
 mod overview;
 mod parameters;
+mod release;
 mod rescale;
 mod route;
 mod sampled;
+mod sent;
 mod throwable;
 mod vertex;
 mod view;
@@ -48,6 +50,7 @@ use answer::Failure;
 use fields::Shape;
 use parameters::Parameters;
 use route::{Ask, Forwarded, OfJob, OfMetrics, OfVertex, Route};
+use sent::Sent;
 use view::View;
 
 use super::error::Fault;
@@ -104,7 +107,7 @@ async fn respond(app: &Arc<App>, shape: Shape, caller: &Caller, request: Request
     let path = head.uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
     let answered = match route::of(&head.method, path) {
-        Ok(Route::Read(ask)) => read(app, shape, caller, ask, path, &head).await,
+        Ok(Route::Read(ask)) => read(app, shape, caller, ask, path, &head, body).await,
         Ok(Route::Forward(forwarded)) => forward::answer(app, forwarded, caller, head, body).await,
         Ok(Route::Unknown) => Err(Failure::unknown_path(&head.method, path)),
         // What is wrong with a path is for who may read it.
@@ -120,15 +123,18 @@ async fn read(
     ask: Ask,
     path: &str,
     head: &Parts,
+    body: Body,
 ) -> Result<Response, Failure> {
     allow(caller, Need::of(Right::Read), &head.method, path)?;
+    let sent = Sent::read(app, &head.headers, body).await?;
     let parameters = Parameters::of(&head.uri)?;
     let is_past = parameters.text("at").is_some();
     if let (Ask::Job(job, OfJob::Vertex(vertex, OfVertex::BackPressure)), false) = (&ask, is_past) {
         sampled::sample(app, caller.scope(), job, vertex, forward::target(&route::plain(path), &head.uri)).await?;
     }
     let (state, scope) = (Arc::clone(app), caller.scope());
-    let done = app.workers.query(None, move |budget| see(&state, shape, scope, &ask, &parameters, budget)).await?;
+    let done =
+        app.workers.query(None, move |budget| see(&state, shape, scope, &ask, &parameters, sent, budget)).await?;
     match done {
         Ok(body) => Ok(answer::ok(&body)),
         Err(failure) if failure.is_no_job() && !is_past => {
@@ -180,8 +186,10 @@ pub(super) async fn cancel(app: &Arc<App>, id: String, caller: &Caller, head: Pa
 async fn ask(app: &Arc<App>, caller: &Caller, ask: Ask, uri: &Uri) -> Result<Value, Fault> {
     let parameters = Parameters::of(uri)?;
     let (state, scope) = (Arc::clone(app), caller.scope());
-    let done =
-        app.workers.query(None, move |budget| see(&state, Shape::Page, scope, &ask, &parameters, budget)).await?;
+    let done = app
+        .workers
+        .query(None, move |budget| see(&state, Shape::Page, scope, &ask, &parameters, Sent::Nothing, budget))
+        .await?;
     Ok(done?)
 }
 
@@ -192,6 +200,7 @@ fn see(
     scope: Scope,
     ask: &Ask,
     parameters: &Parameters,
+    sent: Sent,
     budget: &Budget,
 ) -> Result<Value, Failure> {
     let snapshot = app.db.snapshot();
@@ -215,7 +224,8 @@ fn see(
             steps,
             lost: Default::default(),
         };
-        Ok(view.answer(ask, parameters).map_err(|e| failure = Some(e)).ok())
+        let answered = view.take(sent, ask).and_then(|()| view.answer(ask, parameters));
+        Ok(answered.map_err(|e| failure = Some(e)).ok())
     })?;
     match (seen, failure) {
         (Some(body), _) => Ok(body),

@@ -20,11 +20,24 @@ pub(super) fn cluster_of(reader: &Reader<'_>, job: &Known) -> Result<Option<Know
 /// # Errors
 /// [`JobsError`].
 pub(crate) fn silent_since(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Option<i64>, JobsError> {
-    let contact: Option<Version<Cluster>> = match cluster_of(reader, job)? {
-        Some(cluster) => reader.document(&cluster, "", at_ms)?,
-        None => None,
-    };
+    let contact = contact(reader, job, at_ms)?;
     Ok(contact.filter(|version| !version.document.is_reachable).map(|version| version.from_ms))
+}
+
+/// The release of the cluster of a job, as was known at a time.
+///
+/// # Errors
+/// [`JobsError`].
+pub(crate) fn cluster_version(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Option<String>, JobsError> {
+    Ok(contact(reader, job, at_ms)?.and_then(|version| version.document.version))
+}
+
+/// What was known of the cluster of a job.
+fn contact(reader: &Reader<'_>, job: &Known, at_ms: i64) -> Result<Option<Version<Cluster>>, JobsError> {
+    match cluster_of(reader, job)? {
+        Some(cluster) => reader.document(&cluster, "", at_ms),
+        None => Ok(None),
+    }
 }
 
 /// Since when nobody has heard of a job, as was known at a time: its cluster does not answer, or knows it no more. A job

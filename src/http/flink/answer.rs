@@ -67,6 +67,11 @@ impl Failure {
         Failure::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// 400 for a body that is not of the format that an endpoint takes.
+    pub(super) fn unexpected_body(format: &str) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, format!("Request did not match expected format {format}."))
+    }
+
     /// 503 for a request that nobody here can carry out.
     pub(super) fn unavailable(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)

@@ -47,6 +47,11 @@ pub(super) fn config(view: &View<'_>) -> Result<Value, Failure> {
     }))
 }
 
+/// The release of the first cluster, which is the one that `/config` shows.
+pub(super) fn version(view: &View<'_>) -> Result<Option<String>, Failure> {
+    Ok(clusters(view)?.into_iter().next().and_then(|(_, cluster)| cluster.version))
+}
+
 pub(super) fn overview(view: &View<'_>) -> Result<Value, Failure> {
     let clusters = clusters(view)?;
     let managers = all_task_managers(view, &clusters)?;

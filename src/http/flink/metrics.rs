@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::answer::Failure;
-use super::fields::Shape;
 use super::history::{Aggregate, Members, Reads};
 use super::metric_id::{self, CHECKPOINT_PATH, Family};
 use super::parameters::{Parameters, hex_id};
@@ -57,7 +56,7 @@ const AGGREGATES: [(&str, Aggregate); 5] = [
     ("max", |values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
     ("avg", average),
     ("sum", |values| values.iter().sum()),
-    ("skew", skew),
+    (SKEW, skew),
 ];
 
 fn average(values: &[f64]) -> f64 {
@@ -71,15 +70,17 @@ fn skew(values: &[f64]) -> f64 {
     if average == 0.0 { 0.0 } else { 100.0 * distance / average }
 }
 
+/// The aggregate that only newer releases know.
+const SKEW: &str = "skew";
+
 /// Values of several members put together: numbers, one field for each aggregate that is asked for.
 fn aggregate<R: Reads>(
-    shape: Shape,
+    knows_skew: bool,
     reads: &R,
     members: &[Values<R::Value>],
     parameters: &Parameters,
 ) -> Result<Value, Failure> {
-    let known =
-        |name: &str| AGGREGATES.iter().find(|(known, _)| *known == name && (name != "skew" || shape != Shape::Page));
+    let known = |name: &str| AGGREGATES.iter().find(|(known, _)| *known == name && (name != SKEW || knows_skew));
     let wanted = parameters.list("agg");
     let wanted: Vec<_> = wanted
         .into_iter()
@@ -135,7 +136,7 @@ fn of_task_managers<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameter
     let members =
         task_managers(view, reads)?.into_iter().filter(|(id, _)| chosen.is_empty() || chosen.contains(&id.as_str()));
     let members: Vec<Values<R::Value>> = members.map(|(_, values)| values).collect();
-    aggregate(view.shape, reads, &members, parameters)
+    aggregate(view.is_tolerant(None)?, reads, &members, parameters)
 }
 
 /// Values by the id of the task manager.
@@ -169,7 +170,7 @@ fn of_jobs<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters) -> Res
             members.push(of_seen(view, reads, &seen)?);
         }
     }
-    let mut answer = aggregate(view.shape, reads, &members, parameters)?;
+    let mut answer = aggregate(view.is_tolerant(None)?, reads, &members, parameters)?;
     // A text has no course.
     let lists_ids = parameters.list("get").is_empty() && !R::IS_PAST;
     if let Some(ids) = answer.as_array_mut().filter(|ids| lists_ids && !ids.is_empty()) {
@@ -267,7 +268,7 @@ fn of_subtasks<R: Reads>(
     let is_chosen = |index: u64| chosen.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(&index)));
     let members = by_subtask(view, reads, job, vertex)?.into_iter().filter(|(index, _)| is_chosen(*index));
     let members: Vec<Values<R::Value>> = members.map(|(_, values)| values).collect();
-    aggregate(view.shape, reads, &members, parameters)
+    aggregate(view.is_tolerant(Some(job))?, reads, &members, parameters)
 }
 
 /// `1,3,5-9`. What cannot be read selects nothing.
@@ -322,29 +323,28 @@ mod tests {
     /// The numbers are those that Flink 2.3 gave for the same two values.
     #[test]
     fn members_are_put_together_as_flink_does() {
-        let found = aggregate(Shape::Superset, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
+        let found = aggregate(true, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
         let expected = json!([{
             "id": "numRecordsIn", "min": 6511.0, "max": 43192.0, "avg": 24851.5, "sum": 49703.0,
             "skew": 73.80037422288393,
         }]);
         assert_eq!(found, expected);
-        let found =
-            aggregate(Shape::Superset, &Newest, &members(), &parameters("get=numRecordsIn&agg=max,min")).unwrap();
+        let found = aggregate(true, &Newest, &members(), &parameters("get=numRecordsIn&agg=max,min")).unwrap();
         assert_eq!(found, json!([{"id": "numRecordsIn", "min": 6511.0, "max": 43192.0}]));
-        let page = aggregate(Shape::Page, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
+        let page = aggregate(false, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
         assert_eq!(page[0].get("skew"), None);
         assert_eq!(skew(&[0.0, 0.0]), 0.0);
     }
 
     #[test]
     fn what_nobody_has_empties_the_answer_and_what_is_no_number_is_left_out() {
-        let of = |query| aggregate(Shape::Superset, &Newest, &members(), &parameters(query)).unwrap();
+        let of = |query| aggregate(true, &Newest, &members(), &parameters(query)).unwrap();
         assert_eq!(of("get=numRecordsIn,nope&agg=sum"), json!([]));
         assert_eq!(of("get=isBackPressured,numRecordsIn&agg=sum"), json!([{"id": "numRecordsIn", "sum": 49703.0}]));
         assert_eq!(of("agg=sum"), json!([{"id": "isBackPressured"}, {"id": "numRecordsIn"}]));
-        let refused = aggregate(Shape::Superset, &Newest, &members(), &parameters("get=x&agg=median"));
+        let refused = aggregate(true, &Newest, &members(), &parameters("get=x&agg=median"));
         assert_eq!(refused, Err(Failure::unresolved("query", "agg", "median")));
-        let refused = aggregate(Shape::Page, &Newest, &members(), &parameters("get=x&agg=skew"));
+        let refused = aggregate(false, &Newest, &members(), &parameters("get=x&agg=skew"));
         assert_eq!(refused, Err(Failure::unresolved("query", "agg", "skew")));
     }
 

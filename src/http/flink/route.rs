@@ -44,6 +44,20 @@ pub(super) enum Ask {
     Metrics(OfMetrics),
 }
 
+impl Ask {
+    /// The job that it is about; without one it is about all, or about clusters.
+    pub(super) fn job(&self) -> Option<&str> {
+        match self {
+            Ask::Job(id, _) | Ask::Metrics(OfMetrics::Job(id)) => Some(id),
+            Ask::Metrics(OfMetrics::Vertex(id, _) | OfMetrics::Subtasks(id, _) | OfMetrics::Watermarks(id, _)) => {
+                Some(id)
+            }
+            Ask::Metrics(OfMetrics::Subtask(id, ..)) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// Whose metrics are asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum OfMetrics {

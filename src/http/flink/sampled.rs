@@ -9,6 +9,7 @@ use axum::body::Body;
 use model::{Labels, Matcher, Scope};
 
 use super::answer::Failure;
+use super::release::numbers;
 use crate::app::App;
 use crate::config::FlinkCluster;
 use crate::flink::collector::write_samples;
@@ -82,9 +83,7 @@ fn find(app: &App, reader: &Reader<'_>, scope: &Scope, job: &str, vertex: &str) 
 
 /// Whether a release, such as `1.9.3`, only looks when it is asked.
 fn is_sampled(version: &str) -> bool {
-    let mut parts = version.split('.').map(str::parse::<u64>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else { return false };
-    (major, minor) < MEASURED_SINCE
+    numbers(version).is_some_and(|numbers| numbers < MEASURED_SINCE)
 }
 
 async fn ask(sampled: &Sampled, path: String) -> Option<Vec<(u64, f64)>> {
