@@ -160,6 +160,9 @@ fn noetl() -> Vec<Row> {
         post("/api/worker/pool/register", r#"{"name":"p","kind":"toaster"}"#, 400, "toaster"),
         post("/api/worker/pool/register", "{", 422, "JSON decode error"),
         post("/api/runtime/register", r#"{"kind":"broker"}"#, 422, "name"),
+        row("POST", "/api/runtime/register", 415, NoEtl, "content type").body(FORM, "name=x"),
+        post("/api/worker/pool/register", &" ".repeat(3001), 413, "report.max_registration_bytes"),
+        post("/api/worker/pool/heartbeat", &" ".repeat(3001), 413, "report.max_registration_bytes"),
         post("/api/metrics/ttl/set?metric_name=m&ttl_days=0", "", 422, "ttl_days"),
         post("/api/metrics/ttl/set?ttl_days=1", "", 422, "metric_name"),
         post("/api/metrics/ttl/extend-component?component_name=nobody&ttl_days=1", "", 404, "nobody"),
@@ -262,10 +265,13 @@ fn index() -> Vec<Row> {
 
 /// An id that no job has.
 const NO_JOB: &str = "0123456789abcdef0123456789abcdef";
+/// The id of a job that its engine pushes, in all dialects.
+const PUSHED: &str = "fedcba9876543210fedcba9876543210";
 
 fn flink() -> Vec<Row> {
     let get = |path: String, status, message| row("GET", path, status, Flink, message);
     let job = |rest: &str| format!("/jobs/{NO_JOB}{rest}");
+    let pushed = |rest: &str| format!("/jobs/{PUSHED}{rest}");
     vec![
         get(job(""), 404, "not found"),
         get(job("/plan"), 404, "not found"),
@@ -287,11 +293,23 @@ fn flink() -> Vec<Row> {
         get("/jobs/metrics?start=0&end=100000&step=1".to_owned(), 400, "query.max_steps"),
         get("/jobs/x/nothing".to_owned(), 404, "Unable to load requested file"),
         row("GET", "/v1/nothing", 404, Plain, "no such path: /v1/nothing"),
+        row("GET", "/overview", 400, Flink, "did not match expected format EmptyRequestBody").body(JSON, "{"),
+        row("GET", job("/plan"), 400, Flink, "did not match expected format").body("text/csv", "a,b"),
+        row("GET", "/overview", 413, Flink, "query.max_body_bytes").body(JSON, vec![b' '; 50_001]),
         row("POST", "/overview", 404, Flink, "Not found: /overview"),
         row("DELETE", "/jobs", 404, Flink, "Not found"),
         row("PATCH", "/jobs/x", 400, Flink, "jobid"),
         row("PATCH", job(""), 404, Flink, "not found"),
         row("POST", job("/savepoints"), 404, Flink, "not found").body(JSON, "{"),
+        get(pushed(&format!("/vertices/{NO_JOB}")), 404, "JobVertex"),
+        get(pushed("/savepoints/x"), 400, "triggerid"),
+        get(pushed(&format!("/savepoints/{NO_JOB}")), 404, "no savepoint operation"),
+        row("PATCH", pushed("?mode=fly"), 400, Flink, "(mode) from value \"fly\""),
+        row("PATCH", pushed("/rescaling?parallelism=none"), 400, Flink, "parallelism"),
+        row("POST", pushed("/savepoints"), 400, Flink, "expected format SavepointTriggerRequestBody").body(JSON, "{"),
+        row("POST", pushed("/stop"), 400, Flink, "StopWithSavepointRequestBody").body(JSON, "[1]"),
+        row("PUT", pushed("/resource-requirements"), 400, Flink, "JobResourceRequirementsBody").body(JSON, "7"),
+        row("POST", pushed("/savepoints"), 413, Flink, "jobs.max_report_bytes").body(JSON, vec![b' '; 2001]),
         row("POST", "/jars/upload", 503, Flink, "No cluster is followed").body("text/csv", "x"),
         row("DELETE", "/cluster?cluster=nobody", 503, Flink, "nobody"),
         row("PATCH", job(""), 401, Flink, "token").header("authorization", "Bearer wrong"),
@@ -312,6 +330,7 @@ fn tsp() -> Vec<Row> {
         get("/tsp/nothing", 404, "no such path"),
         get("/tsp", 404, "no such path"),
         row("POST", "/tsp/jobs/overview/", 405, Tsp, "does not take POST").body(JSON, "{"),
+        row("POST", "/tsp/job/x/stop/", 405, Tsp, "does not take POST").body(JSON, vec![b' '; 200_000]),
         get("/tsp/job/x/stop/", 401, "token").header("authorization", "Bearer wrong"),
         get("/tsp/job/x/stop/", 401, "token").header("host", "rebound.example"),
         get("/tsp/job/x/stop/", 403, "another origin").header("sec-fetch-site", "cross-site"),
@@ -339,6 +358,79 @@ fn jobs() -> Vec<Row> {
         get("/api/jobs/x/nothing".to_owned(), 404, "no such path"),
         row("DELETE", "/api/jobs", 405, Plain, "does not take DELETE"),
         row("PUT", "/api/jobs/x/timeline", 405, Plain, "does not take PUT"),
+    ]
+}
+
+fn arroyo() -> Vec<Row> {
+    let path = |pipeline: &str, job: &str| format!("/v1/pipelines/{pipeline}/jobs/{job}/operator_metric_groups");
+    let ask = |path: String, status, message| {
+        row("GET", path, status, Plain, message).header("authorization", "Bearer anything")
+    };
+    let known = |query: &str| format!("{}?{query}", path("pushed", PUSHED));
+    vec![
+        ask(path("pl_1", "jc_1"), 404, "Job not found"),
+        ask(format!("/api{}", path("pl_1", "jc_1")), 404, "Job not found"),
+        ask(format!("/arroyo/api{}", path("pl_1", "jc_1")), 404, "Job not found"),
+        ask(path("pl_1", PUSHED), 404, "Job not found"),
+        ask(path("pushed", NO_JOB), 404, "Job not found"),
+        ask(path("pushed", &"x".repeat(5000)), 404, "Job not found"),
+        ask(path("%FF", PUSHED), 404, "Job not found"),
+        ask(path("pushed", "%FF"), 404, "Job not found"),
+        ask(known("at=noon"), 400, "at=\"noon\""),
+        ask(known("start=2&end=1"), 400, "start is after end"),
+        ask(known("step=0"), 400, "step=\"0\""),
+        ask(known("end=%ZZ"), 400, "malformed URL encoding"),
+        ask("/arroyo/nothing".to_owned(), 404, "no such path"),
+        ask("/v1/pipelines".to_owned(), 404, "no such path"),
+        row("POST", path("pushed", PUSHED), 405, Plain, "does not take POST").body(JSON, vec![b' '; 200_000]),
+        row("GET", path("pushed", PUSHED), 401, Plain, "a bearer token is needed"),
+        row("GET", path("pl_1", "jc_1"), 401, Plain, "a bearer token is needed").header("authorization", "Basic dTpw"),
+        row("GET", known("at=noon"), 401, Plain, "a bearer token is needed").header("authorization", "Bearer "),
+    ]
+}
+
+fn pushes() -> Vec<Row> {
+    let send = |method, path: &str, body: &str, status, message| {
+        row(method, format!("/api/jobs{path}"), status, Plain, message).body(JSON, body)
+    };
+    let register = |body: &str, message| send("PUT", &format!("/{NO_JOB}"), body, 400, message);
+    let report = |body: &str, status, message| send("POST", &format!("/{PUSHED}/report"), body, status, message);
+    let command = |status, message| send("POST", &format!("/{PUSHED}/commands"), r#"{"kind":"stop"}"#, status, message);
+    let (long, blank) = ("x".repeat(256), vec![b' '; 2001]);
+    vec![
+        register("{", "line 1"),
+        register("[]", "the body does not fit"),
+        register("{}", "missing field `name`"),
+        register(r#"{"name":7}"#, "invalid type"),
+        register(r#"{"name":"n","colour":1}"#, "unknown field `colour`"),
+        send("PUT", "/%FF", r#"{"name":"n"}"#, 400, "not UTF-8"),
+        send("PUT", "/%00", r#"{"name":"n"}"#, 400, "control characters"),
+        send("PUT", &format!("/{long}"), r#"{"name":"n"}"#, 400, "1 to 255 bytes"),
+        send("POST", "", r#"{"id":"compare","name":"n"}"#, 400, "is a path of this API"),
+        send("POST", "/nobody/report", r#"{"state":"RUNNING"}"#, 404, "register it first"),
+        send("POST", "/nobody/heartbeat", "{}", 404, "register it first"),
+        send("POST", "/nobody/commands", r#"{"kind":"stop"}"#, 404, "register it first"),
+        row("GET", "/api/jobs/nobody/commands", 404, Plain, "register it first"),
+        row("GET", format!("/api/jobs/{PUSHED}/commands/7"), 404, Plain, "has no command \"7\""),
+        row("GET", format!("/api/jobs/{PUSHED}/commands/%FF"), 400, Plain, "not UTF-8"),
+        send("PUT", &format!("/{PUSHED}/commands/7"), r#"{"state":"running"}"#, 404, "has no command"),
+        report(r#"{"state":"SLEEPING"}"#, 400, "unknown variant `SLEEPING`"),
+        report("{\n\"state\":", 400, "line 2"),
+        report(r#"{"vertices":[{"id":"nope","state":"RUNNING"}]}"#, 400, "has no vertex \"nope\""),
+        row("POST", format!("/api/jobs/{PUSHED}/report"), 415, Plain, "content type \"text/csv\"")
+            .body("text/csv", "{}"),
+        report("no gzip", 400, "not valid gzip").header("content-encoding", "gzip"),
+        row("POST", format!("/api/jobs/{PUSHED}/report"), 413, Plain, "jobs.max_report_bytes")
+            .body(JSON, blank.clone()),
+        row("POST", format!("/api/jobs/{PUSHED}/report"), 413, Plain, "jobs.max_report_bytes")
+            .body(JSON, gzip(&blank))
+            .header("content-encoding", "gzip"),
+        row("PUT", format!("/api/jobs/{NO_JOB}"), 413, Plain, "jobs.max_report_bytes").body(JSON, blank),
+        row("DELETE", format!("/api/jobs/{PUSHED}"), 405, Plain, "does not take DELETE"),
+        report("{}", 403, "another origin").header("origin", "http://elsewhere.example"),
+        command(401, "token").header("authorization", "Bearer wrong"),
+        command(401, "token").header("x-forwarded-for", "203.0.113.9"),
+        command(403, "another origin").header("sec-fetch-site", "cross-site"),
     ]
 }
 
@@ -394,13 +486,16 @@ fn each_bad_input_is_refused_as_its_dialect_does() {
         ("ingest.max_body_bytes", "100000"),
         ("ingest.max_decoded_bytes", "200000"),
         ("query.max_body_bytes", "50000"),
+        ("jobs.max_report_bytes", "2000"),
+        ("report.max_registration_bytes", "3000"),
     ]);
-    let rows: Vec<Row> =
-        [reports(), noetl(), remote_writes(), expressions(), index(), flink(), tsp(), jobs(), administration()]
-            .into_iter()
-            .flatten()
-            .collect();
-    assert!(rows.len() >= 100, "{} rows", rows.len());
+    let job = br#"{"name":"pushed","commands":["savepoint","stop"]}"#;
+    let known = server.send("PUT", &format!("/api/jobs/{PUSHED}"), &[("content-type", JSON)], job);
+    assert_eq!((known.status, &known.json()["flink_id"]), (201, &PUSHED.into()), "{}", known.body);
+    let of_series = [reports(), noetl(), remote_writes(), expressions(), index(), administration()];
+    let of_jobs = [flink(), tsp(), arroyo(), jobs(), pushes()];
+    let rows: Vec<Row> = of_series.into_iter().chain(of_jobs).flatten().collect();
+    assert!(rows.len() >= 200, "{} rows", rows.len());
     let mut wrong = Vec::new();
     for row in &rows {
         let headers: Vec<(&str, &str)> = row.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();

@@ -2,6 +2,7 @@
 //! organization sees nothing of another.
 
 mod clusters;
+mod dialects;
 mod organizations;
 
 use streamgauge::auth::{Right, Rights, Token, with_entry};
