@@ -130,6 +130,39 @@ fn what_belongs_to_another_organization_is_not_there() {
     assert_eq!(guarded.get("apple", "/api/v1/label/zebra_label/values").json()["data"], json!([]));
 }
 
+/// A family is there for who has a series of it, also if it is a part of a histogram, and a name that only begins like it is
+/// none.
+#[test]
+fn what_is_known_of_a_family_is_for_who_has_a_series_of_it() {
+    let guarded = example();
+    let now_ms = guarded.server.app().clock.now_ms();
+    let write = |token: &str, names: &[&str], help: &str| {
+        let mut message = Proto::default();
+        for name in names {
+            message = message.message(1, series(&[("__name__", name), ("job", "x")], &[(now_ms, 1.0)]));
+        }
+        let said = Proto::default().int(1, 3).bytes(2, "lat").bytes(4, help);
+        let message = if help.is_empty() { message } else { message.message(3, said) };
+        let body = snap::raw::Encoder::new().compress_vec(&message.0).unwrap();
+        let answer = guarded.ask(token, "POST", "/api/v1/write", &[("content-type", "application/x-protobuf")], &body);
+        assert_eq!(answer.status, 204, "{}", answer.body);
+    };
+    write("zebra", &["lat_bucket", "lat_sum", "lat_count"], "What only zebra measures");
+    write("apple", &["latency", "lat_other", "xlat_count"], "");
+    let shows = |token: &str| {
+        ["", "?metric=lat", "?limit=1000", "?metric=lat&limit=1"].map(|query| {
+            let answer = guarded.get(token, &format!("/api/v1/metadata{query}"));
+            assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+            let family = answer.json()["data"]["lat"].clone();
+            assert_eq!(answer.body.contains("only zebra"), !family.is_null(), "{query}: {}", answer.body);
+            family[0]["type"] == "histogram"
+        })
+    };
+    assert_eq!((shows("zebra"), shows("both"), shows("apple")), ([true; 4], [true; 4], [false; 4]));
+    write("apple", &["lat_count"], "");
+    assert_eq!(shows("apple"), [true; 4], "it has a part of one now");
+}
+
 fn values(guarded: &Guarded, token: &str, expression: &str) -> Vec<(Value, Value)> {
     let body = guarded.get(token, &format!("/api/v1/query?query={expression}")).json();
     let result = body["data"]["result"].as_array().unwrap_or_else(|| panic!("{body}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use model::{Budget, METRIC_NAME, Metadata, Scope, SeriesSource, SourceError, TimeRange};
+use model::{Budget, METRIC_NAME, MatchOp, Matcher, Metadata, Scope, SeriesSource, SourceError, TimeRange};
 use storage::Db;
 
 use super::JSON;
@@ -33,11 +33,11 @@ pub(super) async fn metadata(
     let metric = parameters.get("metric").map(str::to_owned);
     let (db, scope) = (Arc::clone(&app.db), caller.scope());
     let families = app.workers.query(None, move |budget| {
-        let mut families: Vec<_> = match metric {
-            Some(name) => db.metadata_of(&name).map(|m| (name, m)).into_iter().collect(),
+        let mut families: Vec<_> = match &metric {
+            Some(name) => db.metadata_of(name).map(|m| (name.clone(), m)).into_iter().collect(),
             None => db.metadata().into_iter().collect(),
         };
-        if let Some(visible) = visible(&db, &scope, budget)? {
+        if let Some(visible) = visible(&db, &scope, metric.as_deref(), budget)? {
             families.retain(|(name, _)| visible.contains(name));
         }
         families.truncate(limit);
@@ -47,12 +47,21 @@ pub(super) async fn metadata(
     Ok(stream::respond(FamilyPieces { opening: b"{\"status\":\"success\",\"data\":{", families }, JSON))
 }
 
-/// The families that series in the scope belong to; none if all may be seen.
-fn visible(db: &Db, scope: &Scope, budget: &Budget) -> Result<Option<HashSet<String>>, SourceError> {
+/// The families that series in the scope belong to; none if all may be seen. Of one family only its own names are looked
+/// for: they are it, or begin with it and an underscore.
+fn visible(
+    db: &Db,
+    scope: &Scope,
+    family: Option<&str>,
+    budget: &Budget,
+) -> Result<Option<HashSet<String>>, SourceError> {
     if scope.forced().is_none() {
         return Ok(None);
     }
-    let names = db.snapshot().label_values(scope, METRIC_NAME, &[], TimeRange::ALL, budget)?;
+    let names_of = |family| Matcher::new(METRIC_NAME, MatchOp::Regex, format!("{}(_.*)?", regex::escape(family)));
+    let matchers = family.map(names_of).transpose().map_err(|e| SourceError::Storage(e.to_string()))?;
+    let matchers: Vec<Matcher> = matchers.into_iter().collect();
+    let names = db.snapshot().label_values(scope, METRIC_NAME, &matchers, TimeRange::ALL, budget)?;
     let mut families = Families::new(db);
     Ok(Some(names.iter().map(|name| families.named(name).0.to_owned()).collect()))
 }
