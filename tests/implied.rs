@@ -197,6 +197,105 @@ fn other_engines_and_plain_labels_imply_jobs_too() {
     assert_eq!(server.get("/jobs").json()["jobs"].as_array().unwrap().len(), 5, "in Flink's form too");
 }
 
+/// Each sample is 7.
+#[test]
+fn what_went_through_the_tasks_of_other_engines_is_counted() {
+    let (server, _) = start(&[]);
+    let arroyo = |node: &str, index: &str, connection: &str| {
+        json!({
+            "job_id": "job_a", "pipeline_name": "clicks", "node_id": node, "operator_name": format!("op_{node}"),
+            "subtask_idx": index, "connection": connection,
+        })
+    };
+    let plain = json!({"job_id": "etl", "operator_id": "load", "subtask_index": "0"});
+    report(
+        &server,
+        &[
+            ("arroyo_worker_messages_sent", arroyo("1", "0", "a")),
+            ("arroyo_worker_messages_sent", arroyo("1", "0", "b")),
+            ("arroyo_worker_bytes_sent", arroyo("1", "0", "a")),
+            ("arroyo_worker_messages_recv", arroyo("2", "0", "a")),
+            ("arroyo_worker_messages_recv", arroyo("2", "1", "a")),
+            ("arroyo_worker_bytes_recv", arroyo("2", "1", "a")),
+            ("arroyo_worker_tx_queue_size", arroyo("1", "0", "a")),
+            ("conveyor_router_records_routed_total", json!({"pipeline_id": "routes", "stage_id": "filter"})),
+            ("etl_records_in_total", plain.clone()),
+            ("etl_bytes_out_total", plain),
+        ],
+    );
+    let jobs = wait(&server, "/jobs/overview", |found| found["jobs"].as_array().unwrap().len() == 3);
+    let jid = |name: &str| {
+        let job = jobs["jobs"].as_array().unwrap().iter().find(|job| job["name"] == name).unwrap();
+        job["jid"].as_str().unwrap()
+    };
+    // Read and written: bytes and records, each with whether somebody counts it.
+    let counted = |metrics: &Value| {
+        ["read-bytes", "write-bytes", "read-records", "write-records"].map(|name| {
+            let is_complete = metrics[format!("{name}-complete")].as_bool().unwrap();
+            (metrics[name].as_i64().unwrap(), is_complete)
+        })
+    };
+    let (no, yes) = ((0, false), |count: i64| (count, true));
+    let details = server.get(&format!("/jobs/{}", jid("clicks"))).json();
+    let of = |vertex: usize| counted(&details["vertices"][vertex]["metrics"]);
+    assert_eq!(of(0), [no, yes(7), no, yes(14)], "two connections of one subtask: {details}");
+    assert_eq!(of(1)[2..], [yes(14), no], "two subtasks");
+    let vertex = details["vertices"][1]["id"].as_str().unwrap();
+    let subtask = |index: &str| {
+        let path = format!("/jobs/{}/vertices/{vertex}/subtasks/{index}", jid("clicks"));
+        counted(&server.get(&path).json()["metrics"])
+    };
+    assert_eq!((subtask("0"), subtask("1")), ([no, no, yes(7), no], [yes(7), no, yes(7), no]));
+    let only = |name: &str| {
+        let job = server.get(&format!("/jobs/{}", jid(name))).json();
+        counted(&job["vertices"][0]["metrics"])
+    };
+    assert_eq!(only("routes"), [no, no, yes(7), no]);
+    assert_eq!(only("etl"), [no, yes(7), yes(7), no]);
+    let tsp = server.get("/tsp/job/clicks/statusAndMetrics").json()["response"]["metrics"].clone();
+    assert_eq!((&tsp["numRecordsRead"], &tsp["numRecordsProcessed"]), (&json!("14"), &json!("14")));
+}
+
+/// Arroyo's own endpoint knows such a job by the name of its pipeline, or the id that the pipeline got.
+#[test]
+fn arroyos_console_sees_a_job_that_only_its_workers_tell_of() {
+    let (server, clock) = start(&[]);
+    let labels = |index: &str| json!({"job_id": "job_a", "pipeline_name": "clicks", "node_id": "3", "operator_name": "op_3", "subtask_idx": index});
+    let series = [
+        ("arroyo_worker_messages_recv", labels("0")),
+        ("arroyo_worker_messages_recv", labels("1")),
+        ("arroyo_worker_tx_queue_size", labels("0")),
+        ("arroyo_worker_tx_queue_rem", labels("0")),
+    ];
+    report_at(&server, &series, &[NOW_MS - 4000, NOW_MS - 2000, NOW_MS]);
+    wait(&server, "/api/jobs", |jobs| ids(jobs) == ["job_a"]);
+    let ask = |path: &str| server.send("GET", path, &[("authorization", "Bearer anything")], b"");
+    let groups = |pipeline: &str| format!("/v1/pipelines/{pipeline}/jobs/job_a/operator_metric_groups");
+    let job = server.get("/api/jobs/job_a").json();
+    let answer = ask(&groups(job["pipeline_id"].as_str().unwrap()));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(ask(&groups("clicks")).json(), answer.json());
+    let found = answer.json();
+    let operator = &found["data"][0];
+    assert_eq!((&operator["operator_id"], &operator["node_id"]), (&json!("node_3"), &json!(3)), "{found}");
+    let metrics = |index: usize| -> Vec<(String, f64)> {
+        let metrics = operator["subtasks"][index]["metrics"].as_array().unwrap();
+        metrics.iter().map(|m| (m["name"].as_str().unwrap().to_owned(), m["value"].as_f64().unwrap())).collect()
+    };
+    let named =
+        |list: &[(&str, f64)]| list.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<Vec<_>>();
+    let queue = [("messages_recv", 7.0), ("backpressure", 0.0), ("tx_queue_size", 7.0), ("tx_queue_rem", 7.0)];
+    assert_eq!(metrics(0), named(&queue));
+    assert_eq!(metrics(1), named(&[("messages_recv", 7.0), ("backpressure", 0.0)]));
+    assert_eq!(ask(&groups("nobody")).status, 404);
+    // When its workers fall silent it does not run, and its history is there.
+    clock.advance(400_000);
+    wait(&server, "/api/jobs", |jobs| jobs["jobs"][0]["lost"] == NOW_MS);
+    assert_eq!(ask(&groups("clicks")).json(), json!({"data": []}));
+    let history = ask(&format!("{}?start={}&end={NOW_MS}", groups("clicks"), NOW_MS - 4000)).json();
+    assert_eq!(history["data"][0]["operator_id"], "node_3", "{history}");
+}
+
 #[test]
 fn silence_makes_a_job_stale_and_a_restart_doubles_nothing() {
     let (server, clock) = start(&[]);

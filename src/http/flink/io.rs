@@ -1,4 +1,5 @@
-//! What went through tasks: from the documents of those that have ended, from the series of those that run.
+//! What went through tasks: from the documents of those that have ended, from the series of those that run. Series have it under
+//! Flink's names, or, of a job that only series tell of, under those of its engine.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::answer::Failure;
 use super::fields::{Fields, Shape};
 use super::view::{Seen, View};
-use crate::jobs::{Count, Io, Subtask};
+use crate::implied::{self, Flow};
+use crate::jobs::{Count, Io, Origin, Subtask};
 
 /// How old the newest sample may be: as for an instant query.
 pub(super) const LOOKBACK_MS: i64 = 300_000;
@@ -43,7 +45,20 @@ impl Numbers {
                 *slot = Some((attempt, value));
             }
         })?;
+        if seen.job.origin == Origin::Metrics {
+            numbers.add_counts(view, seen)?;
+        }
         Ok(numbers)
+    }
+
+    /// Adds what the counters of an engine that is not Flink say. It numbers no attempts.
+    fn add_counts(&mut self, view: &View<'_>, seen: &Seen) -> Result<(), Failure> {
+        let range = TimeRange { start_ms: seen.now_ms.saturating_sub(LOOKBACK_MS), end_ms: seen.now_ms };
+        let each = |task: &str, index, flow, value| {
+            let slot = &mut self.0.entry((task.to_owned(), index)).or_default()[place(flow)];
+            *slot = Some((0, slot.map_or(0.0, |(_, sum)| sum) + value));
+        };
+        Ok(implied::counts(view.series, &view.scope, &seen.job.subject, range, view.budget, each)?)
     }
 
     /// The numbers of a subtask's attempt.
@@ -64,6 +79,16 @@ impl Numbers {
             idle_ms: whole(5),
             busy_ms: value(6),
         }
+    }
+}
+
+/// The place in [`METRICS`] of what another engine counts.
+fn place(flow: Flow) -> usize {
+    match flow {
+        Flow::BytesIn => 0,
+        Flow::BytesOut => 1,
+        Flow::RecordsIn => 2,
+        Flow::RecordsOut => 3,
     }
 }
 
