@@ -198,11 +198,9 @@ impl Auth {
     /// Who makes a request.
     pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
         let is_foreign = origin::is_foreign(headers);
-        let Some(given) = headers.get(AUTHORIZATION) else {
-            let is_local = origin::is_local(peer, headers) && !is_foreign;
-            let rights = if is_local { self.local } else { self.anonymous };
-            return Caller::Anonymous { rights, is_foreign };
-        };
+        let is_local = origin::is_local(peer, headers) && !is_foreign;
+        let rights = if is_local { self.local } else { self.anonymous };
+        let Some(given) = headers.get(AUTHORIZATION) else { return Caller::Anonymous { rights, is_foreign } };
         let found = bearer(given).and_then(|secret| {
             let own = self.own.find(secret).cloned();
             self.tokens.read().find(secret).cloned().or(own)
@@ -213,7 +211,7 @@ impl Auth {
             // anything with it.
             None if self.path.is_none() => {
                 let most = if is_foreign { vec![Right::Read] } else { vec![Right::Read, Right::Write] };
-                Caller::Unknown { rights: self.anonymous.and(Rights::of(&most)) }
+                Caller::Unknown { rights: rights.and(Rights::of(&most)) }
             }
             None => Caller::Unknown { rights: Rights::NONE },
         }

@@ -182,6 +182,7 @@ options! {
     "tsp_listen" tsp_listen: Option<SocketAddr> = "", "Address and port on which every path is TSP's API.";
     "arroyo_listen" arroyo_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8000`, on which every path is Arroyo's API, and which answers the gRPC method `JobMetrics` of its controller as well (HTTP/2 without TLS).";
     "arroyo.controller" arroyo_controller: ServerUrl = "", "Address of an Arroyo controller, such as `http://controller:5116`: the metrics of running jobs are asked of it over gRPC. Without it they come from the series of the workers.";
+    "arroyo.controller_org" arroyo_controller_org: String = "", "The organization that the controller's jobs belong to, where organizations are told apart: it is asked about these jobs and no others.";
     "arroyo.controller_timeout" arroyo_controller_timeout: Duration = "10s", "Longest time that the controller may take for an answer, the connection included.";
     "arroyo.max_answer_bytes" arroyo_max_answer_bytes: ByteSize = "64MiB", "Largest answer of the controller, as sent and decompressed.";
     "arroyo.max_request_bytes" arroyo_max_request_bytes: ByteSize = "64KiB", "Largest gRPC request on `arroyo_listen`, as sent (with the five bytes before the message) and decompressed.";

@@ -183,6 +183,11 @@ fn every_path_answers_the_same() {
 
 /// A server with tokens, whose secrets are their names: one that may read, one that may not, and two of organizations.
 fn closed() -> (Server, tempfile::TempDir) {
+    closed_with(&[])
+}
+
+/// The same with options on top.
+fn closed_with(options: &[(&str, &str)]) -> (Server, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.toml");
     let tokens: [(&str, Right, Option<&str>); 4] = [
@@ -196,8 +201,8 @@ fn closed() -> (Server, tempfile::TempDir) {
         with_entry(&text, &token, name).unwrap()
     });
     std::fs::write(&file, text).unwrap();
-    let options = [("auth_token_file", file.to_str().unwrap()), ("arroyo_listen", "127.0.0.1:0")];
-    (Server::with(&options), dir)
+    let own = [("auth_token_file", file.to_str().unwrap()), ("arroyo_listen", "127.0.0.1:0")];
+    (Server::with(&[&own, options].concat()), dir)
 }
 
 /// `Bearer token`, required; `Auth failure`: 401.

@@ -323,6 +323,8 @@ fn stop_cancels_the_job_on_its_cluster() {
     assert_error(&wrong, 401, 5000, "a wrong token");
     assert_eq!(wrong.header("www-authenticate"), Some("Bearer"));
     assert_eq!(changes.lock().unwrap().len(), 2, "neither came through");
+    let with_body = server.send("GET", "/tsp/job/Albert%20tests/stop/", &[], b"body");
+    assert_eq!(with_body.status, 200, "a body stays here, and what is said of it: {}", with_body.body);
 }
 
 fn assert_error(answer: &Answer, status: u16, code: u32, what: &str) {
@@ -358,6 +360,7 @@ fn errors_have_tsps_numbers() {
         assert_error(&server.send(method, path, &[], b""), status, code, &format!("{method} {path}"));
     }
     assert_eq!(server.get("/tsp/job/nobody/status/").json()["message"], "No such job.");
+    assert_eq!(server.send("POST", "/tsp/jobs/overview", &[], b"").header("allow"), Some("GET"));
     let cluster = cluster(&Changes::default(), 409);
     let refused = follow(&cluster).get("/tsp/job/Albert%20tests/stop");
     assert_error(&refused, 500, 5005, "the cluster refuses");

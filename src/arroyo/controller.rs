@@ -33,6 +33,7 @@ pub(crate) enum ControllerError {
 /// The controller that `arroyo.controller` names.
 pub(crate) struct Controller {
     endpoint: Endpoint,
+    org: String,
     /// Made with the first request: that needs the runtime.
     channel: OnceLock<Channel>,
     /// Place in [`METHODS`] of the method that it has, as far as known.
@@ -60,6 +61,7 @@ impl Controller {
         }
         Ok(Some(Controller {
             endpoint,
+            org: config.arroyo_controller_org.clone(),
             channel: OnceLock::new(),
             method: AtomicUsize::new(0),
             timeout: config.arroyo_controller_timeout.std(),
@@ -70,6 +72,12 @@ impl Controller {
     /// Its address.
     pub(crate) fn url(&self) -> &Uri {
         self.endpoint.uri()
+    }
+
+    /// The organization that its jobs belong to. It knows jobs by their ids alone, and whoever tells of a job chooses its id:
+    /// about jobs of another organization it must not be asked.
+    pub(crate) fn org(&self) -> &str {
+        &self.org
     }
 
     /// The metrics of a job as the controller writes them; none if the job does not run.

@@ -62,6 +62,21 @@ fn without_tokens_anyone_reads_and_writes_and_this_machine_does_everything() {
     }
 }
 
+/// Without a file of tokens, what is sent as one neither gives nor takes the right to read and write.
+#[test]
+fn a_token_that_nobody_looks_at_changes_nothing() {
+    let given = |sender: (&str, &'static str)| [("host", sender.1), ("authorization", "Bearer x")].to_vec();
+    let (here, there) = ((HERE, "localhost:8082"), (THERE, "a"));
+    let closed = auth(&[], |config| config.auth_anonymous = "none".parse().unwrap());
+    let narrow = auth(&[], |config| config.auth_local = Rights::NONE);
+    for right in [Right::Read, Right::Write] {
+        let ask = |auth: &Auth, sender: (&str, &'static str)| ask(auth, sender.0, &given(sender), Need::of(right));
+        assert_eq!((ask(&closed, here), ask(&closed, there)), (Ok(()), Err(Denied::Unknown)), "{right:?}");
+        assert_eq!((ask(&narrow, here), ask(&narrow, there)), (Err(Denied::Unknown), Ok(())), "{right:?}");
+    }
+    assert_eq!(ask(&closed, HERE, &given(here), Need::of(Right::Control)), Err(Denied::Unknown));
+}
+
 #[test]
 fn a_page_of_another_origin_only_reads_what_anyone_may() {
     for (tokens, read) in [(&[][..], Ok(())), (&[("s", &[Right::Read][..], None)], Err(Denied::Foreign))] {

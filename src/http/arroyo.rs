@@ -95,36 +95,42 @@ async fn answer(
         return Err(Fault::new(StatusCode::UNAUTHORIZED, message));
     }
     // What is no text is no id.
-    let Path((pipeline_id, job_id)) = ids.map_err(|_| no_job())?;
+    let Path(ids) = ids.map_err(|_| no_job())?;
     let scope = caller.scope();
     let asked = Asked::of(uri, app.clock.now_ms())?;
     // The past is in the store, whoever tells of the present.
-    if let Some(controller) = app.arroyo.as_ref().filter(|_| asked.is_now()) {
-        return from_controller(app, controller, scope, (pipeline_id, job_id), asked).await;
+    if let Some(controller) = app.arroyo.as_ref().filter(|_| asked.is_now())
+        && let Some(job_id) = known_there(app, controller, scope.clone(), ids.clone()).await?
+    {
+        return from_controller(app, controller, &job_id).await;
     }
     on_worker(app, move |app, budget| {
         let at_ms = asked.at_ms();
-        let find = |reader: &Reader<'_>, scope: &Scope| by_public_ids(reader, scope, &pipeline_id, &job_id, at_ms);
+        let find = |reader: &Reader<'_>, scope: &Scope| by_public_ids(reader, scope, &ids.0, &ids.1, at_ms);
         let tasks = look(app, &scope, &asked, budget, find)?.ok_or_else(no_job)?;
         written(&Collection { data: tasks.all_operators() })
     })
     .await
 }
 
-/// Looks the job up as the document says, and asks the controller about it.
-async fn from_controller(
+/// Looks the job up as the document says; gives the controller's id of it if it is one of the controller's organization.
+async fn known_there(
     app: &Arc<App>,
     controller: &Controller,
     scope: Scope,
     (pipeline_id, job_id): (String, String),
-    asked: Asked,
-) -> Result<String, Fault> {
+) -> Result<Option<String>, Fault> {
     let found = on_worker(app, move |app, _| {
-        let found = app.jobs.read(|reader| by_public_ids(reader, &scope, &pipeline_id, &job_id, asked.at_ms()));
+        let found = app.jobs.read(|reader| by_public_ids(reader, &scope, &pipeline_id, &job_id, i64::MAX));
         found.map_err(of_jobs)?.ok_or_else(no_job)
     })
     .await?;
-    let told = controller.job_metrics(found.engine_id()).await;
+    Ok((found.org() == controller.org()).then(|| found.engine_id().to_owned()))
+}
+
+/// Asks the controller about a job.
+async fn from_controller(app: &Arc<App>, controller: &Controller, job_id: &str) -> Result<String, Fault> {
+    let told = controller.job_metrics(job_id).await;
     let outcome = match &told {
         Ok(Some(_)) => "success",
         Ok(None) => "not_found",

@@ -95,7 +95,9 @@ async fn serve(State(app): State<Arc<App>>, caller: Caller, request: Request) ->
     }
     if request.method() != Method::GET {
         let message = format!("{path} does not take {}", request.method());
-        return of_fault(&Fault::new(StatusCode::METHOD_NOT_ALLOWED, message));
+        let mut refused = of_fault(&Fault::new(StatusCode::METHOD_NOT_ALLOWED, message));
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return refused;
     }
     match answer(&app, &caller, ask, request).await {
         Ok(response) => json_response(StatusCode::OK, &json!({"response": response, "messages": []})),
@@ -210,6 +212,8 @@ async fn stop(app: &Arc<App>, caller: &Caller, uuid: &str, request: Request) -> 
     let id = find(app, caller, uuid, &head.uri).await?;
     head.method = Method::PATCH;
     head.uri = Uri::from_static("/?mode=cancel");
+    // They are about a body that is not sent on: a cluster would wait for it.
+    head.headers.clear();
     flink::cancel(app, id, caller, head, Body::empty()).await?;
     Ok(1.into())
 }

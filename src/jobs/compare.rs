@@ -7,12 +7,12 @@
 mod numbers;
 mod side;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub use numbers::{Change, Compared, Number, Tendency};
 pub use side::{CheckpointPoint, Side};
 
-use super::diagnosis::{Measure, Track};
+use super::diagnosis::{Measure, OperatorFacts, Track};
 use super::model::run::Settings;
 
 /// The measures whose course is compared.
@@ -77,25 +77,29 @@ pub struct Comparison {
     pub sentence: String,
 }
 
-/// Finds the operators of one run in the other: by their ids, and what is left by its name.
+/// Finds the operators of one run in the other: by their ids, and what is left by its name. Of several of one name the
+/// first that is free counts.
 pub fn pairs(a: &Side, b: &Side) -> Vec<Pair> {
     let (of_a, of_b) = (&a.facts.operators, &b.facts.operators);
-    let mut found: BTreeMap<usize, usize> = BTreeMap::new();
-    for by_name in [false, true] {
-        for (place, operator) in of_a.iter().enumerate() {
-            let is_same = |other: &usize| match by_name {
-                false => of_b[*other].id == operator.id,
-                true => of_b[*other].name == operator.name,
-            };
-            let free = (0..of_b.len()).filter(|other| !found.values().any(|taken| taken == other)).find(is_same);
-            if let Some(other) = free.filter(|_| !found.contains_key(&place)) {
-                found.insert(place, other);
+    let mut found: Vec<Option<usize>> = vec![None; of_a.len()];
+    let mut is_taken = vec![false; of_b.len()];
+    let keys: [fn(&OperatorFacts) -> &str; 2] = [|operator| &operator.id, |operator| &operator.name];
+    for key in keys {
+        // Backwards, so that the first is at the end, where it is taken from.
+        let mut free: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (place, operator) in of_b.iter().enumerate().rev().filter(|(place, _)| !is_taken[*place]) {
+            free.entry(key(operator)).or_default().push(place);
+        }
+        for (operator, other) in of_a.iter().zip(&mut found).filter(|(_, other)| other.is_none()) {
+            *other = free.get_mut(key(operator)).and_then(Vec::pop);
+            if let Some(other) = *other {
+                is_taken[other] = true;
             }
         }
     }
-    let first = (0..of_a.len()).map(|place| Pair { a: Some(place), b: found.get(&place).copied() });
-    let rest = (0..of_b.len()).filter(|place| !found.values().any(|taken| taken == place));
-    first.chain(rest.map(|place| Pair { a: None, b: Some(place) })).collect()
+    let first = found.into_iter().enumerate().map(|(place, other)| Pair { a: Some(place), b: other });
+    let rest = is_taken.into_iter().enumerate().filter(|(_, is_taken)| !is_taken);
+    first.chain(rest.map(|(place, _)| Pair { a: None, b: Some(place) })).collect()
 }
 
 /// Lays the tracks of both runs beside each other.

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use ::http::uri::PathAndQuery;
 use serde_json::{Value, json};
+use streamgauge::jobs::{Observation, Origin, Subject};
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use super::controller::{BEFORE, Controller, JobMetricsReq, JobMetricsResp, Reply, TODAY};
-use super::{ENGINE_JOB, JOB, TOKEN, ask, assert_error, closed, data, path, points, record, run, with_job};
+use super::{
+    ENGINE_JOB, JOB, TOKEN, ask, assert_error, closed, closed_with, data, path, points, record, run, with_job,
+};
 use crate::support::{Answer, Server};
 
 /// What a controller tells of a job that runs.
@@ -76,6 +79,24 @@ fn a_job_is_looked_up_before_its_controller_is_asked() {
 }
 
 /// `Job not running`: the controller says NOT_FOUND.
+/// Whoever may write can push a job with the id that one of another organization has.
+#[test]
+fn a_controller_is_asked_about_jobs_of_its_organization() {
+    for (org, asked) in [("one", 1), ("", 0), ("two", 0)] {
+        let controller = Controller::that(Reply::Metrics(told()));
+        let (server, _dir) = closed_with(&[("arroyo.controller", &controller.url()), ("arroyo.controller_org", org)]);
+        let now_ms = server.app().clock.now_ms();
+        let mut seen = Observation::new(Subject::job("one", JOB), Origin::Push, now_ms - 60_000);
+        seen.put(&run("clicks", now_ms - 60_000, None)).unwrap();
+        server.app().jobs.record(seen).unwrap();
+        let path = format!("/v1/pipelines/clicks/jobs/{JOB}/operator_metric_groups");
+        let ask = |token: &str| server.send("GET", &path, &[("authorization", &format!("Bearer {token}"))], b"");
+        assert_eq!(data(&ask("of-one")).len(), asked, "{org}: from the series, of which there are none");
+        assert_error(&ask("of-two"), 404, "Job not found", org);
+        assert_eq!(controller.asked().len(), asked, "{org}");
+    }
+}
+
 #[test]
 fn what_a_controller_does_not_know_is_an_empty_list() {
     let answer = answer_of(Reply::Refused(Status::not_found("No metrics for job")));

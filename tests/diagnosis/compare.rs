@@ -103,6 +103,8 @@ fn bad_questions_are_refused_in_our_own_shape() {
     let server = Server::with(&[("query.max_steps", "100")]);
     let now_ms = server.app().clock.now_ms();
     past(&server, "one", &demo(600.0, 0.0, 400.0), now_ms - 60 * MINUTE_MS, 1200);
+    // It has run since 1970, and nothing was measured of it.
+    observe(&server, "old", "demo", &[], 0);
     for (query, status, message) in [
         ("", 400, "a is missing"),
         ("?a=one", 400, "b is missing"),
@@ -112,6 +114,7 @@ fn bad_questions_are_refused_in_our_own_shape() {
         ("?a=one&b=one&length=x", 400, "length=\"x\""),
         ("?a=one&b=one&step=5s", 422, "limit query.max_steps"),
         ("?a=one&b=one&step=6s", 200, ""),
+        ("?a=old&b=old&step=1s", 422, "limit query.max_steps"),
     ] {
         let answer = server.get(&format!("/api/jobs/compare{query}"));
         assert_eq!(answer.status, status, "{query}: {}", answer.body);

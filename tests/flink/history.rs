@@ -100,3 +100,45 @@ fn bad_times_are_refused_as_flink_refuses_parameters() {
     }
     assert_eq!(get(&server, &format!("{path}&start=0&end=9000&step=1s")), json!([]));
 }
+
+/// Times that nobody means, on every path that reads: an answer or a refusal, but never a failure of ours.
+#[test]
+fn the_ends_of_time_break_nothing() {
+    let (server, began_ms) = serve(&[]);
+    let (min, max) = (i64::MIN, i64::MAX);
+    let job = format!("/jobs/{JOB}");
+    let vertex = format!("{job}/vertices/{VERTEX}");
+    let of = |base: &str, rest: &[&str]| rest.iter().map(|rest| format!("{base}{rest}")).collect::<Vec<_>>();
+    let details = ["", "/status", "/plan", "/config", "/exceptions", "/accumulators", "/execution-result", "/metrics"];
+    let tasks = ["", "/backpressure", "/subtasktimes", "/taskmanagers", "/subtasks/0", "/metrics", "/subtasks/metrics"];
+    let lists =
+        ["/jobs", "/jobs/overview", "/overview", "/config", "/taskmanagers", "/jobs/metrics", "/jobmanager/metrics"];
+    let ours = ["", "/timeline", "/diagnosis"];
+    let paths = [
+        of("", &lists),
+        of(&job, &details),
+        of(&vertex, &tasks),
+        of(&format!("/api{job}"), &ours),
+        of("/api/jobs", &["", &format!("/compare?a={JOB}&b={JOB}&x=")]),
+        of("/tsp", &["/jobs/overview", "/job/demo/status", "/job/demo/statusAndMetrics", "/job/demo/exceptions"]),
+    ]
+    .concat();
+    let mut wrong = Vec::new();
+    for path in &paths {
+        for query in [
+            format!("at={min}"),
+            "at=-1".to_owned(),
+            format!("at={max}"),
+            format!("get=uptime,numRecordsIn&start={min}&end={max}&step={max}"),
+            format!("get=uptime,numRecordsIn&start={max}&end={max}"),
+            format!("get=uptime,numRecordsIn&start={began_ms}&end={max}&at={max}"),
+        ] {
+            let answer = server.get(&format!("{path}{}{query}", if path.contains('?') { '&' } else { '?' }));
+            if ![200, 400, 404, 422].contains(&answer.status) {
+                let body: String = answer.body.chars().take(200).collect();
+                wrong.push(format!("{path} {query}: {} {body}", answer.status));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

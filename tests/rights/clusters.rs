@@ -67,3 +67,22 @@ fn a_cluster_is_reached_by_its_own_organization() {
     assert_eq!((cancelled(&apple), cancelled(&zebra)), (vec!["apple".to_owned()], vec!["zebra".to_owned()]));
     assert!(zebra.asked().iter().all(|asked| asked.header("authorization").is_none()), "no token of ours goes there");
 }
+
+/// Organizations choose the names of their clusters without each other.
+#[test]
+fn a_name_that_several_organizations_have_is_no_cluster_for_who_sees_all() {
+    let (apple, zebra) = (cluster("apple"), cluster("zebra"));
+    let of = |org: &str, cluster: &Exporter| json!({"name": "main", "urls": [format!("http://{}", cluster.address)], "org": org});
+    let followed = json!([of("apple", &apple), of("zebra", &zebra)]);
+    let tokens: [super::Given<'_>; 2] =
+        [("zebra", &[Right::Control], Some("zebra")), ("both", &[Right::Control], None)];
+    let guarded = Guarded::with(&tokens, &[("flink", &followed.to_string())]);
+    let end = |token: &str| guarded.ask(token, "DELETE", "/cluster?cluster=main", &[], b"");
+    let refused = end("both");
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("Several organizations have a cluster main"), "{}", refused.body);
+    let ended = |cluster: &Exporter| cluster.asked().iter().filter(|asked| asked.method == "DELETE").count();
+    assert_eq!((ended(&apple), ended(&zebra)), (0, 0));
+    assert_eq!(end("zebra").status, 404, "what its own cluster says");
+    assert_eq!((ended(&apple), ended(&zebra)), (0, 1));
+}

@@ -2,6 +2,7 @@
 
 use ::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use model::{BudgetError, SourceError};
 use serde_json::{Value, json};
 
 use crate::auth::Denied;
@@ -150,9 +151,15 @@ impl From<JobsError> for Failure {
     }
 }
 
-impl From<model::SourceError> for Failure {
-    fn from(error: model::SourceError) -> Failure {
-        Failure::internal(error)
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        match error {
+            // A limit is the caller's to mind: less time, fewer metrics.
+            SourceError::Budget(BudgetError::Samples { .. } | BudgetError::Bytes { .. }) => {
+                Failure::bad_request(error.to_string())
+            }
+            SourceError::Budget(BudgetError::Cancelled) | SourceError::Storage(_) => Failure::internal(error),
+        }
     }
 }
 

@@ -186,7 +186,15 @@ fn find(
         (Some(name), ..) => {
             let is_it =
                 |cluster: &&FlinkCluster| cluster.name == *name && org.as_ref().is_none_or(|org| *org == cluster.org);
-            clusters.iter().copied().find(is_it)
+            let mut of_name = clusters.iter().copied().filter(is_it);
+            match (of_name.next(), of_name.next()) {
+                (Some(_), Some(_)) => {
+                    return Err(Failure::bad_request(format!(
+                        "Several organizations have a cluster {name}: ask with a token of one of them."
+                    )));
+                }
+                (found, _) => found,
+            }
         }
         (None, [only], _) => Some(*only),
         // No cluster is left that could know it.

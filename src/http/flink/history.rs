@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{SampleColumns, Steps, TimeRange, is_stale};
+use model::{Budget, SampleColumns, Steps, TimeRange, is_stale};
 use serde_json::{Value, json};
 
 use super::answer::Failure;
@@ -18,6 +18,9 @@ use crate::config::{Duration, OptionValue};
 const STEPS: i64 = 250;
 /// The shortest step that is taken if none is asked for, in milliseconds.
 const STEP_MS_MIN: i64 = 1_000;
+
+/// Memory of a pair of time and value in an answer, in bytes: three values of JSON with what they hold, and their text.
+const PAIR_BYTES: u64 = 192;
 
 /// Values by member and metric id.
 pub(super) type Members<V> = BTreeMap<String, BTreeMap<String, V>>;
@@ -44,10 +47,16 @@ pub(super) trait Reads {
     ) -> Result<Members<Self::Value>, Failure>;
 
     /// As a metric of one thing.
-    fn shown(&self, id: &str, value: &Self::Value) -> Value;
+    ///
+    /// # Errors
+    /// The account of the query is empty: a request may name one metric many times.
+    fn shown(&self, id: &str, value: &Self::Value) -> Result<Value, Failure>;
 
     /// As a number put together from several members, of which there is at least one.
-    fn together(&self, of: Aggregate, members: &[&Self::Value]) -> Value;
+    ///
+    /// # Errors
+    /// As [`Reads::shown`].
+    fn together(&self, of: Aggregate, members: &[&Self::Value]) -> Result<Value, Failure>;
 }
 
 /// The newest values before the moment.
@@ -69,22 +78,27 @@ impl Reads for Newest {
         metric_id::values(view, now_ms, family, labels, names)
     }
 
-    fn shown(&self, id: &str, value: &f64) -> Value {
-        metric_id::text(id, *value).into()
+    fn shown(&self, id: &str, value: &f64) -> Result<Value, Failure> {
+        Ok(metric_id::text(id, *value).into())
     }
 
-    fn together(&self, of: Aggregate, members: &[&f64]) -> Value {
-        json!(of(&members.iter().map(|value| **value).collect::<Vec<_>>()))
+    fn together(&self, of: Aggregate, members: &[&f64]) -> Result<Value, Failure> {
+        Ok(json!(of(&members.iter().map(|value| **value).collect::<Vec<_>>())))
     }
 }
 
 /// The values at each step.
-pub(super) struct History(pub(super) Steps);
+pub(super) struct History<'h> {
+    /// When.
+    pub(super) steps: Steps,
+    /// Pays for what is shown.
+    pub(super) budget: &'h Budget,
+}
 
 /// The values of one metric at the steps; none where there is none.
 pub(super) type Track = Vec<Option<f64>>;
 
-impl Reads for History {
+impl Reads for History<'_> {
     type Value = Track;
 
     const IS_PAST: bool = true;
@@ -97,7 +111,7 @@ impl Reads for History {
         labels: &[(&str, &str)],
         names: &[String],
     ) -> Result<Members<Track>, Failure> {
-        let Steps { start_ms, end_ms, .. } = self.0;
+        let Steps { start_ms, end_ms, .. } = self.steps;
         let range = TimeRange { start_ms: start_ms.saturating_sub(LOOKBACK_MS), end_ms };
         let naming = Naming::of(family, names);
         let set = view.series.select(&view.scope, &naming.matchers(labels)?, range, view.budget)?;
@@ -112,12 +126,12 @@ impl Reads for History {
             let track = match ids.entry(named.id) {
                 std::collections::btree_map::Entry::Occupied(track) => track.into_mut(),
                 std::collections::btree_map::Entry::Vacant(place) => {
-                    let bytes = self.0.count() * size_of::<Option<(u64, f64)>>();
+                    let bytes = self.steps.count() * size_of::<Option<(u64, f64)>>();
                     view.budget.take_bytes(bytes as u64).map_err(model::SourceError::from)?;
-                    place.insert(vec![None; self.0.count()])
+                    place.insert(vec![None; self.steps.count()])
                 }
             };
-            lay(track, self.0, named.attempt, &samples);
+            lay(track, self.steps, named.attempt, &samples);
         }
         let track =
             |track: Vec<Option<(u64, f64)>>| track.into_iter().map(|value| value.map(|(_, value)| value)).collect();
@@ -129,24 +143,26 @@ impl Reads for History {
         Ok(found.into_iter().map(member).collect())
     }
 
-    fn shown(&self, id: &str, value: &Track) -> Value {
+    fn shown(&self, id: &str, value: &Track) -> Result<Value, Failure> {
         self.pairs(value, |value| metric_id::text(id, value).into())
     }
 
-    fn together(&self, of: Aggregate, members: &[&Track]) -> Value {
+    fn together(&self, of: Aggregate, members: &[&Track]) -> Result<Value, Failure> {
         let at = |step: usize| {
             let values: Vec<f64> = members.iter().filter_map(|track| track.get(step).copied().flatten()).collect();
             (!values.is_empty()).then(|| of(&values))
         };
-        self.pairs(&(0..self.0.count()).map(at).collect(), |value| json!(value))
+        self.pairs(&(0..self.steps.count()).map(at).collect(), |value| json!(value))
     }
 }
 
-impl History {
+impl History<'_> {
     /// `[[time, value], …]`, of the steps that have one.
-    fn pairs(&self, track: &Track, shown: impl Fn(f64) -> Value) -> Value {
-        let pair = |(step, value): (usize, &Option<f64>)| Some(json!([self.0.time_ms(step), shown((*value)?)]));
-        track.iter().enumerate().filter_map(pair).collect::<Vec<_>>().into()
+    fn pairs(&self, track: &Track, shown: impl Fn(f64) -> Value) -> Result<Value, Failure> {
+        let count = track.iter().flatten().count() as u64;
+        self.budget.take_bytes(count * PAIR_BYTES).map_err(model::SourceError::from)?;
+        let pair = |(step, value): (usize, &Option<f64>)| Some(json!([self.steps.time_ms(step), shown((*value)?)]));
+        Ok(track.iter().enumerate().filter_map(pair).collect::<Vec<_>>().into())
     }
 }
 
@@ -248,12 +264,25 @@ mod tests {
         assert_eq!(track[1], of_second, "an older attempt changes nothing");
     }
 
+    const THREE: Steps = Steps { start_ms: 1000, end_ms: 3000, step_ms: 1000 };
+
     #[test]
     fn members_are_put_together_step_by_step() {
-        let history = History(Steps { start_ms: 1000, end_ms: 3000, step_ms: 1000 });
+        let budget = Budget::unlimited();
+        let history = History { steps: THREE, budget: &budget };
         let (a, b) = (vec![Some(1.0), None, None], vec![Some(3.0), Some(5.0), None]);
         let sum: Aggregate = |values| values.iter().sum();
-        assert_eq!(history.together(sum, &[&a, &b]), json!([[1000, 4.0], [2000, 5.0]]));
-        assert_eq!(history.shown("numRecordsIn", &b), json!([[1000, "3"], [2000, "5"]]));
+        assert_eq!(history.together(sum, &[&a, &b]), Ok(json!([[1000, 4.0], [2000, 5.0]])));
+        assert_eq!(history.shown("numRecordsIn", &b), Ok(json!([[1000, "3"], [2000, "5"]])));
+    }
+
+    #[test]
+    fn what_is_shown_is_paid_for_each_time() {
+        let budget = Budget::new(0, 5 * PAIR_BYTES);
+        let history = History { steps: THREE, budget: &budget };
+        let track = vec![Some(3.0), Some(5.0), None];
+        assert!(history.shown("numRecordsIn", &track).is_ok() && history.together(|_| 0.0, &[&track]).is_ok());
+        let refused = format!("{:?}", history.shown("numRecordsIn", &track).unwrap_err());
+        assert!(refused.contains("limit query.max_bytes = 960"), "{refused}");
     }
 }

@@ -39,15 +39,16 @@ pub(super) fn answer<R: Reads>(
 }
 
 /// Values of one thing: `[{"id"}]`, or with `get` `[{"id","value"}]`.
-fn plain<R: Reads>(reads: &R, values: &Values<R::Value>, parameters: &Parameters) -> Value {
+fn plain<R: Reads>(reads: &R, values: &Values<R::Value>, parameters: &Parameters) -> Result<Value, Failure> {
     let asked = parameters.list("get");
-    let entry = |(id, value): (&String, &R::Value)| json!({"id": id, "value": reads.shown(id, value)});
+    let entry = |(id, value): (&String, &R::Value)| Ok(json!({"id": id, "value": reads.shown(id, value)?}));
     let entries: Vec<Value> = if asked.is_empty() {
         values.keys().map(|id| json!({"id": id})).collect()
     } else {
-        values.iter().filter(|(id, _)| asked.contains(&id.as_str())).map(entry).collect()
+        let entries = values.iter().filter(|(id, _)| asked.contains(&id.as_str())).map(entry);
+        entries.collect::<Result<_, Failure>>()?
     };
-    entries.into()
+    Ok(entries.into())
 }
 
 /// How members are put together.
@@ -108,7 +109,9 @@ fn aggregate<R: Reads>(
         entry.insert("id".to_owned(), id.into());
         let chosen = AGGREGATES.iter().filter(|(name, _)| known(name).is_some());
         let chosen = chosen.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|(wanted, _)| wanted == name));
-        entry.extend(chosen.map(|(name, of)| ((*name).to_owned(), reads.together(*of, &values))));
+        for (name, of) in chosen {
+            entry.insert((*name).to_owned(), reads.together(*of, &values)?);
+        }
         entries.push(Value::Object(entry));
     }
     Ok(entries.into())
@@ -122,13 +125,13 @@ fn of_job_manager<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters)
         let found = reads.values(view, view.now_ms, Family::JobManager, &[], &names)?;
         all.extend(found.into_values().flatten());
     }
-    Ok(plain(reads, &all, parameters))
+    plain(reads, &all, parameters)
 }
 
 fn of_task_manager<R: Reads>(view: &View<'_>, reads: &R, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
     let members = task_managers(view, reads)?;
     let none = Values::new();
-    Ok(plain(reads, members.get(id).unwrap_or(&none), parameters))
+    plain(reads, members.get(id).unwrap_or(&none), parameters)
 }
 
 fn of_task_managers<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters) -> Result<Value, Failure> {
@@ -182,7 +185,7 @@ fn of_jobs<R: Reads>(view: &View<'_>, reads: &R, parameters: &Parameters) -> Res
 fn of_job<R: Reads>(view: &View<'_>, reads: &R, id: &str, parameters: &Parameters) -> Result<Value, Failure> {
     let Some(seen) = view.find_job(id)? else { return Ok(json!([])) };
     let values = of_seen(view, reads, &seen)?;
-    let mut entries = plain(reads, &values, parameters);
+    let mut entries = plain(reads, &values, parameters)?;
     let asked = parameters.list("get");
     if let Some(entries) = entries.as_array_mut().filter(|_| !values.is_empty() && !R::IS_PAST) {
         if asked.is_empty() {
@@ -254,7 +257,7 @@ fn of_vertex<R: Reads>(
     let behind = |(index, values): (u64, Values<R::Value>)| {
         values.into_iter().map(move |(id, value)| (format!("{index}.{id}"), value))
     };
-    Ok(plain(reads, &members.into_iter().flat_map(behind).collect(), parameters))
+    plain(reads, &members.into_iter().flat_map(behind).collect(), parameters)
 }
 
 fn of_subtasks<R: Reads>(
@@ -290,18 +293,20 @@ fn of_subtask<R: Reads>(
 ) -> Result<Value, Failure> {
     let members = by_subtask(view, reads, job, vertex)?;
     let values = u64::try_from(index).ok().and_then(|index| members.get(&index)).cloned();
-    Ok(plain(reads, &values.unwrap_or_default(), parameters))
+    plain(reads, &values.unwrap_or_default(), parameters)
 }
 
 /// The watermarks of a vertex, an endpoint of 2.x.
 fn watermarks<R: Reads>(view: &View<'_>, reads: &R, job: &str, vertex: &str) -> Result<Value, Failure> {
     const WATERMARK: &str = "currentInputWatermark";
     let members = by_subtask(view, reads, job, vertex)?;
-    let entry = |(index, values): (u64, Values<R::Value>)| {
-        let value = reads.shown(WATERMARK, values.get(WATERMARK)?);
-        Some(json!({"id": format!("{index}.{WATERMARK}"), "value": value}))
-    };
-    Ok(members.into_iter().filter_map(entry).collect::<Vec<_>>().into())
+    let mut entries = Vec::new();
+    for (index, values) in members {
+        if let Some(value) = values.get(WATERMARK) {
+            entries.push(json!({"id": format!("{index}.{WATERMARK}"), "value": reads.shown(WATERMARK, value)?}));
+        }
+    }
+    Ok(entries.into())
 }
 
 #[cfg(test)]

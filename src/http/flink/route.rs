@@ -121,6 +121,9 @@ pub(super) fn of(method: &Method, path: &str) -> Result<Route, Failure> {
     let segments = segments(path);
     let names = names(&segments);
     if let Some(is_control) = forwarded(method, &names) {
+        if names.iter().any(|name| leads_elsewhere(name)) {
+            return Ok(Route::Unknown);
+        }
         return Ok(Route::Forward(match names.as_slice() {
             ["jobs", id, rest @ ..] => {
                 let id = hex_id("jobid", id)?;
@@ -140,6 +143,12 @@ pub(super) fn of(method: &Method, path: &str) -> Result<Route, Failure> {
 fn names<'s>(segments: &'s [Cow<'_, str>]) -> Vec<&'s str> {
     let skipped = usize::from(segments.first().is_some_and(|first| first == "v1"));
     segments.iter().skip(skipped).map(AsRef::as_ref).collect()
+}
+
+/// True if a proxy before a cluster may make another path of one with this part in it, whose rights are other ones: it is
+/// decoded, and `..` goes up.
+fn leads_elsewhere(name: &str) -> bool {
+    name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
 /// A path as a cluster of any release takes it: without a version and doubled slashes.
@@ -247,10 +256,11 @@ fn forwarded(method: &Method, names: &[&str]) -> Option<bool> {
         ("GET", ["jobs", _, "savepoints" | "rescaling", _]) => Some(false),
         ("GET", ["jobs", _, "checkpoints", trigger]) if *trigger != "config" => Some(false),
         // What 2.x has besides, for its own web pages; nothing of it is kept.
-        ("GET", ["datasets"] | ["applications", ..] | ["jobs", _, "rescales", ..]) => Some(false),
+        ("GET", ["datasets"] | ["applications", _] | ["applications", _, "exceptions"]) => Some(false),
+        ("GET", ["jobs", _, "rescales", ..]) => Some(false),
         ("GET", ["jobs", _, "vertices", _, "jm-operator-metrics" | "flamegraph"]) => Some(false),
         // Logs, dumps and environments show what a program was given, and a profile costs time.
-        ("GET", ["jobs", _, "jobmanager", "config" | "environment" | "log-url"]) => Some(true),
+        ("GET", ["jobs" | "applications", _, "jobmanager", "config" | "environment" | "log-url"]) => Some(true),
         ("GET", ["jobs", _, "taskmanagers", _, "log-url"]) => Some(true),
         ("GET", ["jobmanager", "logs" | "log" | "stdout" | "thread-dump" | "environment", ..]) => Some(true),
         ("GET", ["taskmanagers", _, "logs" | "log" | "stdout" | "thread-dump", ..]) => Some(true),
@@ -343,6 +353,10 @@ mod tests {
             ("GET", job("/vertices/v/flamegraph"), true, false),
             ("GET", "/taskmanagers/tm-1/logs/a.log".to_owned(), false, true),
             ("GET", "/jobmanager/thread-dump".to_owned(), false, true),
+            ("GET", "/applications/overview".to_owned(), false, false),
+            ("GET", "/applications/0000/exceptions".to_owned(), false, false),
+            ("GET", "/applications/0000/jobmanager/config".to_owned(), false, true),
+            ("GET", job("/jobmanager/config"), true, true),
         ] {
             assert_eq!(forward(method, &format!("/v1/{path}/")), Some((of_job, is_control, path)), "{method}");
         }
@@ -350,6 +364,27 @@ mod tests {
         assert_eq!(forward("GET", "/cluster"), None);
         let refused = of(&Method::PATCH, "/jobs/nothex");
         assert_eq!(refused, Err(Failure::unresolved("path", "jobid", "nothex")));
+    }
+
+    /// Whoever may only read must not get elsewhere by a proxy that resolves the path.
+    #[test]
+    fn a_path_that_goes_up_is_not_sent_on() {
+        for path in [
+            "/applications/..",
+            "/applications/%2E%2E/exceptions",
+            "/jobs/../savepoints/..",
+            "/savepoint-disposal/%2e%2e",
+            "/savepoint-disposal/x%2F..%2F..%2Fjobmanager%2Flog",
+            "/savepoint-disposal/..%5Cjobmanager",
+            "/taskmanagers/tm/logs/..%2F..%2Fx",
+            "/jars/./plan",
+        ] {
+            let known = path.replace("/jobs/..", &format!("/jobs/{ID}"));
+            assert_eq!(get(&known), Ok(Route::Unknown), "{path}");
+        }
+        for path in ["/savepoint-disposal/a..b", "/taskmanagers/tm%2F1/log", "/jars/...jar/plan"] {
+            assert!(matches!(get(path), Ok(Route::Forward(_))), "{path}");
+        }
     }
 
     #[test]

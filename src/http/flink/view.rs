@@ -63,7 +63,7 @@ impl View<'_> {
     fn of_metrics(&self, of: &OfMetrics, parameters: &Parameters) -> Result<Value, Failure> {
         match self.steps {
             None => metrics::answer(self, &Newest, of, parameters),
-            Some(steps) => metrics::answer(self, &History(steps), of, parameters),
+            Some(steps) => metrics::answer(self, &History { steps, budget: self.budget }, of, parameters),
         }
     }
 

@@ -77,11 +77,22 @@ fn look(app: &App, asked: &Asked, budget: &Budget) -> Result<Value, Fault> {
     // Whole seconds, so that a course is as long as it is asked for.
     let even_ms = (length_ms / STEPS + STEP_MS_MIN - 1) / STEP_MS_MIN * STEP_MS_MIN;
     let step_ms = asked.step_ms.unwrap_or(even_ms).max(STEP_MS_MIN);
+    check_steps(length_ms / step_ms, app.config.query_max_steps)?;
     let span = Span { length_ms, step_ms };
     let courses = courses(&pairs(&a, &b), look.tracks(&a, span)?, look.tracks(&b, span)?);
     let found = compared(&a, &b, &courses, length_ms);
     let verdicts = [look.verdict(&a, length_ms)?, look.verdict(&b, length_ms)?];
     Ok(shown([&a, &b], &courses, &found, verdicts, span))
+}
+
+/// The answer has the time of each step, also where nothing was measured; a run may have begun in 1970.
+fn check_steps(count: i64, steps_max: usize) -> Result<(), Fault> {
+    if usize::try_from(count).is_ok_and(|count| count <= steps_max) {
+        return Ok(());
+    }
+    let message =
+        format!("{count} steps are too many: limit query.max_steps = {steps_max} reached; ask for a longer step");
+    Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, message))
 }
 
 /// Where everything is read.
@@ -224,4 +235,18 @@ fn checkpoints(side: &Side, length_ms: i64) -> Vec<Value> {
 
 fn restarts(side: &Side, length_ms: i64) -> Vec<i64> {
     side.restarts_ms.iter().copied().filter(|at_ms| *at_ms <= length_ms).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_bounded_whatever_was_measured() {
+        assert_eq!([check_steps(0, 10), check_steps(10, 10)], [Ok(()), Ok(())]);
+        let refused = check_steps(11, 10).unwrap_err();
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(refused.message.contains("11 steps are too many: limit query.max_steps = 10"), "{}", refused.message);
+        assert!(check_steps(i64::MAX / STEP_MS_MIN, 11_000).is_err());
+    }
 }

@@ -59,6 +59,8 @@ const KNOWN_COLUMNS: usize = 10;
 const COLUMNS: &str =
     "s.subject_ref, s.kind, s.org, s.id, s.origin, s.cluster, p.pipeline_id, s.first_ms, s.started_ms, s.ended_ms";
 const FROM: &str = "FROM subject s LEFT JOIN pipeline p USING (pipeline_ref)";
+/// The order of subjects of one id; see [`Reader::find`].
+const FIRST: &str = "ORDER BY s.origin <> 'flink', s.org";
 
 impl<'c> Reader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Reader<'c> {
@@ -94,12 +96,13 @@ impl<'c> Reader<'c> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// A job or cluster by its id. Where several organizations are in scope, that of the first by name.
+    /// A job or cluster by its id. Where several organizations in scope have one, that of a cluster that is followed comes
+    /// first, as whoever pushes a job chooses its id; then the first organization by name.
     ///
     /// # Errors
     /// [`JobsError::Catalog`]; so for all that follow, with [`JobsError::Corrupt`] for those that give documents.
     pub fn find(&self, scope: &Scope, kind: SubjectKind, id: &str) -> Result<Option<Known>, JobsError> {
-        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.id = ?2 ORDER BY s.org");
+        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.id = ?2 {FIRST}");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((kind.as_str(), id), known)?;
         first_in(scope, rows)
@@ -110,7 +113,7 @@ impl<'c> Reader<'c> {
     /// # Errors
     /// As [`Reader::find`].
     pub fn find_hex(&self, scope: &Scope, kind: SubjectKind, hex_id: &str) -> Result<Option<Known>, JobsError> {
-        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.hex_id = ?2 ORDER BY s.org");
+        let sql = format!("SELECT {COLUMNS} {FROM} WHERE s.kind = ?1 AND s.hex_id = ?2 {FIRST}");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((kind.as_str(), hex_id), known)?;
         first_in(scope, rows)

@@ -4,7 +4,7 @@ mod implied;
 
 use std::collections::BTreeMap;
 
-use model::{Matcher, Scope, TimeRange};
+use model::{MatchOp, Matcher, Scope, TimeRange};
 use proptest::prelude::*;
 use storage::RetentionRule;
 use tempfile::TempDir;
@@ -240,6 +240,28 @@ fn runs_of_one_name_belong_together_and_organizations_do_not_see_each_other() {
     assert_eq!([newest(0), newest(5), newest(6)], [None, Some("first".to_owned()), Some("second".to_owned())]);
     let theirs = jobs.read(|reader| reader.find(&theirs, SubjectKind::Job, "second")).unwrap();
     assert_eq!(theirs, None);
+}
+
+/// Who sees all must not be shown, and control, what somebody else pushed under the id of a cluster's job.
+#[test]
+fn a_job_of_a_cluster_is_found_before_one_that_was_pushed_under_its_id() {
+    const ID: &str = "0d890d9d32ccfa02b7eab50fa0435103";
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    for (org, origin) in [("apple", Origin::Push), ("berry", Origin::Push), ("zebra", Origin::Flink)] {
+        let mut seen = Observation::new(Subject::job(org, ID), origin, 1);
+        seen.put(&run("etl", 1, None)).unwrap();
+        jobs.record(seen).unwrap();
+    }
+    let orgs = |scope: &Scope| {
+        let by_id = jobs.read(|reader| reader.find(scope, SubjectKind::Job, ID)).unwrap();
+        let by_hex = jobs.read(|reader| reader.find_hex(scope, SubjectKind::Job, ID)).unwrap();
+        [by_id, by_hex].map(|known| known.map(|known| known.subject.org).unwrap_or_default())
+    };
+    assert_eq!(orgs(&Scope::default()), ["zebra", "zebra"]);
+    let pushed = Scope::confined(Matcher::new("org", MatchOp::Regex, "apple|berry").unwrap());
+    assert_eq!(orgs(&pushed), ["apple", "apple"], "else the first by name");
+    assert_eq!(orgs(&Scope::confined(Matcher::equal("org", "berry"))), ["berry", "berry"]);
 }
 
 #[test]
