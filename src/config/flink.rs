@@ -132,13 +132,7 @@ fn cluster(written: Written) -> Result<FlinkCluster, String> {
     if written.urls.is_empty() || written.urls.len() > URLS_MAX {
         return Err(format!("{} addresses of a cluster, and not 1 to {URLS_MAX}", written.urls.len()));
     }
-    for url in &written.urls {
-        let uri: Option<::http::Uri> = url.parse().ok();
-        let is_web = |uri: &::http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-        if !uri.as_ref().is_some_and(is_web) {
-            return Err(format!("{url:?} is no address such as http://host:8081"));
-        }
-    }
+    written.urls.iter().try_for_each(|url| check(url))?;
     let metrics = match written.metrics.as_deref() {
         None | Some("scrape") => Metrics::Scrape,
         Some("rest") => Metrics::Rest,
@@ -164,6 +158,19 @@ fn cluster(written: Written) -> Result<FlinkCluster, String> {
         token_file: written.token_file,
         urls: written.urls,
     })
+}
+
+/// An address stands in errors, in the configuration that is shown and, where the cluster has no other name, in labels.
+fn check(url: &str) -> Result<(), String> {
+    let uri: Option<::http::Uri> = url.parse().ok();
+    if uri.as_ref().and_then(|uri| uri.authority()).is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("an address has a user or a password in it, which everyone would see: use token_file".to_owned());
+    }
+    let is_web = |uri: &::http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    if !uri.as_ref().is_some_and(is_web) || url.contains(['?', '#']) {
+        return Err(format!("{url:?} is no address such as http://host:8081"));
+    }
+    Ok(())
 }
 
 fn authority(url: &str) -> String {
@@ -200,6 +207,9 @@ mod tests {
         for (text, wrong) in [
             ("localhost", "is no address"),
             ("ftp://a", "is no address"),
+            ("http://a?x=", "is no address"),
+            ("http://a/#", "is no address"),
+            ("http://me:secret@a:8081", "use token_file"),
             (r#"[{"urls":[]}]"#, "0 addresses"),
             (r#"[{"urls":["http://a"],"metrics":"push"}]"#, "neither scrape nor rest"),
             (r#"[{"urls":["http://a"],"interval":"999ms"}]"#, "not from 1s to 2m"),
@@ -209,7 +219,7 @@ mod tests {
             (r#"[{"urls":["http://a"]},{"urls":["http://a"]}]"#, "two clusters"),
         ] {
             let error = FlinkClusters::parse(text).unwrap_err();
-            assert!(error.contains(wrong), "{text}: {error}");
+            assert!(error.contains(wrong) && !error.contains("secret"), "{text}: {error}");
         }
         let many = |count: usize| {
             let list: Vec<String> = (0..count).map(|i| format!(r#"{{"urls":["http://h{i}"]}}"#)).collect();

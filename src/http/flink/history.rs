@@ -283,6 +283,6 @@ mod tests {
         let track = vec![Some(3.0), Some(5.0), None];
         assert!(history.shown("numRecordsIn", &track).is_ok() && history.together(|_| 0.0, &[&track]).is_ok());
         let refused = format!("{:?}", history.shown("numRecordsIn", &track).unwrap_err());
-        assert!(refused.contains("limit query.max_bytes = 960"), "{refused}");
+        assert!(refused.contains("400") && refused.contains("limit query.max_bytes = 960"), "{refused}");
     }
 }
