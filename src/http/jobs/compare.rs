@@ -29,6 +29,9 @@ const WINDOW_MS_MIN: i64 = 60_000;
 /// The longest `length` and `step`, in milliseconds.
 const SPAN_MS_MAX: i64 = 10 * 365 * 86_400_000;
 
+/// The longest time that is compared, in milliseconds: the durations of PromQL end at 292 years.
+const LENGTH_MS_MAX: i64 = 100 * 365 * 86_400_000;
+
 /// What is asked for.
 struct Asked {
     scope: Scope,
@@ -72,7 +75,7 @@ fn look(app: &App, asked: &Asked, budget: &Budget) -> Result<Value, Fault> {
     let at_ms = asked.at_ms.unwrap_or_else(|| app.clock.now_ms());
     let look = Look { app, scope: &asked.scope, budget };
     let (a, b) = (look.side(&asked.a, at_ms)?, look.side(&asked.b, at_ms)?);
-    let common_ms = a.length_ms.min(b.length_ms);
+    let common_ms = a.length_ms.min(b.length_ms).min(LENGTH_MS_MAX);
     let length_ms = asked.length_ms.map_or(common_ms, |length_ms| length_ms.min(common_ms));
     // Whole seconds, so that a course is as long as it is asked for.
     let even_ms = (length_ms / STEPS + STEP_MS_MIN - 1) / STEP_MS_MIN * STEP_MS_MIN;
