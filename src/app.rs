@@ -10,6 +10,7 @@ use crate::arroyo::controller::Controller;
 use crate::auth::Auth;
 use crate::catalog::{Catalog, CatalogError, CatalogOptions, rules_of};
 use crate::config::{Config, HeartbeatsMissed, RetentionSize, Sync};
+use crate::flink;
 use crate::http;
 use crate::http::Wire;
 use crate::http::body::BodyMemory;
@@ -18,7 +19,7 @@ use crate::ingest::Ingest;
 use crate::jobs::{Agents, Expectations, JobOptions, Jobs, JobsError, PushOptions, WhenMissed};
 use crate::parquet_store::ParquetStore;
 use crate::report::Reporter;
-use crate::scrape::Scrapes;
+use crate::scrape::{self, Scrapes};
 use crate::self_report;
 use crate::system::System;
 use crate::telemetry::Telemetry;
@@ -255,10 +256,8 @@ impl Running {
         if app.config.jobs_implied {
             tasks.spawn(implied::run_supervised(Arc::clone(&app)));
         }
-        for cluster in &app.config.flink.clusters {
-            tasks.spawn(crate::flink::collector::run_supervised(Arc::clone(&app), cluster.clone()));
-        }
-        app.scrape.start(&app, address).await;
+        let fed = follow_flink(&app, &mut tasks);
+        app.scrape.start(&app, address, fed).await;
         Ok(Running { app, address, flink_address, tsp_address, arroyo_address, tasks })
     }
 
@@ -285,6 +284,21 @@ impl Running {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
+}
+
+/// Follows the Flink clusters; gives the jobs that scrape their reporters.
+fn follow_flink(app: &Arc<App>, tasks: &mut tokio::task::JoinSet<()>) -> Vec<scrape::config::Job> {
+    let mut jobs = Vec::new();
+    for cluster in &app.config.flink.clusters {
+        let (sightings, seen) = watch::channel(None);
+        tasks.spawn(flink::collector::run_supervised(Arc::clone(app), cluster.clone(), sightings));
+        if cluster.is_scraped() {
+            let (feeder, feed) = scrape::feed();
+            jobs.push(flink::reporters::look::job(cluster, feed));
+            tasks.spawn(flink::reporters::look::run_supervised(Arc::clone(app), cluster.clone(), seen, feeder));
+        }
+    }
+    jobs
 }
 
 /// Listens on an address; gives it with its real port.

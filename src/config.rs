@@ -9,7 +9,7 @@ mod rights;
 mod rollups;
 mod values;
 
-pub use flink::{FlinkCluster, FlinkClusters};
+pub use flink::{FlinkCluster, FlinkClusters, ReporterAddress};
 pub use layers::{ConfigError, Layer, resolve};
 pub use rights::Anonymous;
 pub use rollups::Rollups;
@@ -174,7 +174,7 @@ options! {
     "jobs.implied_stale_after" jobs_implied_stale_after: Duration = "5m", "How long the series of such a job, or of one of its operators, may have no samples until it counts as gone; after a fifth of it if staleness markers ended them.";
     "jobs.max_implied_jobs" jobs_max_implied_jobs: usize = "10000", "Most jobs that only series tell of; above, the one that has been silent longest is forgotten, and a new one is left out if none is silent.";
     "jobs.max_implied_tasks" jobs_max_implied_tasks: usize = "4000", "Most subtasks, of all operators together, of a job that only series tell of; those above are left out.";
-    "flink" flink: FlinkClusters = "", "Flink clusters to follow: tables `[[flink]]` in the file, each with `urls` (of its JobManagers) and, if need be, `name`, `metrics` (`scrape` if its Prometheus reporters are scraped, `rest` if not), `interval` (10s), `timeout` (10s), `max_requests_per_job` (in one interval, 40), `org`, `token_file`; or the same as a JSON list; or the addresses of one cluster by commas.";
+    "flink" flink: FlinkClusters = "", "Flink clusters to follow: tables `[[flink]]` in the file, each with `urls` (of its JobManagers) and, if need be, `name`, `metrics` (`scrape` if its Prometheus reporters are scraped, `rest` if not), `reporters` (such as `[\"host:9250-9260\"]`; without it they are looked for, with `[]` none is scraped), `max_probes` (for reporters, in one interval, 64), `interval` (10s), `timeout` (10s), `max_requests_per_job` (in one interval, 40), `org`, `token_file`; or the same as a JSON list; or the addresses of one cluster by commas.";
     "flink_shape" flink_shape: FlinkShape = "superset", "Fields that the answers of Flink's API have: `page` (of the API page, Flink 1.9), `2.x`, or `superset` (all of them).";
     "flink_listen" flink_listen: Option<SocketAddr> = "", "Address and port, such as `127.0.0.1:8081`, on which every path is Flink's API.";
     "flink_listen_shape" flink_listen_shape: FlinkShape = "superset", "The same as `flink_shape`, for `flink_listen`.";

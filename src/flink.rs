@@ -5,6 +5,7 @@
 //!   concern of it.
 //! - [`follow`] and [`cluster`] decide what to ask next of a job and of a cluster, and [`reach`] whom. They are pure too:
 //!   answers and times go in, questions and documents come out.
+//! - [`reporters`] finds the cluster's Prometheus reporters, where numbers come from these.
 //! - [`forward`] sends on what only a cluster can do.
 //! - [`samples`] names the series of numbers; `collector` has the sockets, the clock and the stores.
 //!
@@ -21,6 +22,7 @@ pub mod convert;
 pub mod follow;
 pub(crate) mod forward;
 pub mod reach;
+pub mod reporters;
 pub mod samples;
 
 pub use follow::Metrics;

@@ -30,6 +30,8 @@ use parking_lot::Mutex;
 use crate::app::App;
 use crate::config::Config;
 use config::{Job, Problem, ScrapeConfig};
+pub use discovery::Feed;
+pub(crate) use discovery::{Feeder, feed};
 use pool::{Inheritance, Pool};
 use status::PoolView;
 pub use status::{ActiveTarget, DroppedTarget, Health, Targets};
@@ -69,6 +71,7 @@ pub struct Scrapes {
 #[derive(Default)]
 struct Pools {
     running: BTreeMap<String, Pool>,
+    /// Jobs that do not come from the configuration.
     builtin: Vec<Arc<Job>>,
     has_stopped: bool,
 }
@@ -114,12 +117,26 @@ impl Scrapes {
         self.views.lock().keys().cloned().collect()
     }
 
-    /// Starts all jobs of a server that listens at this address.
-    pub async fn start(&self, app: &Arc<App>, listen: SocketAddr) {
+    /// The URLs that jobs of the configuration scrape now.
+    pub(crate) fn configured_urls(&self) -> Vec<String> {
+        let (config, views) = (self.config(), self.views.lock());
+        let views = config.jobs.iter().filter_map(|job| views.get(&job.name));
+        views.flat_map(|view| view.health()).map(|(url, _)| url).collect()
+    }
+
+    /// The URLs of a job's targets, and how they are.
+    pub(crate) fn health(&self, job: &str) -> Vec<(String, Health)> {
+        self.views.lock().get(job).map(|view| view.health()).unwrap_or_default()
+    }
+
+    /// Starts all jobs of a server that listens at this address: those of the configuration, the built-in ones, and `fed`,
+    /// whose targets other parts of the server find.
+    pub(crate) async fn start(&self, app: &Arc<App>, listen: SocketAddr, fed: Vec<Job>) {
         let mut pools = self.pools.lock().await;
         if app.config.scrape_self {
             pools.builtin = builtin::jobs(listen, app.config.scrape_self_interval, app.auth.own_secret());
         }
+        pools.builtin.extend(fed.into_iter().map(Arc::new));
         self.apply(app, &mut pools, &self.config()).await;
     }
 

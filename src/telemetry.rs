@@ -122,6 +122,7 @@ counters! {
     http_micros: micros "streamgauge_http_request_seconds_total" &["handler"], "Time spent on HTTP requests.";
     scrapes: count "streamgauge_scrapes_total" &["outcome"], "Scrapes of targets.";
     flink_requests: count "streamgauge_flink_requests_total" &["cluster", "outcome"], "Requests to Flink clusters.";
+    flink_probes: count "streamgauge_flink_reporter_probes_total" &["cluster", "outcome"], "Addresses that were tried for reporters of Flink clusters.";
     arroyo_requests: count "streamgauge_arroyo_requests_total" &["outcome"], "Requests to Arroyo's controller.";
     reloads: count "streamgauge_config_reloads_total" &["outcome"], "Times the scrape configuration was read again.";
     background_panics: count "streamgauge_background_panics_total" &["task"], "Times that background work panicked; it goes on.";

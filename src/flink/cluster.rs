@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::convert::{self, JobEntry};
 use super::follow::{self, FollowError, Follower, Metrics, Number};
+use super::reporters::Sighting;
 use crate::jobs::{Cluster, MetricNames, Observation, Origin, Run, Subject, TaskManager};
 
 /// Rounds between two looks at what seldom changes: configuration and version.
@@ -186,6 +187,17 @@ impl FollowedCluster {
     /// The jobs that are followed since this was asked last.
     pub fn take_fresh(&mut self) -> Vec<String> {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// What is known of its processes since the JobManager at `url` answered; none before its configuration is known.
+    pub fn sighting(&self, url: &str) -> Option<Sighting> {
+        let known = self.known.as_ref().filter(|cluster| cluster.is_reachable)?;
+        let managers = self.task_managers.values().flatten();
+        Some(Sighting {
+            url: url.to_owned(),
+            configuration: known.configuration.clone(),
+            managers: managers.map(|manager| (manager.id.clone(), manager.path.clone())).collect(),
+        })
     }
 
     fn observation(&self, at_ms: i64) -> Observation {

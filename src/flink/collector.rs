@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use ::http::StatusCode;
 use model::{Labels, Matcher, Scope};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::cluster::{ClusterAsk, FollowedCluster, Recalled};
 use super::follow::{Ask, FollowError, Follower, Metrics, Number, Told};
 use super::reach::Reach;
+use super::reporters::Sighting;
 use super::samples::{self, Owner};
 use crate::app::App;
 use crate::config::FlinkCluster;
@@ -39,17 +41,20 @@ const MISSES_MAX: usize = 3;
 /// Checkpoints that are looked up of a job that is followed again; Flink lists ten and four.
 const RECALLED_MAX: usize = 20;
 
+/// Hears after each round what the cluster says of its processes.
+pub(crate) type Sightings = watch::Sender<Option<Sighting>>;
+
 /// Follows a cluster until the application stops, also through panics: it is followed anew then.
-pub(crate) async fn run_supervised(app: Arc<App>, cluster: FlinkCluster) {
-    let start = || run(Arc::clone(&app), cluster.clone());
+pub(crate) async fn run_supervised(app: Arc<App>, cluster: FlinkCluster, sightings: Sightings) {
+    let start = || run(Arc::clone(&app), cluster.clone(), sightings.clone());
     supervised(TASK, &app.telemetry, app.stopping(), |stop| *stop, start, |_| ()).await;
 }
 
-async fn run(app: Arc<App>, cluster: FlinkCluster) {
+async fn run(app: Arc<App>, cluster: FlinkCluster, sightings: Sightings) {
     let mut stopping = app.stopping();
     let followed = cluster.clone();
     let recalled = on_thread(&app, move |app| recall(app, &followed)).await.unwrap_or_default();
-    let mut collector = Collector::new(app, cluster, recalled);
+    let mut collector = Collector::new(app, cluster, recalled, sightings);
     let mut wait = Duration::ZERO;
     loop {
         tokio::select! {
@@ -116,6 +121,7 @@ struct Collector {
     followed: FollowedCluster,
     reach: Reach,
     client: Client,
+    sightings: Sightings,
     /// What is being written down, by job; the oldest first.
     writing: VecDeque<(String, JoinHandle<Option<bool>>)>,
 }
@@ -147,7 +153,7 @@ impl Gathered {
 }
 
 impl Collector {
-    fn new(app: Arc<App>, cluster: FlinkCluster, recalled: Recalled) -> Collector {
+    fn new(app: Arc<App>, cluster: FlinkCluster, recalled: Recalled, sightings: Sightings) -> Collector {
         let auth = cluster
             .token_file
             .clone()
@@ -158,6 +164,7 @@ impl Collector {
             client: Client::new(ClientOptions { auth, ..ClientOptions::default() }),
             app,
             cluster,
+            sightings,
             writing: VecDeque::new(),
         }
     }
@@ -170,7 +177,11 @@ impl Collector {
         self.followed.begin();
         let asked = self.ask_cluster(at_ms).await;
         let asked = match asked {
-            Ok(()) => self.ask_jobs(at_ms).await,
+            Ok(()) => {
+                let sighting = self.reach.url().and_then(|url| self.followed.sighting(url));
+                self.sightings.send_replace(sighting);
+                self.ask_jobs(at_ms).await
+            }
             lost => lost,
         };
         // What was told before the cluster went away counts.

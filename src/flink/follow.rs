@@ -28,7 +28,7 @@ const ATTEMPTS_MAX: u64 = 16;
 /// Where numbers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metrics {
-    /// Flink's Prometheus reporters, which are scraped by a job of their own.
+    /// Flink's Prometheus reporters, which are found and scraped ([`super::reporters`]).
     Scrape,
     /// The REST API.
     Rest,

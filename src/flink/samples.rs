@@ -96,7 +96,7 @@ pub fn of_cluster(org: &str, cluster: &str, task_manager: Option<&str>, number: 
 }
 
 /// What Flink's reporter makes of an id.
-fn sanitized(id: &str) -> String {
+pub(super) fn sanitized(id: &str) -> String {
     id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::config::{Auth, ClientOptions, Job, Limits, Protocol, Secret, TargetGroup};
+use super::config::{Auth, ClientOptions, Job, Secret, TargetGroup};
 use crate::config::Duration;
-use crate::exposition::Forms;
 
 const TIMEOUT_MAX: Duration = Duration(10_000);
 
@@ -31,28 +30,13 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 fn job(name: &str, path: &str, address: &str, interval: Duration, secret: &str) -> Job {
     let auth = Auth::Header { kind: "Bearer".to_owned(), credentials: Secret::Text(secret.to_owned()) };
     Job {
-        name: name.to_owned(),
-        interval,
-        timeout: TIMEOUT_MAX.min(interval),
-        scheme: "http".to_owned(),
         metrics_path: path.to_owned(),
-        params: Vec::new(),
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
         // The way is short; packing would only cost.
         compression: false,
-        protocols: Protocol::DEFAULT.to_vec(),
-        histogram_forms: Forms { native: false, classic_too: false },
-        fallback_protocol: None,
         client: ClientOptions { auth, ..ClientOptions::default() },
-        relabel: Vec::new(),
-        metric_relabel: Vec::new(),
-        limits: Limits::default(),
         static_groups: vec![TargetGroup { targets: vec![address.to_owned()], labels: Vec::new() }],
-        file_sd: Vec::new(),
-        http_sd: Vec::new(),
         starts_at_once: true,
+        ..Job::plain(name, interval, TIMEOUT_MAX)
     }
 }
 

@@ -16,7 +16,7 @@ use hyper::body::{Body, Incoming};
 
 use super::blocking::blocking;
 use super::config::{Auth, ClientOptions, Secret};
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, look_up};
 pub(super) use url::encode_query;
 
 /// Redirects that are followed for one request, as in Go's client.
@@ -55,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) compression: bool,
     /// Name and value of the limit on the bytes of the body as sent.
     pub(crate) body_max: (&'static str, usize),
+    /// A longer body is no error; what is beyond the limit is not read.
+    pub(crate) is_cut: bool,
 }
 
 /// An answer with status 200, its body as it was sent.
@@ -90,7 +92,7 @@ impl Client {
             let response = self.send(&uri, headers).await?;
             let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
             match location.filter(|_| is_redirect(response.status()) && !self.options.redirects_refused) {
-                None => return self.read(&uri, response, ask.body_max).await,
+                None => return self.read(&uri, response, ask).await,
                 Some(location) => {
                     let next = url::join(&uri, location).ok_or_else(|| FetchError::Url(location.to_owned()))?;
                     // Its body is not read, so this connection cannot be used again.
@@ -121,7 +123,7 @@ impl Client {
         &mut self,
         uri: &Uri,
         response: ::http::Response<Incoming>,
-        body_max: (&'static str, usize),
+        ask: &Ask,
     ) -> Result<Answer, FetchError> {
         let (head, mut body) = response.into_parts();
         if head.status != StatusCode::OK {
@@ -135,12 +137,17 @@ impl Client {
             Some(encoding) if encoding.eq_ignore_ascii_case("gzip") => true,
             Some(encoding) => return Err(FetchError::Encoding(encoding.to_owned())),
         };
+        let body_max = ask.body_max;
         let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         let mut all = BytesMut::with_capacity(told.max(self.body_bytes).min(body_max.1));
         while let Some(frame) = body.frame().await {
             let data = frame.map_err(|error| broken(uri, &error))?.into_data().unwrap_or_default();
             if all.len() + data.len() > body_max.1 {
                 self.kept = None;
+                if ask.is_cut {
+                    all.extend_from_slice(&data[..body_max.1 - all.len()]);
+                    break;
+                }
                 return Err(FetchError::TooLarge { name: body_max.0, limit: body_max.1 });
             }
             all.extend_from_slice(&data);

@@ -16,6 +16,7 @@ pub use read::load;
 pub(crate) use read::read_groups;
 pub use section::{Problem, Severity};
 
+use super::discovery::Feed;
 use super::relabel::Rule;
 use crate::config::{ByteSize, Duration, OptionValue};
 use crate::exposition::Forms;
@@ -91,8 +92,40 @@ pub struct Job {
     pub file_sd: Vec<FileSd>,
     /// `http_sd_configs`
     pub http_sd: Vec<HttpSd>,
+    /// Targets that another part of the server finds; never from a file.
+    pub feed: Option<Feed>,
     /// The first scrape is not put off to spread the load: for the built-in jobs.
     pub starts_at_once: bool,
+}
+
+impl Job {
+    /// A job without targets that scrapes `/metrics` over HTTP, and otherwise as the defaults of a file are.
+    pub(crate) fn plain(name: impl Into<String>, interval: Duration, timeout: Duration) -> Job {
+        Job {
+            name: name.into(),
+            interval,
+            timeout: timeout.min(interval),
+            scheme: "http".to_owned(),
+            metrics_path: "/metrics".to_owned(),
+            params: Vec::new(),
+            honor_labels: false,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+            compression: true,
+            protocols: Protocol::DEFAULT.to_vec(),
+            histogram_forms: Forms { native: false, classic_too: false },
+            fallback_protocol: None,
+            client: ClientOptions::default(),
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
+            limits: Limits::default(),
+            static_groups: Vec::new(),
+            file_sd: Vec::new(),
+            http_sd: Vec::new(),
+            feed: None,
+            starts_at_once: false,
+        }
+    }
 }
 
 /// Labels as they were found, before relabelling.

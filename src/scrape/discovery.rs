@@ -1,6 +1,7 @@
-//! Finds targets: from files and over HTTP. Each source says again and again what it has; a source that fails keeps
+//! Finds targets: from files, over HTTP, and from other parts of the server. Each source says again and again what it has; a source that fails keeps
 //! what it said last.
 
+mod fed;
 mod file_sd;
 mod http_sd;
 
@@ -12,6 +13,8 @@ use tokio::task::JoinSet;
 use super::config::{Job, TargetGroup};
 use crate::app::App;
 use crate::supervise::supervised;
+pub(crate) use fed::{Feeder, feed};
+pub use fed::Feed;
 
 /// What a source has now; it replaces what the source said before.
 #[derive(Debug)]
@@ -48,6 +51,11 @@ impl Discovery {
             let (options, job, sender, source) = (options.clone(), job.name.clone(), sender.clone(), sources);
             let start = move || http_sd::run(options.clone(), job.clone(), source, sender.clone());
             tasks.spawn(run(Arc::clone(app), start));
+            sources += 1;
+        }
+        if let Some(feed) = &job.feed {
+            let (feed, sender, source) = (feed.clone(), sender.clone(), sources);
+            tasks.spawn(run(Arc::clone(app), move || fed::run(feed.clone(), source, sender.clone())));
             sources += 1;
         }
         Discovery { updates, sources, _tasks: tasks }

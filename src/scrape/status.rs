@@ -98,6 +98,11 @@ pub(super) struct TargetView {
 }
 
 impl PoolView {
+    /// The URLs of the targets, and how they are.
+    pub(super) fn health(&self) -> Vec<(String, Health)> {
+        self.active.lock().iter().map(|view| (view.target.url.clone(), view.health())).collect()
+    }
+
     /// Adds the job's targets.
     pub(super) fn collect(&self, job: &str, into: &mut Targets) {
         for view in self.active.lock().iter() {
@@ -113,13 +118,16 @@ impl PoolView {
 }
 
 impl TargetView {
-    fn active(&self, job: &str) -> ActiveTarget {
-        let (target, last) = (&self.target, self.last.lock().clone());
-        let health = match &last {
+    fn health(&self) -> Health {
+        match &*self.last.lock() {
             None => Health::Unknown,
             Some(LastScrape { error: None, .. }) => Health::Up,
             Some(_) => Health::Down,
-        };
+        }
+    }
+
+    fn active(&self, job: &str) -> ActiveTarget {
+        let (health, target, last) = (self.health(), &self.target, self.last.lock().clone());
         ActiveTarget {
             scrape_pool: job.to_owned(),
             discovered_labels: target.discovered.clone(),

@@ -110,7 +110,7 @@ impl Connection {
 }
 
 /// The addresses of a host.
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub(crate) async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }

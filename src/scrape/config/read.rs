@@ -257,6 +257,7 @@ fn read_job(reader: &mut Reader, section: Section<'_>, global: &Global) -> Job {
         static_groups: static_groups(reader, section, relabel.is_empty()),
         file_sd: file_sd(reader, section),
         http_sd: http_sd(reader, section),
+        feed: None,
         starts_at_once: false,
         relabel,
         name,

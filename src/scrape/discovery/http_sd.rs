@@ -57,7 +57,7 @@ fn ask(options: &HttpSd) -> Ask {
     if let Ok(value) = HeaderValue::try_from(interval_s.to_string()) {
         headers.insert(HeaderName::from_static("x-prometheus-refresh-interval-seconds"), value);
     }
-    Ask { headers, compression: false, body_max: ("http_sd list", LIST_BYTES_MAX) }
+    Ask { headers, compression: false, body_max: ("http_sd list", LIST_BYTES_MAX), is_cut: false }
 }
 
 async fn fetch(client: &mut Client, options: &HttpSd, ask: &Ask) -> Result<Vec<TargetGroup>, String> {
