@@ -4,6 +4,7 @@ mod collector;
 mod goldens;
 mod history;
 mod replay;
+mod reporters;
 
 use std::collections::BTreeMap;
 

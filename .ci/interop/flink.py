@@ -58,7 +58,9 @@ class Flink23:
         self.script(command)
         told = dict(line.split("=", 1) for line in (self.directory / "cluster.env").read_text().splitlines())
         self.base = told["REST_URL"]
-        self.reporters = [re.search(r"//([^/]+)/", told[f"PROM_{of}_URL"])[1] for of in ("JOBMANAGER", "TASKMANAGER")]
+        # Each process is told its port on its command line, which the JobManager's configuration does not have.
+        reporters = [re.search(r"//([^/]+)/", told[f"PROM_{of}_URL"])[1] for of in ("JOBMANAGER", "TASKMANAGER")]
+        self.reporters = {"reporters": reporters}
         self.pids = [int(told["JOBMANAGER_PID"]), int(told["TASKMANAGER_PID"])]
         self.jar, self.savepoints = self.directory / "demo-jobs.jar", f"file://{self.directory}/savepoints"
 
@@ -83,7 +85,8 @@ class Flink19:
 
     def __init__(self, _directory):
         self.base, self.jar, self.savepoints = (os.environ[name] for name in ("BASE", "JAR", "SAVEPOINTS"))
-        self.reporters = [re.search(r"//([^/]+)/", os.environ[name])[1] for name in ("PROM_JM", "PROM_TM")]
+        # A range in the configuration: they are found.
+        self.reporters = {}
         done = subprocess.run([sys.executable, TOOLS / "submit_demo.py", "--base", self.base, "--jar", self.jar],
                               capture_output=True, text=True, timeout=120)
         check(done.returncode == 0, f"submit_demo.py: {done.stdout}{done.stderr}")
@@ -104,14 +107,10 @@ class Followed:
 
     def __init__(self, scene, cluster, metrics):
         self.scene, self.metrics, self.port, self.flink_port = scene, metrics, free_port(), free_port()
-        followed = [{"urls": [cluster.base], "name": "live", "metrics": metrics, "interval": "2s"}]
-        self.flags = ["--flink", json.dumps(followed), "--flink-listen", f"127.0.0.1:{self.flink_port}",
+        followed = {"urls": [cluster.base], "name": "live", "metrics": metrics, "interval": "2s"}
+        followed.update(cluster.reporters if metrics == "scrape" else {})
+        self.flags = ["--flink", json.dumps([followed]), "--flink-listen", f"127.0.0.1:{self.flink_port}",
                       "--scrape-self", "false"]
-        if metrics == "scrape":
-            config = scene.dir / "prometheus.yml"
-            config.write_text("global: {scrape_interval: 2s, scrape_timeout: 2s}\nscrape_configs:\n- job_name: flink\n"
-                              f"  static_configs: [{{targets: {json.dumps(cluster.reporters)}}}]\n")
-            self.flags += ["--scrape-config", config]
         self.base = f"http://127.0.0.1:{self.flink_port}"
         self.start()
 
@@ -137,6 +136,13 @@ class Live:
         # A few checkpoints and numbers.
         time.sleep(30)
         self.kept = {followed.metrics: self.remember(followed) for followed in self.followed}
+
+    def reporters_are_scraped(self):
+        """Those of both processes, and nothing else."""
+        targets = ask(f"http://127.0.0.1:{self.scraped.port}", "/api/v1/targets")[1]["data"]["activeTargets"]
+        found = sorted((target["labels"]["instance"], target["health"]) for target in targets)
+        check(len(found) == 2 and all(health == "up" for _, health in found), str(targets))
+        return ", ".join(instance for instance, _ in found)
 
     def states(self, followed):
         jobs = ask(followed.base, "/jobs")[1].get("jobs", [])
@@ -312,7 +318,7 @@ def main():
         cluster = {"2.3": Flink23, "1.9": Flink19}[release](scene.dir)
         try:
             live = Live(scene, cluster)
-            tests = [live.reading_endpoints_keep_the_contract, live.answers_are_those_of_the_cluster,
+            tests = [live.reporters_are_scraped, live.reading_endpoints_keep_the_contract, live.answers_are_those_of_the_cluster,
                      live.its_own_cli_works, live.all_endpoints_keep_the_contract,
                      live.everything_is_there_when_the_cluster_is_gone]
             run([an_adaptive_cluster_is_rescaled, *tests] if release == "2.3" else tests)

@@ -278,7 +278,10 @@ mod tests {
         assert_eq!((found.clusters[0].metrics, found.clusters[0].requests_max), (Metrics::Rest, 3));
         let reporters: Vec<String> = found.clusters[1].reporters.iter().flatten().map(ToString::to_string).collect();
         assert_eq!((reporters.join(" ").as_str(), found.clusters[1].probes_max), ("h:9250-9260 [::1]:1", 7));
-        assert_eq!(found.clusters.iter().map(FlinkCluster::scrape_job).collect::<Vec<_>>(), ["flink/x of o", "flink/b"]);
+        assert_eq!(
+            found.clusters.iter().map(FlinkCluster::scrape_job).collect::<Vec<_>>(),
+            ["flink/x of o", "flink/b"]
+        );
         assert_eq!(found.clusters.iter().map(FlinkCluster::is_scraped).collect::<Vec<_>>(), [false, true]);
         assert_eq!(FlinkClusters::parse(&found.show()).unwrap(), found);
     }

@@ -119,12 +119,7 @@ impl Client {
         Ok(response)
     }
 
-    async fn read(
-        &mut self,
-        uri: &Uri,
-        response: ::http::Response<Incoming>,
-        ask: &Ask,
-    ) -> Result<Answer, FetchError> {
+    async fn read(&mut self, uri: &Uri, response: ::http::Response<Incoming>, ask: &Ask) -> Result<Answer, FetchError> {
         let (head, mut body) = response.into_parts();
         if head.status != StatusCode::OK {
             self.kept = None;

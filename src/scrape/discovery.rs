@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use super::config::{Job, TargetGroup};
 use crate::app::App;
 use crate::supervise::supervised;
-pub(crate) use fed::{Feeder, feed};
 pub use fed::Feed;
+pub(crate) use fed::{Feeder, feed};
 
 /// What a source has now; it replaces what the source said before.
 #[derive(Debug)]

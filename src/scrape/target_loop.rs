@@ -186,7 +186,8 @@ impl Fetcher {
         let server_max = ("ingest.max_decoded_bytes", this.app.config.ingest_max_decoded_bytes.usize());
         let job_max = this.job.limits.body_size.map(|size| ("body_size_limit", size.usize()));
         let body_max = job_max.filter(|max| max.1 < server_max.1).unwrap_or(server_max);
-        let ask = Ask { headers: headers(&this.job, &this.view), compression: this.job.compression, body_max, is_cut: false };
+        let ask =
+            Ask { headers: headers(&this.job, &this.view), compression: this.job.compression, body_max, is_cut: false };
         Fetcher { client: Client::new(this.job.client.clone()), ask, body_max }
     }
 

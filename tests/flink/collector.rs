@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::exporter::{Asked, Exporter, Reply};
 use crate::support::Server;
 
-const JOB: &str = "0d890d9d32ccfa02b7eab50fa0435103";
-const VERTEX: &str = "857f407b0f317b9a9f938362a2c2d026";
+pub(super) const JOB: &str = "0d890d9d32ccfa02b7eab50fa0435103";
+pub(super) const VERTEX: &str = "857f407b0f317b9a9f938362a2c2d026";
 
 /// Answers by path, which a test may change while the cluster runs; other paths are 404.
-type Answers = Arc<Mutex<BTreeMap<String, Value>>>;
+pub(super) type Answers = Arc<Mutex<BTreeMap<String, Value>>>;
 
-fn cluster(answers: &Answers) -> Exporter {
+pub(super) fn cluster(answers: &Answers) -> Exporter {
     let answers = Arc::clone(answers);
     Exporter::start(move |asked| {
         let path = asked.path.split('?').next().unwrap_or_default();
@@ -26,7 +26,7 @@ fn cluster(answers: &Answers) -> Exporter {
 }
 
 /// A cluster of today with one job of one vertex.
-fn answers() -> Answers {
+pub(super) fn answers() -> Answers {
     let metrics = json!({
         "read-bytes": 10, "read-bytes-complete": true, "write-bytes": 20, "write-bytes-complete": true,
         "read-records": 3, "read-records-complete": true, "write-records": 4, "write-records-complete": true,
@@ -123,7 +123,7 @@ fn follow(urls: &[String]) -> Server {
 }
 
 /// Asks until the answer is as wanted.
-fn wait(server: &Server, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(super) fn wait(server: &Server, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let answer = server.get(path);

@@ -110,9 +110,8 @@ mod tests {
 
     #[test]
     fn ports_are_numbers_ranges_and_lists_of_both() {
-        let of = |ports: &str| {
-            of(&[("metrics.reporter.a.class", "PrometheusReporter"), ("metrics.reporter.a.port", ports)])
-        };
+        let of =
+            |ports: &str| of(&[("metrics.reporter.a.class", "PrometheusReporter"), ("metrics.reporter.a.port", ports)]);
         assert_eq!(of("9251, 9250-9252,9300"), [9251, 9250, 9252, 9300]);
         assert_eq!(of("'9250'"), [9250]);
         for nothing in ["", "0", "0-3", "65536", "5-4", "x", "-", "1-"] {
@@ -123,9 +122,8 @@ mod tests {
 
     #[test]
     fn ports_are_tried_up_to_a_limit() {
-        let of = |ports: &str| {
-            of(&[("metrics.reporter.a.class", "PrometheusReporter"), ("metrics.reporter.a.port", ports)])
-        };
+        let of =
+            |ports: &str| of(&[("metrics.reporter.a.class", "PrometheusReporter"), ("metrics.reporter.a.port", ports)]);
         let end = 1000 + u16::try_from(PORTS_MAX).unwrap();
         assert_eq!(of(&format!("1000-{}", end - 1)).last(), Some(&(end - 1)));
         assert_eq!(of(&format!("1000-{end}")).last(), Some(&(end - 1)));

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn loopback_is_the_machine_that_says_so() {
-        for host in ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.8.8.8", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.8.8.8", "[::1]", "[::ffff:127.0.0.1]"]
+        {
             assert_eq!(seen_from(host, Some("jm")), Some("jm".to_owned()), "{host}");
             assert_eq!(seen_from(host, None), None, "{host}");
             assert!(is_loopback(host), "{host}");

@@ -247,8 +247,9 @@ impl Search {
         };
         match reporter {
             Reporter::Master => {
-                let is_placed =
-                    |(other, found): &(&Address, &Found)| *other != address && other.host == address.host && found.is_master();
+                let is_placed = |(other, found): &(&Address, &Found)| {
+                    *other != address && other.host == address.host && found.is_master()
+                };
                 let placed = self.found.iter().filter(is_placed).count();
                 host.is_some_and(|host| placed < host.masters).then_some(Process::Master)
             }

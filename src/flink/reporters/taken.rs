@@ -40,7 +40,8 @@ impl Names {
         let names: HashSet<&str> =
             doubtful.iter().flat_map(|(target, hosts)| hosts.iter().copied().chain([target.host.as_str()])).collect();
         self.look_up(&names).await;
-        let is_taken = |(target, hosts): &(&Address, &Vec<&str>)| hosts.iter().any(|other| self.is_same(&target.host, other));
+        let is_taken =
+            |(target, hosts): &(&Address, &Vec<&str>)| hosts.iter().any(|other| self.is_same(&target.host, other));
         doubtful.into_iter().filter(is_taken).map(|(target, _)| target.clone()).collect()
     }
 
