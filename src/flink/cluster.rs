@@ -98,6 +98,8 @@ pub struct FollowedCluster {
     is_recorded: bool,
     /// Task managers that are in the store, and what is there of them if it was written by this process.
     task_managers: BTreeMap<String, Option<TaskManager>>,
+    /// Addresses of the task managers that were listed last, whether or not they could be recorded.
+    listed: BTreeMap<String, Option<String>>,
     /// Metric ids of the master and of task managers, as pieces of a list; only where numbers come from the REST API.
     lists: BTreeMap<&'static str, Vec<String>>,
     jobs: BTreeMap<String, Follower>,
@@ -126,6 +128,7 @@ impl FollowedCluster {
             is_recorded: recalled.cluster.is_some(),
             known: recalled.cluster,
             task_managers: recalled.task_managers.into_iter().map(|id| (id, None)).collect(),
+            listed: BTreeMap::new(),
             lists: BTreeMap::new(),
             jobs: BTreeMap::new(),
             recalled: recalled.runs.into_iter().collect(),
@@ -192,11 +195,10 @@ impl FollowedCluster {
     /// What is known of its processes since the JobManager at `url` answered; none before its configuration is known.
     pub fn sighting(&self, url: &str) -> Option<Sighting> {
         let known = self.known.as_ref().filter(|cluster| cluster.is_reachable)?;
-        let managers = self.task_managers.values().flatten();
         Some(Sighting {
             url: url.to_owned(),
             configuration: known.configuration.clone(),
-            managers: managers.map(|manager| (manager.id.clone(), manager.path.clone())).collect(),
+            managers: self.listed.clone().into_iter().collect(),
         })
     }
 
@@ -298,7 +300,9 @@ impl FollowedCluster {
     /// Details are asked for of a task manager whose entry in the list has changed; one that is not listed is gone.
     fn managers(&mut self, answer: &Value, seen: &mut Observation) -> Result<(), FollowError> {
         let mut gone: BTreeSet<String> = self.task_managers.keys().cloned().collect();
-        for listed in convert::task_managers(answer)? {
+        let managers = convert::task_managers(answer)?;
+        self.listed = managers.iter().map(|manager| (manager.id.clone(), manager.path.clone())).collect();
+        for listed in managers {
             gone.remove(&listed.id);
             let known = self.task_managers.get(&listed.id).and_then(Option::as_ref);
             if known.is_some_and(|known| is_same(known, &listed)) {
@@ -468,6 +472,33 @@ mod tests {
         }
         cluster.answered(&ClusterAsk::MetricNames, json!([{"id": "a"}]), 1).unwrap();
         assert!(!all(&mut cluster).contains(&ClusterAsk::MetricNames));
+    }
+
+    #[test]
+    fn processes_are_seen_when_the_configuration_is_known_also_if_nothing_can_be_recorded() {
+        let mut cluster = cluster(Vec::new());
+        let mut listed = managers(1);
+        listed["taskmanagers"][0]["path"] = json!("pekko.tcp://flink@h:1/user/rpc/taskmanager_0");
+        cluster.answered(&ClusterAsk::TaskManagers, listed, 1).unwrap();
+        assert_eq!(cluster.sighting("http://jm"), None);
+        for (ask, answer) in [
+            (ClusterAsk::Overview, json!({"flink-version": "2.3.0"})),
+            (ClusterAsk::Config, json!({})),
+            (ClusterAsk::Configuration, json!([{"key": "a", "value": "b"}])),
+        ] {
+            cluster.answered(&ask, answer, 1).unwrap();
+        }
+        let path = Some("pekko.tcp://flink@h:1/user/rpc/taskmanager_0".to_owned());
+        let seen = Sighting {
+            url: "http://jm".to_owned(),
+            configuration: vec![("a".to_owned(), "b".to_owned())],
+            managers: vec![("tm".to_owned(), path)],
+        };
+        assert_eq!(cluster.sighting("http://jm"), Some(seen.clone()));
+        cluster.forget_cluster();
+        assert_eq!(cluster.sighting("http://jm"), Some(seen));
+        cluster.lost(2).unwrap();
+        assert_eq!(cluster.sighting("http://jm"), None);
     }
 
     #[test]

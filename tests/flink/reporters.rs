@@ -19,12 +19,21 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn start(page: &str) -> Reporter {
-        let (page, is_up) = (page.to_owned(), Arc::new(AtomicBool::new(true)));
+    fn start(page: String) -> Reporter {
+        Reporter::that(move || Reply::text(&page))
+    }
+
+    fn that(answers: impl Fn() -> Reply + Send + Sync + 'static) -> Reporter {
+        let is_up = Arc::new(AtomicBool::new(true));
         let up = Arc::clone(&is_up);
-        let exporter =
-            Exporter::start(move |_| if up.load(Ordering::SeqCst) { Reply::text(&page) } else { Reply::status(500) });
+        let exporter = Exporter::start(move |_| if up.load(Ordering::SeqCst) { answers() } else { Reply::status(500) });
         Reporter { exporter, is_up }
+    }
+
+    /// A page longer than what is read to see whose it is.
+    fn of_master() -> Reporter {
+        let rest = "# and much more\n".repeat(50_000);
+        Reporter::start(format!("flink_jobmanager_numRunningJobs{{host=\"h\",}} 1.0\n{rest}"))
     }
 
     fn of_manager(id: &str) -> Reporter {
@@ -32,7 +41,7 @@ impl Reporter {
             "job_id=\"{JOB}\",task_id=\"{VERTEX}\",subtask_index=\"0\",task_attempt_num=\"0\",host=\"h\",tm_id=\"{id}\","
         );
         let name = "flink_taskmanager_job_task_busyTimeMsPerSecond";
-        Reporter::start(&format!("# TYPE {name} gauge\n{name}{{{labels}}} 996.0\n"))
+        Reporter::start(format!("# TYPE {name} gauge\n{name}{{{labels}}} 996.0\n"))
     }
 
     fn address(&self) -> String {
@@ -56,13 +65,19 @@ struct Scene {
 impl Scene {
     fn start() -> Scene {
         let answers = answers();
+        let master = Reporter::of_master();
+        let elsewhere = format!("http://{}/metrics", master.address());
         let scene = Scene {
             cluster: cluster(&answers),
             answers,
-            master: Reporter::start("flink_jobmanager_numRunningJobs{host=\"h\",} 1.0\n"),
+            master,
             manager: Reporter::of_manager("tm_1"),
-            // A task manager of another cluster, and something else altogether.
-            others: vec![Reporter::of_manager("tm_2"), Reporter::start("node_load1 1\n")],
+            // A task manager of another cluster, something else altogether, and one that sends us on.
+            others: vec![
+                Reporter::of_manager("tm_2"),
+                Reporter::start("node_load1 1\n".to_owned()),
+                Reporter::that(move || Reply::redirect(&elsewhere)),
+            ],
         };
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let ports: Vec<String> = [free]

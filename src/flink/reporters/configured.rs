@@ -61,6 +61,7 @@ mod tests {
     use super::*;
 
     const FACTORY: &str = "org.apache.flink.metrics.prometheus.PrometheusReporterFactory";
+    const NONE: [u16; 0] = [];
 
     fn of(pairs: &[(&str, &str)]) -> Vec<u16> {
         let configuration: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -77,7 +78,7 @@ mod tests {
         assert_eq!(of(&both), [9249], "the default, once");
         let own = "org.apache.flink.metrics.prometheus.LoopbackPrometheusReporterFactory";
         assert_eq!(of(&[("metrics.reporter.prom.factory.class", own), port]), [9249, 9250]);
-        assert_eq!(of(&[port, ("rest.port", "8081")]), [], "a port alone is no reporter");
+        assert_eq!(of(&[port, ("rest.port", "8081")]), NONE, "a port alone is no reporter");
     }
 
     #[test]
@@ -87,9 +88,9 @@ mod tests {
             "org.apache.flink.metrics.jmx.JMXReporterFactory",
             "",
         ] {
-            assert_eq!(of(&[("metrics.reporter.a.factory.class", class), ("metrics.reporter.a.port", "1")]), []);
+            assert_eq!(of(&[("metrics.reporter.a.factory.class", class), ("metrics.reporter.a.port", "1")]), NONE);
         }
-        assert_eq!(of(&[("metrics.reporter.a.b.class", FACTORY)]), [], "no name has a dot");
+        assert_eq!(of(&[("metrics.reporter.a.b.class", FACTORY)]), NONE, "no name has a dot");
     }
 
     #[test]
@@ -105,7 +106,7 @@ mod tests {
         };
         assert_eq!(two(""), [1, 2]);
         assert_eq!(two("b , jmx"), [2]);
-        assert_eq!(two("jmx"), []);
+        assert_eq!(two("jmx"), NONE);
     }
 
     #[test]
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(of("9251, 9250-9252,9300"), [9251, 9250, 9252, 9300]);
         assert_eq!(of("'9250'"), [9250]);
         for nothing in ["", "0", "0-3", "65536", "5-4", "x", "-", "1-"] {
-            assert_eq!(of(nothing), [], "{nothing}");
+            assert_eq!(of(nothing), NONE, "{nothing}");
         }
         assert_eq!(of("65535-65535"), [65535]);
     }

@@ -156,10 +156,11 @@ impl Search {
         self.found.extract_if(.., |_, found| gone(found)).map(|(address, _)| address).collect()
     }
 
-    /// Targets whose processes are not listed any more, at most so many: whose they are is to be asked again.
+    /// Targets whose processes are not listed any more, at most half as many: whose they are is to be asked again, and
+    /// there must be room for others.
     pub fn doubtful(&self, max: usize) -> Vec<Address> {
         let is_doubtful = |(_, found): &(&Address, &Found)| found.unlisted_since_ms.is_some();
-        self.found.iter().filter(is_doubtful).map(|(address, _)| address.clone()).take(max).collect()
+        self.found.iter().filter(is_doubtful).map(|(address, _)| address.clone()).take(max.div_ceil(2)).collect()
     }
 
     /// The addresses to try next, at most `max` and one of each host; those that are waited for longest first. What they

@@ -184,6 +184,19 @@ fn a_target_whose_process_is_gone_ends_at_once_if_nobody_answers() {
 }
 
 #[test]
+fn whoever_is_not_listed_leaves_room_for_whoever_is() {
+    let hosts: Vec<String> = (0..5).map(|i| format!("h{i}")).collect();
+    let managers: Vec<(&str, &str)> = hosts.iter().map(|host| (host.as_str(), host.as_str())).collect();
+    let mut scene = Scene::new(Search::of_processes());
+    scene.search.listed(listed([1], &managers), 0);
+    hosts.iter().for_each(|host| scene.answers(&format!("{host}:1"), manager(host)));
+    scene.round(100);
+    scene.search.listed(listed([1], &[("new", "h9")]), 1);
+    assert_eq!(scene.round(4), ["h0:1", "h1:1", "h9:1"]);
+    assert_eq!(scene.round(5)[..3], ["h0:1", "h1:1", "h2:1"]);
+}
+
+#[test]
 fn whoever_takes_the_place_of_a_process_takes_its_target() {
     let mut scene = Scene::new(Search::of_processes());
     scene.search.listed(listed([1, 2], &[("a", "h")]), 0);
