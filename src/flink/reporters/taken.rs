@@ -47,22 +47,32 @@ impl Names {
 
     async fn look_up(&mut self, names: &HashSet<&str>) {
         self.known.retain(|name, (since, _)| names.contains(name.as_str()) && since.elapsed() < KNOWN_FOR);
-        let is_unknown = |name: &&&str| ips(name).is_none() && !self.known.contains_key(**name);
         let mut looking = JoinSet::new();
-        for name in names.iter().filter(is_unknown).take(NAMES_MAX) {
-            let name = (*name).to_owned();
+        for name in self.unknown(names) {
+            // Until it is known otherwise, also where the resolver hangs: that must not hold us up each time.
+            self.known.insert(name.clone(), (Instant::now(), Vec::new()));
             looking.spawn(async move { (look_up(&name, 0).await, name) });
         }
         let all = async {
             while let Some(looked_up) = looking.join_next().await {
-                let Ok((found, name)) = looked_up else { continue };
+                let (found, name) = match looked_up {
+                    Ok(found) => found,
+                    // It goes on in the task that waits, whose supervision counts it.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => continue,
+                };
                 // A name that leads nowhere is not the same as anything.
                 let ips = found.unwrap_or_default().into_iter().map(|address| address.ip().to_canonical()).collect();
                 self.known.insert(name, (Instant::now(), ips));
             }
         };
-        // What took longer goes on in the resolver, and is asked for again.
         let _ = tokio::time::timeout(TIMEOUT, all).await;
+    }
+
+    /// Names to look up now.
+    fn unknown(&self, names: &HashSet<&str>) -> Vec<String> {
+        let is_unknown = |name: &&&str| ips(name).is_none() && !self.known.contains_key(**name);
+        names.iter().filter(is_unknown).take(NAMES_MAX).map(|name| (*name).to_owned()).collect()
     }
 
     fn is_same(&self, one: &str, other: &str) -> bool {
@@ -106,5 +116,15 @@ mod tests {
         assert_eq!(same, addresses(&["10.0.0.7:1", "127.0.0.1:1", "h:3", "[fd00::1]:5"]));
         assert_eq!(names.among(&addresses(&targets), &BTreeSet::new()).await, BTreeSet::new());
         assert!(names.known.is_empty(), "names that nobody asks for are forgotten");
+    }
+
+    #[test]
+    fn names_are_looked_up_up_to_a_limit() {
+        let unknown = |count: usize| {
+            let names: Vec<String> = (0..count).map(|i| format!("node-{i}")).collect();
+            let all: HashSet<&str> = names.iter().map(String::as_str).chain(["127.0.0.1", "localhost"]).collect();
+            Names::default().unknown(&all).len()
+        };
+        assert_eq!((unknown(NAMES_MAX), unknown(NAMES_MAX + 1)), (NAMES_MAX, NAMES_MAX));
     }
 }
