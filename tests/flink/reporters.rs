@@ -186,6 +186,9 @@ fn reporters_are_found_on_their_ports_and_scraped() {
     let path = format!("/jobs/{JOB}/vertices/{VERTEX}/subtasks/0/metrics?get=busyTimeMsPerSecond");
     let found = wait(&server, &path, |found| found != &json!([]));
     assert_eq!(found, json!([{"id": "busyTimeMsPerSecond", "value": "996.0"}]));
+    for other in &scene.others {
+        assert_eq!(other.exporter.asked().len(), 1, "tried once, never scraped, and nowhere else on its word");
+    }
     let asked = scene.master.exporter.asked();
     assert!(asked.iter().all(|asked| asked.path == "/metrics" && asked.header("authorization").is_none()), "{asked:?}");
 }
