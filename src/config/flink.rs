@@ -75,7 +75,9 @@ impl ReporterAddress {
     /// # Errors
     /// A text that says what is wrong.
     pub fn parse(text: &str) -> Result<ReporterAddress, String> {
-        let wrong = || format!("{text:?} is no address of reporters such as host:9250 or host:9250-9260");
+        // What may be a password is not said again.
+        let shown = if text.contains('@') { "what has an @ in it".to_owned() } else { format!("{text:?}") };
+        let wrong = || format!("{shown} is no address of reporters such as host:9250 or host:9250-9260");
         let (name, ports) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
         let ports = configured::range(ports).filter(|_| host::is_host(name)).ok_or_else(wrong)?;
         let max = configured::PORTS_MAX;
@@ -312,6 +314,7 @@ mod tests {
             (r#"[{"urls":["http://a"],"reporters":["h:0"]}]"#, "is no address of reporters"),
             (r#"[{"urls":["http://a"],"reporters":["http://h:1"]}]"#, "is no address of reporters"),
             (r#"[{"urls":["http://a"],"reporters":["::1:1"]}]"#, "is no address of reporters"),
+            (r#"[{"urls":["http://a"],"reporters":["me:secret@h:1"]}]"#, "is no address of reporters"),
             (r#"[{"urls":["http://a"],"reporters":["h:2-1"]}]"#, "is no address of reporters"),
             (r#"[{"urls":["http://a"],"colour":"red"}]"#, "unknown field"),
             (r#"[{"urls":["http://a"]},{"urls":["http://a"]}]"#, "two clusters"),
