@@ -114,7 +114,9 @@ fn run(connection: Connection, queue: &Receiver<Change>) {
         let mut acknowledge = Vec::new();
         let committed = connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
             acknowledge.push(first(&connection));
+            // SQLite ends a transaction by itself when the disk fails it. What followed would be kept without the rest.
             while acknowledge.len() < GROUP_MAX
+                && !connection.is_autocommit()
                 && let Ok(next) = queue.try_recv()
             {
                 acknowledge.push(next(&connection));
@@ -204,5 +206,35 @@ mod tests {
         assert_eq!(telemetry.background_panics.get(&[TASK]), 2);
         writer.close();
         assert!(matches!(writer.write(|_| Ok(()), |()| ()), Err(CatalogError::Closed)));
+    }
+
+    /// SQLite does so by itself when the disk is full.
+    #[test]
+    fn what_waits_behind_a_change_that_ended_the_transaction_is_told_the_truth() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
+        let writer = Writer::start(connection, Arc::default()).unwrap();
+        let (go, wait) = sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            let ending = scope.spawn(|| {
+                let change = move |c: &Connection| -> Result<(), CatalogError> {
+                    wait.recv().map_err(|_| CatalogError::Closed)?;
+                    insert(c, 1)?;
+                    Ok(c.execute_batch("ROLLBACK")?)
+                };
+                writer.write(change, |()| ())
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let next = scope.spawn(|| writer.write(|c| insert(c, 2), |()| ()));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            go.send(()).unwrap();
+            assert!(matches!(ending.join().unwrap(), Err(CatalogError::Sqlite(_))));
+            assert!(next.join().unwrap().is_ok(), "kept, so it is not told that it failed");
+        });
+        let sum = |c: &Connection| -> Result<i64, CatalogError> {
+            Ok(c.query_row("SELECT sum(number) FROM numbers", (), |row| row.get(0))?)
+        };
+        assert_eq!(writer.write(sum, |_| ()).unwrap(), 2);
+        writer.close();
     }
 }
