@@ -46,6 +46,13 @@ fn withdraw(connection: &Connection, subject: i64, observation: &Observation) ->
     Ok(())
 }
 
+/// Forgets what series said of a job's run after a time, of which someone who knows better will say what it was.
+pub(super) fn forget_later_runs(connection: &Connection, job: &Known, at_ms: i64) -> Result<(), JobsError> {
+    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND from_ms > ?3";
+    connection.prepare_cached(sql)?.execute((job.reference(), Run::KIND.as_str(), at_ms))?;
+    Ok(())
+}
+
 /// Before a job is added that only series tell of: the one that fell silent first goes when there are too many of them.
 pub(super) fn make_room(connection: &Connection, by: Origin, options: &JobOptions) -> Result<(), JobsError> {
     let limit = options.implied_max;

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use super::observation::{Observation, Origin, Subject};
 use super::read::{Known, Reader};
-use super::{JobOptions, record};
+use super::{JobOptions, implied, record};
 use crate::jobs::document::{Document, accumulators_key, attempt_key};
 use crate::jobs::error::JobsError;
 use crate::jobs::model::checkpoint::{CheckpointStatistics, CheckpointSubtasks};
@@ -123,6 +123,10 @@ impl<'c> Writing<'c> {
         }
         let missing = || PushError::NotRegistered { id: push.job.id.clone() };
         let known = find(connection, &push.job)?.ok_or_else(missing)?;
+        if is_new {
+            // That its series fell silent later, for one: it would be what holds last.
+            implied::forget_later_runs(connection, &known, push.at_ms)?;
+        }
         Writing::of(connection, push, options, known)
     }
 

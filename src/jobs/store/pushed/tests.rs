@@ -213,6 +213,23 @@ fn checkpoints_count_themselves_and_numbers_of_what_runs_are_no_documents() {
     assert_eq!(at::<Accumulators>(&jobs, "a", 40).unwrap().accumulators[0].value.as_deref(), Some("9"));
 }
 
+#[test]
+fn a_job_whose_series_fell_silent_is_there_again_when_it_is_told_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open_with(&dir, PUSHING);
+    let implied = |at_ms, lost_ms| {
+        let mut seen = Observation::new(Subject::job("", "j"), Origin::Metrics, at_ms);
+        seen.put(&Run { lost_ms, ..Run::new("guessed", JobState::Running, 10) }).unwrap();
+        jobs.record(seen).unwrap();
+    };
+    implied(10, None);
+    implied(30, Some(25));
+    jobs.push(registering("j", 20)).unwrap();
+    let run = run_at(&jobs, i64::MAX);
+    assert_eq!((run.name.as_str(), run.lost_ms, known(&jobs).ended_ms), ("n", None, None));
+    assert_eq!(run_at(&jobs, 15).name, "guessed", "the past stays");
+}
+
 fn given_up(at_ms: i64, has_failed: bool) -> GivenUp {
     GivenUp { heard_ms: 25, at_ms, interval_ms: 10, missed_max: 2, has_failed }
 }
