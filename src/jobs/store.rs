@@ -111,6 +111,23 @@ impl Jobs {
         )
     }
 
+    /// Records what may be recorded of an observation whose source nobody can ask for less, and returns when it is durable;
+    /// documents that are too large are left out. Gives why, of each. Where there are more documents than may be recorded
+    /// at once, they are in parts, each whole or not at all.
+    ///
+    /// # Errors
+    /// [`JobsError`]; parts before it are recorded.
+    pub fn record_what_fits(&self, mut observation: Observation) -> Result<(Recorded, Vec<JobsError>), JobsError> {
+        let left_out = observation.leave_out(&self.options);
+        let mut recorded = Recorded::default();
+        for part in observation.parts(self.options.documents_max, self.options.pending_bytes_max) {
+            let Recorded { changed, unchanged } = self.record(part)?;
+            recorded.changed += changed;
+            recorded.unchanged += unchanged;
+        }
+        Ok((recorded, left_out))
+    }
+
     /// Puts in what an engine tells of its job, and returns when it is durable: all of it or nothing.
     ///
     /// # Errors

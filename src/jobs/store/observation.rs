@@ -82,6 +82,7 @@ pub struct Observation {
     pub(super) origin: Origin,
     pub(super) cluster: Option<String>,
     pub(super) at_ms: i64,
+    pub(super) is_of_the_present: bool,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -106,7 +107,18 @@ pub struct Recorded {
 impl Observation {
     /// Of a subject, at a time, by someone; nothing is in it yet.
     pub fn new(subject: Subject, origin: Origin, at_ms: i64) -> Observation {
-        Observation { subject, origin, cluster: None, at_ms, entries: Vec::new() }
+        Observation { subject, origin, cluster: None, at_ms, is_of_the_present: false, entries: Vec::new() }
+    }
+
+    /// Says that it is so now, so that nothing later is known. What was recorded by a clock that was ahead is no reason to
+    /// hide it: until the clock is there again, it holds from that time on.
+    pub fn of_the_present(self) -> Observation {
+        Observation { is_of_the_present: true, ..self }
+    }
+
+    /// What it is of.
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
     }
 
     /// Says which cluster the job runs in.
@@ -143,10 +155,41 @@ impl Observation {
         self.entries.is_empty()
     }
 
+    /// Takes out what may not be recorded, and gives why. Of a document that is too large the store knows then that there
+    /// is none: an older one does not hold any more.
+    pub(super) fn leave_out(&mut self, options: &JobOptions) -> Vec<JobsError> {
+        let mut left_out = Vec::new();
+        self.entries.retain_mut(|entry| {
+            let Err(error) = entry.check(options) else { return true };
+            let is_nameable = matches!(error, JobsError::DocumentTooLarge { .. });
+            (entry.body, entry.run) = (None, None);
+            left_out.push(error);
+            is_nameable
+        });
+        left_out
+    }
+
+    /// The same in parts of at most so many documents and, unless one alone has more, so many bytes.
+    pub(super) fn parts(mut self, documents_max: usize, bytes_max: u64) -> Vec<Observation> {
+        let entries = std::mem::take(&mut self.entries);
+        let mut parts: Vec<Observation> = Vec::new();
+        let mut bytes = 0;
+        for entry in entries {
+            bytes += entry.bytes();
+            match parts.last_mut().filter(|part| part.entries.len() < documents_max && bytes <= bytes_max) {
+                Some(part) => part.entries.push(entry),
+                None => {
+                    bytes = entry.bytes();
+                    parts.push(Observation { entries: vec![entry], ..self.clone() });
+                }
+            }
+        }
+        parts
+    }
+
     /// What it takes while it waits.
     pub(super) fn bytes(&self) -> u64 {
-        let entry = |entry: &Entry| size_of::<Entry>() + entry.key.len() + entry.body.as_ref().map_or(0, String::len);
-        self.entries.iter().map(entry).sum::<usize>() as u64
+        self.entries.iter().map(Entry::bytes).sum()
     }
 
     pub(super) fn check(&self, options: &JobOptions) -> Result<(), JobsError> {
@@ -158,12 +201,20 @@ impl Observation {
         if self.entries.len() > options.documents_max {
             return Err(JobsError::TooManyDocuments { found: self.entries.len(), limit: options.documents_max });
         }
-        for entry in &self.entries {
-            within("the key of a document", &entry.key, KEY_BYTES_MAX)?;
-            let (bytes, limit) = (entry.body.as_ref().map_or(0, String::len), options.document_bytes_max);
-            if bytes > limit {
-                return Err(JobsError::DocumentTooLarge { kind: entry.kind.as_str(), bytes, limit });
-            }
+        self.entries.iter().try_for_each(|entry| entry.check(options))
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> u64 {
+        (size_of::<Entry>() + self.key.len() + self.body.as_ref().map_or(0, String::len)) as u64
+    }
+
+    fn check(&self, options: &JobOptions) -> Result<(), JobsError> {
+        within("the key of a document", &self.key, KEY_BYTES_MAX)?;
+        let (bytes, limit) = (self.body.as_ref().map_or(0, String::len), options.document_bytes_max);
+        if bytes > limit {
+            return Err(JobsError::DocumentTooLarge { kind: self.kind.as_str(), bytes, limit });
         }
         Ok(())
     }

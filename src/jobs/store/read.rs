@@ -150,7 +150,8 @@ impl<'c> Reader<'c> {
         all_in(scope, rows)
     }
 
-    /// All jobs whose run was known at a time, with it.
+    /// All jobs whose run was known at a time, with it. One whose run cannot be read is left out, with an error in the log:
+    /// it must not hide the others.
     ///
     /// # Errors
     /// As [`Reader::find`].
@@ -168,10 +169,12 @@ impl<'c> Reader<'c> {
         let mut runs = Vec::new();
         for row in statement.query_map((Run::KIND.as_str(), at_ms), both)? {
             let (job, stored) = row?;
-            if is_in(scope, &job)
-                && let Some(run) = decode(&job, stored)?
-            {
-                runs.push((job, run));
+            if !is_in(scope, &job) {
+                continue;
+            }
+            match decode(&job, stored) {
+                Ok(run) => runs.extend(run.map(|run| (job, run))),
+                Err(error) => tracing::error!(%error, "a job is left out of a list"),
             }
         }
         Ok(runs)

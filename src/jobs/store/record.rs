@@ -18,16 +18,21 @@ pub(super) fn record(
     let subject = subject(connection, observation, options)?;
     let mut recorded = Recorded::default();
     for entry in &observation.entries {
+        let at_ms = match observation.is_of_the_present {
+            true => newest_ms(connection, subject, entry.kind.as_str(), &entry.key)?,
+            false => None,
+        };
+        let at_ms = at_ms.max(Some(observation.at_ms)).unwrap_or(observation.at_ms);
         if entry.kind == Subtasks::KIND {
-            keep_superseded(connection, subject, entry, observation)?;
+            keep_superseded(connection, subject, entry, observation, at_ms)?;
         }
         let body = entry.body.as_deref();
-        match put(connection, subject, entry.kind.as_str(), &entry.key, observation.at_ms, body)? {
+        match put(connection, subject, entry.kind.as_str(), &entry.key, at_ms, body)? {
             true => recorded.changed += 1,
             false => recorded.unchanged += 1,
         }
         if let Some(run) = &entry.run {
-            link(connection, subject, &observation.subject.org, run, observation.at_ms)?;
+            link(connection, subject, &observation.subject.org, run, at_ms)?;
         }
     }
     Ok(recorded)
@@ -119,6 +124,12 @@ pub(super) fn put(
     Ok(true)
 }
 
+/// From when on the newest version of a document holds.
+fn newest_ms(connection: &Connection, subject: i64, kind: &str, key: &str) -> Result<Option<i64>, JobsError> {
+    let sql = "SELECT max(from_ms) FROM version WHERE subject_ref = ?1 AND kind = ?2 AND key = ?3";
+    Ok(connection.prepare_cached(sql)?.query_row((subject, kind, key), |row| row.get(0))?)
+}
+
 /// The content that holds at a time; the outer level is none before the first version.
 fn holds(
     connection: &Connection,
@@ -157,9 +168,10 @@ fn keep_superseded(
     subject: i64,
     entry: &Entry,
     observation: &Observation,
+    at_ms: i64,
 ) -> Result<(), JobsError> {
     let Some(now) = entry.body.as_deref() else { return Ok(()) };
-    let Some(Some(before)) = holds(connection, subject, entry.kind.as_str(), &entry.key, observation.at_ms)? else {
+    let Some(Some(before)) = holds(connection, subject, entry.kind.as_str(), &entry.key, at_ms)? else {
         return Ok(());
     };
     let body = "SELECT body FROM content WHERE content_ref = ?1";
@@ -180,7 +192,7 @@ fn keep_superseded(
         if holds(connection, subject, kind, &key, i64::MAX)?.flatten().is_none() {
             let unwritable = |e: serde_json::Error| JobsError::Unwritable { kind, detail: e.to_string() };
             let text = serde_json::to_string(&attempt).map_err(unwritable)?;
-            put(connection, subject, kind, &key, observation.at_ms, Some(&text))?;
+            put(connection, subject, kind, &key, at_ms, Some(&text))?;
         }
     }
     Ok(())
@@ -188,10 +200,7 @@ fn keep_superseded(
 
 /// Keeps beside the job what its newest run says, and links it to the other runs of its name.
 fn link(connection: &Connection, subject: i64, org: &str, run: &Run, at_ms: i64) -> Result<(), JobsError> {
-    let newest = "SELECT max(from_ms) FROM version WHERE subject_ref = ?1 AND kind = ?2 AND key = ''";
-    let newest: Option<i64> =
-        connection.prepare_cached(newest)?.query_row((subject, Run::KIND.as_str()), |row| row.get(0))?;
-    if newest.is_some_and(|newest| newest > at_ms) {
+    if newest_ms(connection, subject, Run::KIND.as_str(), "")?.is_some_and(|newest| newest > at_ms) {
         return Ok(());
     }
     let pipeline_id = pipeline_id(org, &run.name);

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use storage::RetentionRule;
 use tempfile::TempDir;
 
+use super::observation::KEY_BYTES_MAX;
 use super::pushed::tests::{PUSHING, registering};
 use super::*;
 use crate::catalog::{CatalogOptions, NewComponent, Source};
@@ -343,6 +344,20 @@ fn a_document_that_cannot_be_read_is_an_error_with_its_name() {
 }
 
 #[test]
+fn a_run_that_cannot_be_read_does_not_hide_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, jobs) = open(&dir);
+    record(&jobs, "j", 1, &run("damaged", 1, None)).unwrap();
+    record(&jobs, "k", 1, &run("sound", 1, None)).unwrap();
+    let damage = |c: &Connection| -> Result<usize, JobsError> {
+        Ok(c.execute("UPDATE content SET body = '3' WHERE body LIKE '%damaged%'", ())?)
+    };
+    assert_eq!(catalog.writer().write(damage, |_| ()).unwrap(), 1);
+    let runs = jobs.read(|reader| reader.runs(&Scope::default(), 1)).unwrap();
+    assert_eq!(runs.iter().map(|(job, _)| job.subject.id.as_str()).collect::<Vec<_>>(), ["k"]);
+}
+
+#[test]
 fn above_the_limit_the_job_that_ended_first_goes_and_running_ones_stay() {
     let dir = tempfile::tempdir().unwrap();
     let (_catalog, jobs) = open(&dir);
@@ -393,6 +408,69 @@ fn limits_hold_at_n_and_n_plus_1() {
     record(&jobs, &id, 1, &plan("x")).unwrap();
     let error = record(&jobs, &format!("{id}i"), 1, &plan("x")).unwrap_err();
     assert!(matches!(error, JobsError::NameTooLong { bytes: 256, limit: 255, .. }), "{error}");
+}
+
+#[test]
+fn of_what_is_too_much_the_rest_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    record(&jobs, "j", 1, &plan("small")).unwrap();
+    let mut observation = observed("j", 2);
+    observation.put(&run("n", 1, None)).unwrap();
+    observation.put(&plan(&"x".repeat(400))).unwrap();
+    let name = "v".repeat(KEY_BYTES_MAX + 1);
+    observation.put(&Subtasks { vertex: name, subtasks: Vec::new() }).unwrap();
+    (0..4).for_each(|id| observation.put(&checkpoint(id)).unwrap());
+    let refused = jobs.record(observation.clone()).unwrap_err();
+    assert!(matches!(refused, JobsError::TooManyDocuments { found: 7, limit: 4 }), "{refused}");
+    let (recorded, left_out) = jobs.record_what_fits(observation.clone()).unwrap();
+    assert_eq!((recorded, left_out.len()), (Recorded { changed: 6, unchanged: 0 }, 2));
+    assert!(matches!(left_out[0], JobsError::DocumentTooLarge { kind: "plan", limit: 400, .. }), "{left_out:?}");
+    assert!(matches!(left_out[1], JobsError::NameTooLong { limit: KEY_BYTES_MAX, .. }), "{left_out:?}");
+    assert!(plan_at(&jobs, "j", 1).is_some() && plan_at(&jobs, "j", 2).is_none(), "what was so before is not so now");
+    let known = find(&jobs, "j").unwrap();
+    let checkpoints = jobs.read(|reader| reader.documents::<Checkpoint>(&known, 2)).unwrap();
+    assert_eq!((checkpoints.len(), known.started_ms), (4, Some(1)));
+    assert_eq!(jobs.record_what_fits(observation).unwrap().0, Recorded { changed: 0, unchanged: 6 });
+}
+
+#[test]
+fn parts_have_as_many_documents_and_bytes_as_may_be_and_no_more() {
+    let mut observation = observed("j", 1);
+    (0..5).for_each(|id| observation.put(&checkpoint(id)).unwrap());
+    let sizes = |documents, bytes| -> Vec<usize> {
+        observation.clone().parts(documents, bytes).iter().map(|part| part.entries.len()).collect()
+    };
+    let one = observation.bytes() / 5;
+    assert_eq!(sizes(5, u64::MAX), [5]);
+    assert_eq!(sizes(4, u64::MAX), [4, 1]);
+    assert_eq!(sizes(9, 2 * one), [2, 2, 1]);
+    assert_eq!(sizes(9, 2 * one - 1), [1; 5]);
+    assert_eq!(sizes(9, one - 1), [1; 5], "one that is too large is refused where it is recorded");
+    assert!(observed("j", 1).parts(1, 1).is_empty());
+}
+
+/// The clock was an hour ahead, and was put right.
+#[test]
+fn what_is_so_now_is_not_hidden_by_what_a_clock_that_was_ahead_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open(&dir);
+    let now = |at_ms, run: &Run, node: &str| {
+        let mut observation = observed("j", at_ms).of_the_present();
+        observation.put(run).unwrap();
+        observation.put(&plan(node)).unwrap();
+        jobs.record(observation).unwrap()
+    };
+    now(3600, &run("n", 1, None), "x");
+    now(10, &run("n", 1, Some(9)), "y");
+    let known = find(&jobs, "j").unwrap();
+    assert_eq!((known.first_ms, known.ended_ms), (10, Some(9)));
+    let newest: Option<Version<Run>> = jobs.read(|reader| reader.document(&known, "", i64::MAX)).unwrap();
+    assert_eq!(newest.unwrap().document.state, JobState::Finished);
+    assert_eq!(plan_at(&jobs, "j", i64::MAX).unwrap().document, plan("y"));
+    assert_eq!(now(20, &run("n", 1, Some(9)), "y"), Recorded { changed: 0, unchanged: 2 });
+    now(4000, &run("n", 1, Some(9)), "z");
+    assert_eq!(plan_at(&jobs, "j", 3999).unwrap().document, plan("y"), "the clock is there again");
 }
 
 #[test]
