@@ -1,11 +1,12 @@
 //! Who is there: the agents of jobs that engines push, and when each was last heard of.
 //!
 //! Whatever is told of a job is a sign of life of its agent. Signs of life are noted here without waiting for the disk and
-//! written from time to time ([`watch_agents`]); a restart counts as one, as nobody can be heard while the server is down. A job
+//! written from time to time ([`watch_agents`]); a restart counts as one, as nobody can be heard while the server is down, and so
+//! does a pause of the whole machine, or a jump of its clock. A job
 //! whose agent sends heartbeats and misses too many is given up as was agreed. One of which nothing at all is heard for
 //! `jobs.retention` is stale in any case, so that it does not stay for ever.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::supervise::attempt;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks between two of which signs of life are written.
 const SAVE_EVERY: u32 = 15;
+/// Milliseconds that the clock may go forward, instead of [`LOOK_INTERVAL`], until that says nothing of the agents: it was
+/// put right, or the machine or this process stood still.
+const AWAY_MS: i64 = 30_000;
 /// The name where panics are counted.
 const TASK: &str = "agents";
 
@@ -112,7 +116,9 @@ impl Agents {
     pub fn open(jobs: &Jobs, expectations: Expectations, now_ms: i64) -> Result<Agents, JobsError> {
         let known = jobs.agents()?.into_iter().map(|row| {
             let AgentRow { job, terms, heard_ms, is_given_up } = row;
-            (job, Arc::new(Agent::new(terms, heard_ms.max(now_ms), is_given_up, Arc::default())))
+            let agent = Agent::new(terms, now_ms, is_given_up, Arc::default());
+            agent.saved_ms.store(heard_ms, Ordering::Relaxed);
+            (job, Arc::new(agent))
         });
         Ok(Agents { expectations, known: RwLock::new(known.collect()) })
     }
@@ -172,6 +178,26 @@ impl Agents {
         }
     }
 
+    /// Nobody could be heard for a while, or it is not known how long that was: all are heard of now.
+    fn hear_all(&self, now_ms: i64) {
+        for agent in self.known.read().values() {
+            agent.heard_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the agents of jobs that were given up and are forgotten themselves.
+    ///
+    /// # Errors
+    /// [`JobsError::Catalog`]; they are forgotten the next time.
+    pub(super) fn forget_gone(&self, jobs: &Jobs) -> Result<(), JobsError> {
+        let there: HashSet<Subject> = jobs.agents()?.into_iter().map(|row| row.job).collect();
+        // A job that is registered meanwhile is not given up.
+        let is_kept =
+            |job: &Subject, agent: &mut Arc<Agent>| there.contains(job) || !agent.is_given_up.load(Ordering::Relaxed);
+        self.known.write().retain(is_kept);
+        Ok(())
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.known.read().len()
@@ -229,10 +255,20 @@ impl Agents {
 pub(crate) async fn watch_agents(app: Arc<App>) {
     let mut stopping = app.stopping();
     for look in 1_u32.. {
+        let before_ms = app.clock.now_ms();
         let is_last = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => true,
             () = tokio::time::sleep(LOOK_INTERVAL) => false,
         };
+        let now_ms = app.clock.now_ms();
+        if was_away(before_ms, now_ms) {
+            tracing::warn!(
+                before_ms,
+                now_ms,
+                "the clock jumped, or the server stood still: all agents count as heard of"
+            );
+            app.agents.hear_all(now_ms);
+        }
         let state = Arc::clone(&app);
         let work =
             move || attempt(TASK, &state.telemetry, || look_round(&state, is_last, is_last || look % SAVE_EVERY == 0));
@@ -242,6 +278,11 @@ pub(crate) async fn watch_agents(app: Arc<App>) {
             return;
         }
     }
+}
+
+/// True if the clock does not say that about [`LOOK_INTERVAL`] has passed.
+fn was_away(before_ms: i64, now_ms: i64) -> bool {
+    !(0..=AWAY_MS).contains(&now_ms.saturating_sub(before_ms))
 }
 
 fn look_round(app: &App, is_last: bool, saves: bool) {
@@ -297,5 +338,40 @@ mod tests {
         assert!(quiet.overdue(&EXPECTED, 1101).is_some());
         let for_ever = Expectations { silence_max_ms: None, ..EXPECTED };
         assert_eq!(quiet.overdue(&for_ever, i64::MAX), None);
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_is_no_silence() {
+        assert!(!was_away(1000, 1000) && !was_away(1000, 1000 + AWAY_MS));
+        assert!(was_away(1000, 1001 + AWAY_MS) && was_away(1000, 999));
+        let (_dir, _catalog, jobs) = store();
+        let agents = Agents::open(&jobs, EXPECTED, 0).unwrap();
+        let job = Subject::job("", "j");
+        agents.agreed(&job, beating(), 5_000);
+        let is_overdue = |now_ms| agents.find(&job).unwrap().overdue(&EXPECTED, now_ms).is_some();
+        assert!(is_overdue(90_000));
+        agents.hear_all(90_000);
+        assert!(!is_overdue(90_000) && !is_overdue(90_030), "forward");
+        agents.hear_all(200);
+        assert!(!is_overdue(230) && is_overdue(231), "back: it is noticed when it falls silent");
+    }
+
+    #[test]
+    fn agents_of_forgotten_jobs_are_forgotten() {
+        let (_dir, _catalog, jobs) = store();
+        let agents = Agents::open(&jobs, EXPECTED, 0).unwrap();
+        for id in ["gone", "new"] {
+            agents.agreed(&Subject::job("", id), beating(), 5);
+        }
+        agents.find(&Subject::job("", "gone")).unwrap().is_given_up.store(true, Ordering::Relaxed);
+        agents.forget_gone(&jobs).unwrap();
+        assert_eq!(agents.count(), 1);
+        assert!(agents.find(&Subject::job("", "new")).is_some(), "one that is being registered");
+    }
+
+    fn store() -> (tempfile::TempDir, crate::catalog::Catalog, Jobs) {
+        let dir = tempfile::tempdir().unwrap();
+        let (catalog, jobs) = crate::jobs::testing::open_with(&dir, crate::jobs::testing::OPTIONS);
+        (dir, catalog, jobs)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::JobsError;
 use crate::app::App;
 use crate::supervise::attempt;
 
@@ -18,7 +19,13 @@ pub(crate) async fn retain_regularly(app: Arc<App>) {
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let state = Arc::clone(&app);
-        let retain = move || attempt("jobs", &state.telemetry, || state.jobs.retain(state.clock.now_ms()));
+        let retain = move || {
+            attempt("jobs", &state.telemetry, || {
+                let forgotten = state.jobs.retain(state.clock.now_ms())?;
+                state.agents.forget_gone(&state.jobs)?;
+                Ok::<_, JobsError>(forgotten)
+            })
+        };
         match tokio::task::spawn_blocking(retain).await {
             Ok(Ok(Ok(forgotten))) => tracing::debug!(?forgotten, "old jobs are forgotten"),
             Ok(Ok(Err(error))) => tracing::error!(%error, "old jobs could not be forgotten"),
