@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::convert::{self, JobEntry};
+use super::convert::{self, JobEntries, JobEntry, WrongShape};
 use super::follow::{self, FollowError, Follower, Metrics, Number};
 use super::reporters::Sighting;
 use crate::jobs::{Cluster, MetricNames, Observation, Origin, Run, Subject, TaskManager};
@@ -47,6 +47,8 @@ pub struct ClusterTold {
     pub observations: Vec<Observation>,
     /// Metrics of the master, or of the task manager that is named.
     pub metrics: Vec<(Option<String>, Number)>,
+    /// Jobs whose entries in the list cannot be read, with their ids where these can.
+    pub unreadable: Vec<(Option<String>, WrongShape)>,
 }
 
 impl ClusterAsk {
@@ -103,8 +105,11 @@ pub struct FollowedCluster {
     /// Metric ids of the master and of task managers, as pieces of a list; only where numbers come from the REST API.
     lists: BTreeMap<&'static str, Vec<String>>,
     jobs: BTreeMap<String, Follower>,
-    /// Jobs that were followed before this process began, and that nobody has seen end.
+    /// Jobs that are in the store and not followed, as they were last: those from before this process began that nobody
+    /// has seen end, and those of which something could not be written down.
     recalled: BTreeMap<String, Run>,
+    /// Jobs whose loss was told last.
+    losing: BTreeMap<String, Run>,
     /// Jobs that are followed since the last list.
     fresh: Vec<String>,
     /// Wanted in the next round.
@@ -132,6 +137,7 @@ impl FollowedCluster {
             lists: BTreeMap::new(),
             jobs: BTreeMap::new(),
             recalled: recalled.runs.into_iter().collect(),
+            losing: BTreeMap::new(),
             fresh: Vec::new(),
             later: BTreeSet::new(),
             round: 0,
@@ -176,15 +182,19 @@ impl FollowedCluster {
         self.jobs.get_mut(id)
     }
 
-    /// Follows a job no more; if the cluster still has it, it is followed anew from the next list on.
+    /// What was told of a job could not be written down. If the cluster still has it, it is followed anew from the next
+    /// list on; if not, what it was last is to be written then.
     pub fn forget(&mut self, id: &str) {
-        self.jobs.remove(id);
+        if let Some(run) = self.jobs.remove(id).and_then(Follower::into_run) {
+            self.recalled.insert(id.to_owned(), run);
+        }
     }
 
-    /// What was told of the cluster could not be written down: it is asked for everything again.
+    /// What was told of the cluster last could not be written down: it is asked for everything again.
     pub fn forget_cluster(&mut self) {
         self.is_recorded = false;
         self.task_managers.values_mut().for_each(|manager| *manager = None);
+        self.recalled.append(&mut self.losing);
     }
 
     /// The jobs that are followed since this was asked last.
@@ -203,7 +213,7 @@ impl FollowedCluster {
     }
 
     fn observation(&self, at_ms: i64) -> Observation {
-        Observation::new(self.subject.clone(), Origin::Flink, at_ms)
+        Observation::new(self.subject.clone(), Origin::Flink, at_ms).of_the_present()
     }
 
     /// Nobody answers any more: what is to be recorded, once.
@@ -214,6 +224,7 @@ impl FollowedCluster {
         self.wanted.clear();
         self.parts.clear();
         self.later.clear();
+        self.losing.clear();
         // One that was never reached is no less lost: its jobs may be in the store from before.
         if self.is_recorded && self.known.as_ref().is_some_and(|cluster| !cluster.is_reachable) {
             return Ok(None);
@@ -231,10 +242,12 @@ impl FollowedCluster {
     /// # Errors
     /// [`FollowError`].
     pub fn answered(&mut self, ask: &ClusterAsk, answer: Value, at_ms: i64) -> Result<ClusterTold, FollowError> {
+        // What was told before is in the store: else it would have been said ([`FollowedCluster::forget_cluster`]).
+        self.losing.clear();
         let mut told = ClusterTold::default();
         let mut seen = self.observation(at_ms);
         match ask {
-            ClusterAsk::Jobs => told.observations = self.listed(&answer, at_ms)?,
+            ClusterAsk::Jobs => self.listed(&answer, at_ms, &mut told)?,
             ClusterAsk::Overview | ClusterAsk::Config | ClusterAsk::Configuration => {
                 self.parts.insert(ask.clone(), answer);
                 self.whole(&mut seen)?;
@@ -319,25 +332,20 @@ impl FollowedCluster {
         Ok(())
     }
 
-    fn listed(&mut self, answer: &Value, at_ms: i64) -> Result<Vec<Observation>, FollowError> {
-        let entries: BTreeMap<String, JobEntry> =
-            convert::job_entries(answer)?.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
-        let mut observations = Vec::new();
-        for (id, follower) in &mut self.jobs {
-            if !entries.contains_key(id) {
-                observations.extend(follower.lost(at_ms)?);
-            }
+    fn listed(&mut self, answer: &Value, at_ms: i64, told: &mut ClusterTold) -> Result<(), FollowError> {
+        let JobEntries { entries, unreadable } = convert::job_entries(answer)?;
+        let entries: BTreeMap<String, JobEntry> = entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+        // A job whose entry cannot be read is there all the same; without its id it may be any.
+        let is_there = |id: &String| {
+            entries.contains_key(id) || unreadable.iter().any(|(of, _)| of.as_ref().is_none_or(|of| of == id))
+        };
+        for (id, follower) in self.jobs.extract_if(.., |id, _| !is_there(id)) {
+            let run = follower.into_run().filter(|run| !run.state.has_ended());
+            self.recalled.extend(run.map(|run| (id, run)));
         }
-        self.jobs.retain(|id, _| entries.contains_key(id));
-        let mut recalled = std::mem::take(&mut self.recalled);
-        for (id, run) in &mut recalled {
-            if !entries.contains_key(id) {
-                run.lost_ms = Some(at_ms);
-                let subject = Subject::job(&self.subject.org, id.as_str());
-                let mut seen = Observation::new(subject, Origin::Flink, at_ms).in_cluster(&self.subject.id);
-                seen.put(&*run)?;
-                observations.push(seen);
-            }
+        self.losing = self.recalled.extract_if(.., |id, _| !is_there(id)).collect();
+        for (id, run) in &self.losing {
+            told.observations.push(self.loss(id, run, at_ms)?);
         }
         for (id, entry) in entries {
             if let Some(follower) = self.jobs.get_mut(&id) {
@@ -345,14 +353,25 @@ impl FollowedCluster {
             } else {
                 let subject = Subject::job(&self.subject.org, &id);
                 let mut follower = Follower::new(subject, &self.subject.id, self.metrics, entry);
-                if let Some(run) = recalled.remove(&id) {
+                if let Some(run) = self.recalled.remove(&id) {
                     follower.recall_run(run);
                 }
                 self.fresh.push(id.clone());
                 self.jobs.insert(id, follower);
             }
         }
-        Ok(observations)
+        told.unreadable = unreadable;
+        Ok(())
+    }
+
+    /// The list of all has a job no more: what it was last is all that will be known. That of one that ended is its end.
+    fn loss(&self, id: &str, run: &Run, at_ms: i64) -> Result<Observation, FollowError> {
+        let subject = Subject::job(&self.subject.org, id);
+        let seen = Observation::new(subject, Origin::Flink, at_ms).in_cluster(&self.subject.id);
+        let mut seen = seen.of_the_present();
+        let lost_ms = (!run.state.has_ended()).then_some(at_ms);
+        seen.put(&Run { lost_ms, ..run.clone() })?;
+        Ok(seen)
     }
 }
 
@@ -474,6 +493,27 @@ mod tests {
         assert!(!all(&mut cluster).contains(&ClusterAsk::MetricNames));
     }
 
+    fn details(state: &str) -> Value {
+        json!({
+            "name": "n", "state": state, "start-time": 1, "end-time": 9, "timestamps": {}, "vertices": [], "plan": {"nodes": []},
+        })
+    }
+
+    fn run(state: &str) -> Run {
+        let entry = JobEntry { id: "old".to_owned(), state: JobState::Running, changed_ms: 1, tasks: BTreeMap::new() };
+        convert::job(&details(state), &entry).unwrap().run
+    }
+
+    /// A job is followed, and this is what it says of itself.
+    fn tell(cluster: &mut FollowedCluster, id: &str, state: &str) {
+        let job = cluster.job(id).unwrap();
+        job.answered(&follow::Ask::Details, &details(state), 1).unwrap();
+    }
+
+    fn followed(cluster: &mut FollowedCluster) -> Vec<String> {
+        cluster.jobs().map(|(id, _)| id.clone()).collect()
+    }
+
     #[test]
     fn processes_are_seen_when_the_configuration_is_known_also_if_nothing_can_be_recorded() {
         let mut cluster = cluster(Vec::new());
@@ -503,19 +543,64 @@ mod tests {
 
     #[test]
     fn jobs_that_are_not_listed_any_more_are_lost_also_those_from_before() {
-        let run = crate::flink::convert::job(
-            &json!({
-                "name": "n", "state": "RUNNING", "start-time": 1, "timestamps": {}, "vertices": [], "plan": {"nodes": []},
-            }),
-            &JobEntry { id: "old".to_owned(), state: JobState::Running, changed_ms: 1, tasks: BTreeMap::new() },
-        );
-        let run = run.unwrap().run;
+        let run = run("RUNNING");
         let mut cluster = cluster(vec![("old".to_owned(), run.clone()), ("a".to_owned(), run)]);
-        assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&["a", "b"]), 5)), 1, "the old one");
-        assert_eq!(cluster.jobs().count(), 2);
+        assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&["a", "b", "c", "d"]), 5)), 1, "the old one");
+        assert_eq!(followed(&mut cluster), ["a", "b", "c", "d"]);
+        tell(&mut cluster, "c", "FINISHED");
         let gone = told(cluster.answered(&ClusterAsk::Jobs, jobs(&["b"]), 6));
-        assert_eq!(gone, 1, "the one that was known from before and is gone now");
-        assert_eq!(cluster.jobs().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(gone, 1, "one had ended, and of one nothing is known");
+        assert_eq!(followed(&mut cluster), ["b"]);
+        assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&["b"]), 7)), 0, "once");
+    }
+
+    #[test]
+    fn a_loss_that_could_not_be_written_down_is_told_again() {
+        let mut cluster = cluster(vec![("old".to_owned(), run("RUNNING"))]);
+        for at_ms in [5, 6] {
+            assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&[]), at_ms)), 1);
+            cluster.forget_cluster();
+        }
+        assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&[]), 7)), 1);
+        cluster.answered(&ClusterAsk::TaskManagers, managers(1), 7).unwrap();
+        cluster.forget_cluster();
+        assert_eq!(told(cluster.answered(&ClusterAsk::Jobs, jobs(&[]), 8)), 0, "it was something else");
+    }
+
+    #[test]
+    fn a_job_that_could_not_be_written_down_is_lost_or_has_ended_all_the_same() {
+        let mut cluster = cluster(Vec::new());
+        cluster.answered(&ClusterAsk::Jobs, jobs(&["runs", "ended", "there"]), 5).unwrap();
+        for (id, state) in [("runs", "RUNNING"), ("ended", "FINISHED"), ("there", "RUNNING")] {
+            tell(&mut cluster, id, state);
+            cluster.forget(id);
+        }
+        let told = cluster.answered(&ClusterAsk::Jobs, jobs(&["there"]), 6).unwrap();
+        assert_eq!(followed(&mut cluster), ["there"]);
+        let texts: Vec<String> = told.observations.iter().map(|seen| format!("{seen:?}")).collect();
+        let has = |word: &str| texts.iter().map(|text| text.contains(word)).collect::<Vec<_>>();
+        assert_eq!(has("FINISHED"), [true, false], "{texts:?}");
+        assert_eq!(has("lost_ms"), [false, true], "{texts:?}");
+    }
+
+    #[test]
+    fn a_job_whose_entry_cannot_be_read_is_not_lost() {
+        let mut cluster = cluster(vec![("old".to_owned(), run("RUNNING"))]);
+        cluster.answered(&ClusterAsk::Jobs, jobs(&["old", "a"]), 5).unwrap();
+        tell(&mut cluster, "a", "RUNNING");
+        let mut list = jobs(&["old", "a"]);
+        list["jobs"][1]["state"] = json!("DREAMING");
+        let told = cluster.answered(&ClusterAsk::Jobs, list.clone(), 6).unwrap();
+        assert_eq!((told.observations.len(), told.unreadable.len()), (0, 1));
+        assert_eq!(followed(&mut cluster), ["a", "old"]);
+        list["jobs"][1] = json!("whose?");
+        list["jobs"][0]["jid"] = json!("new");
+        let told = cluster.answered(&ClusterAsk::Jobs, list, 7).unwrap();
+        assert_eq!((told.observations.len(), told.unreadable.len()), (0, 1), "it may be any of them");
+        assert_eq!(followed(&mut cluster), ["a", "new", "old"]);
+        let mut cluster = self::cluster(vec![("old".to_owned(), run("RUNNING"))]);
+        cluster.answered(&ClusterAsk::Jobs, json!({"jobs": [{"jid": "old"}]}), 5).unwrap();
+        assert_eq!(super::tests::told(cluster.answered(&ClusterAsk::Jobs, jobs(&[]), 6)), 1, "it was there until then");
     }
 
     #[test]

@@ -66,8 +66,11 @@ async fn run(app: Arc<App>, cluster: FlinkCluster, sightings: Sightings) {
             () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
             done = collector.round() => done,
         };
+        let rest = collector.cluster.interval.std().saturating_sub(began.elapsed());
         wait = match done {
-            Ok(()) => collector.cluster.interval.std().saturating_sub(began.elapsed()),
+            Ok(()) => rest,
+            // One that lists its jobs and says no more of them is there: another address would be asked at once.
+            Err(reason) if collector.has_listed => collector.failed(&reason).await.max(rest),
             Err(reason) => collector.failed(&reason).await,
         };
     }
@@ -122,6 +125,8 @@ struct Collector {
     reach: Reach,
     client: Client,
     sightings: Sightings,
+    /// True if the cluster listed its jobs in this round.
+    has_listed: bool,
     /// What is being written down, by job; the oldest first.
     writing: VecDeque<(String, JoinHandle<Option<bool>>)>,
 }
@@ -165,6 +170,7 @@ impl Collector {
             app,
             cluster,
             sightings,
+            has_listed: false,
             writing: VecDeque::new(),
         }
     }
@@ -175,6 +181,7 @@ impl Collector {
     async fn round(&mut self) -> Result<(), String> {
         let at_ms = self.app.clock.now_ms();
         self.followed.begin();
+        self.has_listed = false;
         let asked = self.ask_cluster(at_ms).await;
         let asked = match asked {
             Ok(()) => {
@@ -195,6 +202,7 @@ impl Collector {
                 Ok(answer) => {
                     if ask == ClusterAsk::Jobs {
                         self.reach.answered();
+                        self.has_listed = true;
                     }
                     self.tell_cluster(&ask, answer, at_ms).await;
                 }
@@ -246,6 +254,9 @@ impl Collector {
             }
         };
         let (org, name) = (&self.cluster.org, &self.cluster.name);
+        for (job, error) in &told.unreadable {
+            tracing::warn!(%error, cluster = name, job, "a job in the list of a cluster cannot be read");
+        }
         let sample =
             |(manager, number): &(Option<String>, Number)| samples::of_cluster(org, name, manager.as_deref(), number);
         let samples: Vec<_> = told.metrics.iter().filter_map(sample).collect();
@@ -410,11 +421,15 @@ fn checkpoints(app: &App, org: &str, job: &str) -> Vec<Checkpoint> {
     all.into_iter().rev().take(RECALLED_MAX).map(|version| version.document).collect()
 }
 
-/// Records an observation; false if that failed.
+/// Records what may be kept of an observation; false if that failed.
 fn record(app: &App, observation: Observation) -> bool {
-    let recorded = app.jobs.record(observation);
-    if let Err(error) = &recorded {
-        tracing::error!(%error, "what a cluster said cannot be recorded");
+    let of = observation.subject().id.clone();
+    let recorded = app.jobs.record_what_fits(observation);
+    match &recorded {
+        Ok((_, left_out)) => {
+            left_out.iter().for_each(|error| tracing::warn!(%error, of, "what a cluster said cannot be kept"));
+        }
+        Err(error) => tracing::error!(%error, of, "what a cluster said cannot be recorded"),
     }
     recorded.is_ok()
 }

@@ -18,7 +18,7 @@ pub use checkpoints::{checkpoint, checkpoint_settings, checkpoint_subtasks, chec
 pub use cluster::{cluster, task_manager, task_managers};
 pub use exceptions::{Failures, failures};
 pub use io::Moving;
-pub use job::{Job, JobEntry, job, job_entries, outcome, settings};
+pub use job::{Job, JobEntries, JobEntry, job, job_entries, outcome, settings};
 pub use json::WrongShape;
 pub use pressure::back_pressure;
 pub use vertex::{VertexTimes, attempt, subtasks, vertex_times};

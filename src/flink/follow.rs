@@ -22,7 +22,7 @@ const GET_BYTES_MAX: usize = 3500;
 /// Most such requests about one vertex, whatever parallelism a cluster says it has.
 const PIECES_MAX: usize = 1000;
 
-/// Earlier attempts of a subtask that are asked for when it is first seen; Flink keeps so many.
+/// Earlier attempts of a subtask that are asked for; Flink keeps so many.
 const ATTEMPTS_MAX: u64 = 16;
 
 /// Where numbers come from.
@@ -193,6 +193,8 @@ impl Follower {
     /// A new round, with what the list of all says of the job now.
     pub fn begin(&mut self, entry: JobEntry) {
         self.round += 1;
+        // Attempts come last of all and can be many; numbers do not wait for them.
+        let is_behind = self.wanted.iter().any(|ask| !matches!(ask, Ask::Attempt(..)));
         self.wanted.append(&mut self.later);
         let has_changed = self.entry != entry;
         self.entry = entry;
@@ -212,25 +214,15 @@ impl Follower {
         if self.round.is_multiple_of(ACCUMULATOR_ROUNDS) {
             self.wanted.insert(Ask::Accumulators);
         }
-        if self.metrics == Metrics::Rest {
+        // What did not fit into the rounds before comes first: else the last vertices of a large job would never be asked for.
+        if self.metrics == Metrics::Rest && !is_behind {
             self.want_numbers();
         }
     }
 
-    /// The list of all has the job no more although it had not ended: what it was last is all that will be known.
-    ///
-    /// # Errors
-    /// [`FollowError`].
-    pub fn lost(&mut self, at_ms: i64) -> Result<Option<Observation>, FollowError> {
-        self.wanted.clear();
-        self.later.clear();
-        let Some(run) = self.run.as_mut().filter(|run| run.lost_ms.is_none() && !run.state.has_ended()) else {
-            return Ok(None);
-        };
-        run.lost_ms = Some(at_ms);
-        let mut seen = self.observation(at_ms);
-        self.run.iter().try_for_each(|run| seen.put(run))?;
-        Ok(Some(seen))
+    /// What the job was last, once anything is known of it: it is followed no more.
+    pub fn into_run(self) -> Option<Run> {
+        self.run
     }
 
     /// Takes the next questions, at most so many.
@@ -354,7 +346,7 @@ impl Follower {
     }
 
     fn observation(&self, at_ms: i64) -> Observation {
-        Observation::new(self.subject.clone(), Origin::Flink, at_ms).in_cluster(&self.cluster)
+        Observation::new(self.subject.clone(), Origin::Flink, at_ms).in_cluster(&self.cluster).of_the_present()
     }
 
     /// Takes an answer with status 200 in. All answers of a round have the same time, so that what they say together holds
@@ -455,6 +447,7 @@ impl Follower {
         seen.put(&subtasks)?;
         let newest = self.attempts.entry(subtasks.vertex.clone()).or_default();
         newest.resize(subtasks.subtasks.len(), 0);
+        let before = newest.clone();
         for subtask in &subtasks.subtasks {
             // An index beyond the list would be no subtask of this vertex.
             let Some(known) = usize::try_from(subtask.index).ok().and_then(|index| newest.get_mut(index)) else {
@@ -464,6 +457,17 @@ impl Follower {
             let ask = |attempt| Ask::Attempt(subtasks.vertex.clone(), subtask.index, attempt);
             self.wanted.extend(missed.map(ask));
             *known = subtask.attempt;
+        }
+        if *newest != before {
+            // A job that restarts faster than its attempts are asked for would be owed more and more of them.
+            let is_kept = |index: u64, attempt: u64| {
+                let newest = usize::try_from(index).ok().and_then(|index| newest.get(index));
+                newest.is_none_or(|newest| newest.saturating_sub(ATTEMPTS_MAX) <= attempt)
+            };
+            self.wanted.retain(|ask| match ask {
+                Ask::Attempt(vertex, index, attempt) if *vertex == subtasks.vertex => is_kept(*index, *attempt),
+                _ => true,
+            });
         }
         Ok(moving)
     }

@@ -98,7 +98,7 @@ impl Recording {
             cluster.put(&details.map_or(manager, |answer| convert::task_manager(answer).unwrap())).unwrap();
         }
         app.jobs.record(cluster).unwrap();
-        for entry in convert::job_entries(get("/jobs/overview")).unwrap() {
+        for entry in convert::job_entries(get("/jobs/overview")).unwrap().entries {
             let mut seen = Observation::new(Subject::job("", &entry.id), Origin::Flink, self.at_ms).in_cluster("main");
             let moving = self.job(&mut seen, &entry);
             app.jobs.record(seen).unwrap();
@@ -415,7 +415,7 @@ impl Recording {
         cluster.put(&names("", "/jobmanager/metrics").unwrap()).unwrap();
         cluster.put(&names("taskmanagers", "/taskmanagers/metrics").unwrap()).unwrap();
         server.app().jobs.record(cluster).unwrap();
-        for entry in convert::job_entries(self.get("/jobs/overview").unwrap()).unwrap() {
+        for entry in convert::job_entries(self.get("/jobs/overview").unwrap()).unwrap().entries {
             let base = format!("/jobs/{}", entry.id);
             let mut seen = Observation::new(Subject::job("", &entry.id), Origin::Flink, self.at_ms);
             let of_job = names("", &format!("{base}/metrics"));

@@ -32,12 +32,28 @@ pub struct Job {
     pub vertices: Vec<Vertex>,
 }
 
-/// `/jobs/overview`.
+/// The list of all jobs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JobEntries {
+    /// Those that can be read.
+    pub entries: Vec<JobEntry>,
+    /// The others: their ids, where at least these can be read, and what is wrong.
+    pub unreadable: Vec<(Option<String>, WrongShape)>,
+}
+
+/// `/jobs/overview`. A job in a state of a newer release does not hide the others.
 ///
 /// # Errors
 /// [`WrongShape`]; so for all here.
-pub fn job_entries(answer: &Value) -> Result<Vec<JobEntry>, WrongShape> {
-    Fields::of(answer)?.list("jobs")?.iter().map(job_entry).collect()
+pub fn job_entries(answer: &Value) -> Result<JobEntries, WrongShape> {
+    let mut all = JobEntries::default();
+    for value in Fields::of(answer)?.list("jobs")? {
+        match job_entry(value) {
+            Ok(entry) => all.entries.push(entry),
+            Err(error) => all.unreadable.push((value["jid"].as_str().map(str::to_owned), error)),
+        }
+    }
+    Ok(all)
 }
 
 fn job_entry(value: &Value) -> Result<JobEntry, WrongShape> {
@@ -218,6 +234,19 @@ mod tests {
         assert_eq!(ended.vertices[0].totals.unwrap().read_bytes.value, 3);
         let edge = &ended.plan.nodes[0].inputs[0];
         assert_eq!((edge.from.as_str(), &edge.kept.0["local_strategy"]), ("u", &json!("x")));
+    }
+
+    #[test]
+    fn a_job_of_an_unknown_state_does_not_hide_the_others() {
+        let entry = |id: &str, state: &str| json!({"jid": id, "state": state, "last-modification": 1, "tasks": {}});
+        let mut list = json!({"jobs": [entry("a", "RUNNING"), entry("b", "DREAMING"), entry("c", "FINISHED"), 3]});
+        let found = job_entries(&list).unwrap();
+        assert_eq!(found.entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        let [(id, error), (none, _)] = found.unreadable.as_slice() else { panic!("{found:?}") };
+        assert_eq!((id.as_deref(), none), (Some("b"), &None));
+        assert_eq!(error.to_string(), "the answer has no state of a job \"state\"");
+        list["jobs"] = json!(3);
+        assert!(job_entries(&list).is_err());
     }
 
     #[test]

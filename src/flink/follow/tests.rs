@@ -190,15 +190,28 @@ fn a_known_checkpoint_that_changes_keeps_its_tasks() {
     assert_eq!(follower.checkpoints[&7].tasks.len(), 1);
 }
 
+/// With as many requests in a round as are allowed by default.
 #[test]
-fn a_job_that_its_cluster_forgot_is_lost_once() {
-    let mut follower = follower(Metrics::Scrape);
-    assert!(follower.lost(50).unwrap().is_none(), "nothing is known of it");
-    follower.begin(entry(JobState::Running, 2));
-    drain(&mut follower, &[(Ask::Details, details("RUNNING", -1))]);
-    assert!(follower.lost(60).unwrap().is_some());
-    assert!(follower.lost(70).unwrap().is_none());
-    assert!(follower.take(100).is_empty());
+fn numbers_of_all_vertices_are_asked_for_in_turn_where_they_do_not_fit_into_a_round() {
+    let mut follower = follower(Metrics::Rest);
+    let mut answer = details("RUNNING", -1);
+    let vertex = answer["vertices"][0].clone();
+    let vertices = (0..100).map(|i| {
+        let mut vertex = vertex.clone();
+        vertex["id"] = json!(format!("v{i:03}"));
+        vertex
+    });
+    answer["vertices"] = vertices.collect();
+    drain(&mut follower, &[(Ask::Details, answer)]);
+    let mut asked = BTreeSet::new();
+    for _ in 0..12 {
+        follower.begin(entry(JobState::Running, 1));
+        let asks = follower.take(40);
+        assert!(asks.contains(&Ask::Checkpoints), "in every round: {asks:?}");
+        asked.extend(asks);
+    }
+    assert!((0..100).all(|i| asked.contains(&Ask::Vertex(format!("v{i:03}")))), "{asked:?}");
+    assert!(asked.contains(&Ask::Accumulators), "{asked:?}");
 }
 
 #[test]
@@ -267,6 +280,9 @@ fn attempts_that_newer_ones_replaced_are_asked_for_once() {
     assert!(follower.take(100).is_empty());
     follower.answered(&ask, &vertex(100), 300).unwrap();
     assert_eq!(follower.take(100), (84..100).map(attempt).collect::<Vec<_>>());
+    // Faster than they are asked for: those that the cluster has forgotten are not.
+    (101..=120).for_each(|number| drop(follower.answered(&ask, &vertex(number), 400).unwrap()));
+    assert_eq!(follower.take(100), (104..120).map(attempt).collect::<Vec<_>>());
 }
 
 #[test]
