@@ -149,11 +149,13 @@ impl Looker {
         Ok(round.outcome)
     }
 
-    /// What was live when the server last ran.
+    /// What was live when the server last ran, or when something could not be written down.
     fn recall(&mut self) -> Result<(), LookError> {
         let recalled = self.app.jobs.read(|reader| {
-            let read = |job: &Known| Ok((key_of(job), tracked(reader, job)?));
-            reader.implied_running()?.iter().map(read).collect::<Result<Vec<_>, JobsError>>()
+            let running = reader.implied_running()?.into_iter().map(|job| (key_of(&job), job));
+            let unknown = running.filter(|(key, _)| !self.tracker.has(key));
+            let read = |(key, job): (JobKey, Known)| Ok((key, readable(tracked(reader, &job))?.flatten()));
+            unknown.map(read).collect::<Result<Vec<_>, JobsError>>()
         })?;
         for (key, tracked) in recalled {
             if let Some(tracked) = tracked {
@@ -190,7 +192,8 @@ impl Looker {
     fn find(&mut self, seen: &mut BTreeMap<JobKey, Sighting>) -> Result<(BTreeMap<JobKey, Found>, usize), LookError> {
         let unknown: Vec<&JobKey> = seen.keys().filter(|key| !self.tracker.has(key)).collect();
         let (found, engine_ids, count) = self.app.jobs.read(|reader| {
-            let found = unknown.iter().map(|key| Ok(((*key).clone(), find(reader, key)?)));
+            let found = |key| Ok::<_, JobsError>(readable(find(reader, key))?.unwrap_or(Found::Elsewhere));
+            let found = unknown.iter().map(|key| Ok(((*key).clone(), found(key)?)));
             let found: BTreeMap<JobKey, Found> = found.collect::<Result<_, JobsError>>()?;
             Ok((found, reader.engine_ids()?, reader.implied_count()?))
         })?;
@@ -222,7 +225,7 @@ impl Looker {
             return Ok(());
         }
         round.begun += 1;
-        let first_ms = self.span(key, TimeRange::ALL)?.map_or(seen.newest_ms, |span| span.start_ms);
+        let first_ms = self.span_if(key, TimeRange::ALL).map_or(seen.newest_ms, |span| span.start_ms);
         tracing::debug!(job = key.id, org = key.org, "series tell of a job that nobody told of");
         let observations = self.tracker.begin(key, seen, first_ms)?;
         round.writes.extend(observations.into_iter().map(|observation| (key.clone(), observation)));
@@ -236,13 +239,22 @@ impl Looker {
         for (key, is_unknown) in unseen {
             if is_unknown {
                 // It lived when the server last ran: its newest sample may be from before.
-                let span = self.span(&key, TimeRange { start_ms: i64::MIN, end_ms: now_ms })?;
+                let span = self.span_if(&key, TimeRange { start_ms: i64::MIN, end_ms: now_ms });
                 self.tracker.set_newest(&key, span.map(|span| span.end_ms));
             }
             let observation = self.tracker.miss(&key, now_ms)?;
             round.writes.extend(observation.map(|observation| (key, observation)));
         }
         Ok(())
+    }
+
+    /// As [`Looker::span`]. A job whose samples cannot be read, or are too many to be looked at, stops no look: it is there
+    /// since it was seen.
+    fn span_if(&self, key: &JobKey, range: TimeRange) -> Option<TimeRange> {
+        self.span(key, range).unwrap_or_else(|error| {
+            tracing::warn!(%error, job = key.id, org = key.org, "when the samples of a job began and ended is not known");
+            None
+        })
     }
 
     /// When the samples of a job in a range began and ended, as far as its first [`SPAN_SERIES_MAX`] series tell.
@@ -285,6 +297,8 @@ impl Looker {
             }
         }
         if let Some((count, error)) = failed {
+            // One that fell silent is seen no more: only the store knows that it was there.
+            self.is_recalled = false;
             tracing::warn!(%error, count, "jobs that series tell of could not be written down; tried again");
         }
     }
@@ -305,6 +319,17 @@ fn subject(key: &JobKey) -> Subject {
 
 fn key_of(job: &Known) -> JobKey {
     JobKey { org: job.subject.org.clone(), id: job.subject.id.clone() }
+}
+
+/// Nothing of what is damaged in the store; it stays as it is, and the others are looked at.
+fn readable<T>(read: Result<T, JobsError>) -> Result<Option<T>, JobsError> {
+    match read {
+        Err(error @ JobsError::Corrupt { .. }) => {
+            tracing::error!(%error, "a job that series tell of is left alone");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
 }
 
 fn find(reader: &Reader<'_>, key: &JobKey) -> Result<Found, JobsError> {
