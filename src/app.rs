@@ -235,6 +235,7 @@ impl Running {
             store.start(Arc::clone(&app.clock), Arc::clone(&app.telemetry)).map_err(StartError::Config)?;
         }
         self_report::register(&app, format!("http://{address}")).await;
+        crate::flink::left::mark_left(&app).await;
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&app), listener, http::router(Arc::clone(&app)), Wire::Http1));
         let flink_address = flink.as_ref().map(|(_, address)| *address);
@@ -366,6 +367,7 @@ fn job_options(config: &Config) -> JobOptions {
         document_bytes_max: usize::try_from(config.jobs_max_document_bytes.0).unwrap_or(usize::MAX),
         pending_bytes_max: config.jobs_max_pending_bytes.0,
         checkpoints_max: config.jobs_max_checkpoints,
+        attempts_max: config.jobs_max_attempts,
         retention_ms: (config.jobs_retention.0 > 0).then(|| config.jobs_retention.ms()),
         push: PushOptions {
             late_changes_max: config.jobs_max_late_changes,

@@ -153,6 +153,7 @@ options! {
     "jobs.retention" jobs_retention: Duration = "90d", "How long jobs that have ended are kept, and older states of what still runs; 0 keeps them for ever.";
     "jobs.max_jobs" jobs_max_jobs: usize = "100000", "Most jobs; above, the one that ended first is forgotten, and a new one is refused if none has ended.";
     "jobs.max_checkpoints" jobs_max_checkpoints: usize = "200", "Most checkpoints that are kept of one job, the newest; of the ten newest also the parts of each subtask.";
+    "jobs.max_attempts" jobs_max_attempts: usize = "100", "Most attempts that are kept of one subtask besides the one that is now, the newest.";
     "jobs.max_documents" jobs_max_documents: usize = "10000", "Most documents (vertices, subtasks of a vertex, checkpoints, …) that one observation of a job may have.";
     "jobs.max_document_bytes" jobs_max_document_bytes: ByteSize = "4MiB", "Largest document of a job.";
     "jobs.max_pending_bytes" jobs_max_pending_bytes: ByteSize = "64MiB", "Bytes of documents that may wait to be written; above, who brings them is told to come back later.";

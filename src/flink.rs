@@ -6,7 +6,7 @@
 //! - [`follow`] and [`cluster`] decide what to ask next of a job and of a cluster, and [`reach`] whom. They are pure too:
 //!   answers and times go in, questions and documents come out.
 //! - [`reporters`] finds the cluster's Prometheus reporters, where numbers come from these.
-//! - [`forward`] sends on what only a cluster can do.
+//! - [`forward`] sends on what only a cluster can do; [`left`] marks clusters that are not followed any more.
 //! - [`samples`] names the series of numbers; `collector` has the sockets, the clock and the stores.
 //!
 //! What it costs a JobManager, per round: two requests (jobs, task managers), one for each running job in which nothing
@@ -21,6 +21,7 @@ pub(crate) mod collector;
 pub mod convert;
 pub mod follow;
 pub(crate) mod forward;
+pub(crate) mod left;
 pub mod reach;
 pub mod reporters;
 pub mod samples;

@@ -12,9 +12,9 @@
 //!   document: whoever records takes it out and writes samples instead, and a view puts it back from the metric store,
 //!   at the time that was asked for. [`Io`] says how. When an attempt has ended its totals move no more: then they stay
 //!   in the document, and are exact, also when its series are long gone.
-//! - **Thinned with age.** After a day, of what changes with every checkpoint one version an hour is enough, and of each
-//!   checkpoint the first and the last: older answers about these are up to an hour old. Everything else is exact as long
-//!   as it is kept.
+//! - **Thinned with age.** After a day, of what changes with every checkpoint one version an hour is enough, so of what changed
+//!   more than thirty times in that hour, and of each checkpoint the first and the last: older answers about these are up to
+//!   an hour old. Everything else is exact as long as it is kept.
 //! - **Moments, not ages.** Documents hold times, never durations until now; a view computes these from the time asked for.
 //! - **Unknown is not zero.** What a source did not say is absent ([`Option`]); a view says so in its dialect's way.
 //! - **Organizations.** Every subject belongs to one (`org`, empty by default); a read passes a [`Scope`](::model::Scope) and

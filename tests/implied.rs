@@ -420,3 +420,20 @@ fn jobs_and_tasks_are_bounded_at_n_and_n_plus_1() {
     left.sort_unstable();
     assert_eq!(left, ["b", "c"]);
 }
+
+/// One that cannot be read hides no other, also not from a server that starts with it.
+#[test]
+fn a_damaged_job_stops_no_look() {
+    let (server, _clock) = start(&[]);
+    report(&server, &[("rows", json!({"job_id": "damaged"}))]);
+    wait(&server, "/api/jobs", |jobs| ids(jobs) == ["damaged"]);
+    let file = rusqlite::Connection::open(server.app().config.data.join("catalog.db")).unwrap();
+    file.busy_timeout(Duration::from_secs(5)).unwrap();
+    let damaged = file.execute("UPDATE content SET body = '3' WHERE body LIKE '%\"name\":\"damaged\"%'", ()).unwrap();
+    assert!(damaged > 0);
+    drop(file);
+    let server = server.restart();
+    report(&server, &[("rows", json!({"job_id": "sound"})), ("rows", json!({"job_id": "damaged"}))]);
+    let jobs = wait(&server, "/api/jobs", |jobs| jobs["jobs"].as_array().is_some_and(|all| !all.is_empty()));
+    assert_eq!(ids(&jobs), ["sound"]);
+}

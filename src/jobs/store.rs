@@ -51,6 +51,8 @@ pub struct JobOptions {
     pub pending_bytes_max: u64,
     /// `jobs.max_checkpoints`, of one job
     pub checkpoints_max: usize,
+    /// `jobs.max_attempts`, of one subtask
+    pub attempts_max: usize,
     /// `jobs.retention` in milliseconds; none keeps for ever.
     pub retention_ms: Option<i64>,
     /// Of jobs that engines push.

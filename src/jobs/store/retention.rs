@@ -1,5 +1,5 @@
-//! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints above the limit, most of
-//! what changes with every checkpoint after a day, contents that nothing points to. Each piece is a change of its own, so
+//! Forgetting: jobs that ended long ago, versions that nobody can ask for any more, checkpoints and attempts above their
+//! limits, after a day most of what changes with every checkpoint or all the time, contents that nothing points to. Each piece is a change of its own, so
 //! that others get their turn at the writer between them.
 
 use model::Scope;
@@ -11,6 +11,7 @@ use crate::jobs::error::JobsError;
 use crate::jobs::model::checkpoint::{Checkpoint, CheckpointStatistics, CheckpointSubtasks};
 use crate::jobs::model::cluster::Cluster;
 use crate::jobs::model::failure::Failure;
+use crate::jobs::model::vertex::Attempt;
 
 /// Checkpoints whose parts by subtask are kept: Flink itself keeps ten, and they are the largest documents of a job.
 const PARTS_MAX: usize = 10;
@@ -18,6 +19,11 @@ const PARTS_MAX: usize = 10;
 /// Age at which what changes with every checkpoint is thinned out. With a checkpoint in every ten seconds the statistics
 /// alone would be 8 MB a day.
 const THIN_AFTER_MS: i64 = 86_400_000;
+
+/// Changes of one document within an hour above which the last of that hour is enough once it is [`THIN_AFTER_MS`] old. A job
+/// that fails and restarts again and again changes all its documents each time, for days on end: gigabytes that nobody
+/// reads. Jobs that do what they should change less often.
+const FLAPPING: i64 = 30;
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +53,7 @@ pub(super) fn retain(jobs: &Jobs, now_ms: i64) -> Result<Forgotten, JobsError> {
         let options = jobs.options;
         let thin_ms = now_ms.saturating_sub(THIN_AFTER_MS);
         let change = move |connection: &Connection| {
-            let thinned = thin(connection, subject, thin_ms)?;
+            let thinned = thin(connection, subject, thin_ms)? + thin_flapping(connection, subject, thin_ms)?;
             Ok::<_, JobsError>(thinned + forget_versions(connection, subject, horizon_ms, &options)?)
         };
         forgotten.versions += jobs.writer.write(change, |_| ())?;
@@ -126,6 +132,7 @@ fn forget_versions(
 ) -> Result<usize, JobsError> {
     let mut count = forget_checkpoints(connection, subject, options.checkpoints_max)?;
     count += forget_failures(connection, subject, options.push.failures_max)?;
+    count += forget_attempts(connection, subject, options.attempts_max)?;
     if let Some(horizon_ms) = horizon_ms {
         // What holds at the horizon stays: from there on every question has its answer.
         let superseded = "DELETE FROM version WHERE subject_ref = ?1 AND from_ms < ?2 AND EXISTS \
@@ -144,6 +151,16 @@ fn forget_versions(
         connection.prepare_cached(claimed)?.execute((subject, horizon_ms))?;
     }
     Ok(count)
+}
+
+/// The newest attempts of each subtask stay: their keys end with the number.
+fn forget_attempts(connection: &Connection, subject: i64, keep: usize) -> Result<usize, JobsError> {
+    let sql = "DELETE FROM version WHERE subject_ref = ?1 AND kind = ?2 AND key IN (SELECT key FROM \
+               (SELECT key, row_number() OVER (PARTITION BY of ORDER BY CAST(substr(key, length(of) + 1) AS INTEGER) DESC) AS place \
+                FROM (SELECT DISTINCT key, rtrim(key, '0123456789') AS of FROM version WHERE subject_ref = ?1 AND kind = ?2)) \
+               WHERE place > ?3)";
+    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(sql)?.execute((subject, Attempt::KIND.as_str(), keep))?)
 }
 
 /// The newest failures stay: their keys begin with the time.
@@ -192,6 +209,22 @@ fn thin(connection: &Connection, subject: i64, before_ms: i64) -> Result<usize, 
                    (SELECT 1 FROM version o WHERE o.subject_ref = version.subject_ref AND o.kind = version.kind \
                     AND o.key = version.key AND o.from_ms < version.from_ms)";
     Ok(count + connection.prepare_cached(between)?.execute((subject, Checkpoint::KIND.as_str(), before_ms))?)
+}
+
+/// Of documents and claims that changed more than [`FLAPPING`] times in an hour, those that held at its end stay.
+fn thin_flapping(connection: &Connection, subject: i64, before_ms: i64) -> Result<usize, JobsError> {
+    let versions = "DELETE FROM version WHERE subject_ref = ?1 AND (kind, key, from_ms) IN (SELECT kind, key, from_ms FROM \
+                    (SELECT kind, key, from_ms, count(*) OVER hour AS changes, max(from_ms) OVER hour AS last_ms \
+                     FROM version WHERE subject_ref = ?1 AND from_ms < ?2 \
+                     WINDOW hour AS (PARTITION BY kind, key, from_ms / 3600000)) \
+                    WHERE changes > ?3 AND from_ms < last_ms)";
+    let count = connection.prepare_cached(versions)?.execute((subject, before_ms, FLAPPING))?;
+    let claims = "DELETE FROM claim WHERE subject_ref = ?1 AND at_ms IN (SELECT at_ms FROM \
+                  (SELECT at_ms, count(*) OVER hour AS changes, max(at_ms) OVER hour AS last_ms \
+                   FROM claim WHERE subject_ref = ?1 AND at_ms < ?2 \
+                   WINDOW hour AS (PARTITION BY state, at_ms / 3600000)) WHERE changes > ?3 AND at_ms < last_ms)";
+    connection.prepare_cached(claims)?.execute((subject, before_ms, FLAPPING))?;
+    Ok(count)
 }
 
 fn forget_contents(connection: &Connection, after: i64, last: i64) -> Result<usize, JobsError> {

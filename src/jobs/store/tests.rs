@@ -14,7 +14,7 @@ use super::pushed::tests::{PUSHING, registering};
 use super::*;
 use crate::catalog::{CatalogOptions, NewComponent, Source};
 use crate::jobs::{
-    Checkpoint, CheckpointCounts, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks,
+    Attempt, Checkpoint, CheckpointCounts, CheckpointSizes, CheckpointState, CheckpointStatistics, CheckpointSubtasks,
     CommandKind, JobState, Outcome, Plan, PlanNode, Run, Subtask, Subtasks, TaskState,
 };
 
@@ -25,6 +25,7 @@ pub(crate) const OPTIONS: JobOptions = JobOptions {
     document_bytes_max: 400,
     pending_bytes_max: 1 << 20,
     checkpoints_max: 2,
+    attempts_max: 2,
     retention_ms: Some(1000),
     push: PushOptions {
         late_changes_max: 100,
@@ -577,6 +578,68 @@ fn what_changes_with_every_checkpoint_is_thinned_after_a_day() {
     assert_eq!(left(), (times.to_vec(), times.to_vec()), "nothing is older than a day");
     jobs.retain(86_400_000 + HOUR_MS + 6).unwrap();
     assert_eq!(left(), (vec![HOUR_MS - 1, HOUR_MS + 5], vec![0, HOUR_MS + 5]));
+}
+
+fn attempt(vertex: &str, index: u64, attempt: u64) -> Attempt {
+    let subtask = Subtask {
+        index,
+        attempt,
+        state: TaskState::Failed,
+        endpoint: None,
+        task_manager: None,
+        execution_id: None,
+        started_ms: None,
+        ended_ms: None,
+        state_times: BTreeMap::new(),
+        totals: None,
+    };
+    Attempt { vertex: vertex.to_owned(), subtask }
+}
+
+/// Ids of vertices may end with digits and slashes, and ten comes after nine.
+#[test]
+fn as_many_attempts_of_each_subtask_are_kept_as_may_be_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open_with(&dir, JobOptions { retention_ms: None, ..OPTIONS });
+    for (vertex, index, numbers) in [("v", 0, 8..12), ("v", 1, 0..2), ("v/0", 0, 7..10)] {
+        for number in numbers {
+            record(&jobs, "j", 1, &attempt(vertex, index, number)).unwrap();
+        }
+    }
+    assert_eq!(jobs.retain(5).unwrap().versions, 3);
+    let known = find(&jobs, "j").unwrap();
+    let left = jobs.read(|reader| reader.documents::<Attempt>(&known, 1)).unwrap();
+    let mut left: Vec<(String, u64, u64)> = left
+        .into_iter()
+        .map(|one| (one.document.vertex, one.document.subtask.index, one.document.subtask.attempt))
+        .collect();
+    left.sort();
+    let expected = [("v", 0, 10), ("v", 0, 11), ("v", 1, 0), ("v", 1, 1), ("v/0", 0, 8), ("v/0", 0, 9)];
+    assert_eq!(left, expected.map(|(vertex, index, number)| (vertex.to_owned(), index, number)));
+}
+
+#[test]
+fn of_an_hour_in_which_a_document_changed_all_the_time_its_end_is_kept_after_a_day() {
+    const HOUR: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open_with(&dir, JobOptions { retention_ms: None, ..OPTIONS });
+    let change = |from_ms: i64, count: i64| {
+        for at_ms in from_ms..from_ms + count {
+            record(&jobs, "j", at_ms, &plan(&at_ms.to_string())).unwrap();
+        }
+    };
+    change(0, 30);
+    change(HOUR, 31);
+    change(30 * HOUR, 31);
+    assert_eq!(jobs.retain(25 * HOUR).unwrap().versions, 0, "not a day old");
+    assert_eq!(jobs.retain(40 * HOUR).unwrap().versions, 30, "of one of three hours");
+    let known = find(&jobs, "j").unwrap();
+    let at = |at_ms| plan_at(&jobs, "j", at_ms).unwrap().document;
+    assert_eq!(at(HOUR + 29), plan("29"), "up to an hour old");
+    assert_eq!([at(5), at(HOUR + 30)], [plan("5"), plan(&(HOUR + 30).to_string())]);
+    let all = TimeRange { start_ms: i64::MIN, end_ms: i64::MAX };
+    let history = jobs.read(|reader| reader.history::<Plan>(&known, "", all, 1000)).unwrap();
+    assert_eq!(history.len(), 30 + 1 + 31);
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(in crate::jobs::store) const PUSHING: JobOptions = JobOptions {
     document_bytes_max: 1 << 20,
     pending_bytes_max: 1 << 20,
     checkpoints_max: 100,
+    attempts_max: 100,
     retention_ms: None,
     push: OPTIONS.push,
 };
