@@ -231,6 +231,30 @@ fn a_job_whose_series_fell_silent_is_there_again_when_it_is_told_of_before() {
     assert_eq!(run_at(&jobs, 15).name, "guessed", "the past stays");
 }
 
+/// Each report reads all claims of its job.
+#[test]
+fn claims_of_an_hour_in_which_a_job_restarted_all_the_time_are_thinned_after_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_catalog, jobs) = open_with(&dir, PUSHING);
+    jobs.push(registering("j", 1)).unwrap();
+    for at_ms in (10..72).step_by(2) {
+        jobs.push(state(at_ms, JobState::Running)).unwrap();
+        jobs.push(state(at_ms + 1, JobState::Restarting)).unwrap();
+    }
+    let count = || -> i64 {
+        let count = "SELECT count(*) FROM claim";
+        jobs.read(|reader| Ok(reader.connection().query_row(count, (), |row| row.get(0))?)).unwrap()
+    };
+    jobs.retain(1000).unwrap();
+    assert_eq!(count(), 1 + 2 * 31);
+    jobs.retain(172_800_000).unwrap();
+    assert_eq!(count(), 3, "the last of each state");
+    assert_eq!(run_at(&jobs, i64::MAX).state, JobState::Restarting);
+    jobs.push(state(100, JobState::Running)).unwrap();
+    let run = run_at(&jobs, i64::MAX);
+    assert_eq!((run.state, run.state_times[&JobState::Restarting]), (JobState::Running, 71));
+}
+
 fn given_up(at_ms: i64, has_failed: bool) -> GivenUp {
     GivenUp { heard_ms: 25, at_ms, interval_ms: 10, missed_max: 2, has_failed }
 }
