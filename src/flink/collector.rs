@@ -179,6 +179,10 @@ impl Collector {
     ///
     /// The error is for people: why the round could not go on.
     async fn round(&mut self) -> Result<(), String> {
+        if self.app.db.read_only().is_some() {
+            // Nothing can be written down now; others say so. What is asked for would have to be asked for again.
+            return Ok(());
+        }
         let at_ms = self.app.clock.now_ms();
         self.followed.begin();
         self.has_listed = false;

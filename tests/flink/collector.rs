@@ -233,6 +233,18 @@ fn a_job_that_its_cluster_forgot_is_stale_and_the_cluster_is_not() {
 }
 
 #[test]
+fn a_cluster_is_left_alone_while_nothing_can_be_written_down() {
+    let answers = answers();
+    let cluster = cluster(&answers);
+    let urls = [format!("http://{}", cluster.address)];
+    let flink = json!([{"urls": urls, "name": "main", "interval": "1s"}]).to_string();
+    let server = Server::with(&[("flink", &flink), ("storage.min_free_bytes", "1000000000000000")]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(cluster.asked().is_empty(), "{:?}", cluster.asked());
+    drop(server);
+}
+
+#[test]
 fn an_answer_of_an_unknown_shape_does_not_stop_the_others() {
     let answers = answers();
     answers
