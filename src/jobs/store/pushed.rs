@@ -195,8 +195,9 @@ impl<'c> Writing<'c> {
             seen.put(&attempt)?;
         }
         // What was put in for an earlier moment holds here too now, unless it is put right.
-        let holds = if moment.is_later() { self.picture(at_ms)? } else { before.cloned() };
-        put_changed(&mut seen, before, holds.as_ref(), &picture)?;
+        let anew = if moment.is_later() { Some(self.picture(at_ms)?) } else { None };
+        let holds = anew.as_ref().map_or(before, Option::as_ref);
+        put_changed(&mut seen, before, holds, &picture)?;
         if let (Moment::Told, Some(registration)) = (moment, &self.push.registration) {
             self.put_settings(&mut seen, registration)?;
         }
