@@ -580,7 +580,7 @@ mod tests {
         let texts: Vec<String> = told.observations.iter().map(|seen| format!("{seen:?}")).collect();
         let has = |word: &str| texts.iter().map(|text| text.contains(word)).collect::<Vec<_>>();
         assert_eq!(has("FINISHED"), [true, false], "{texts:?}");
-        assert_eq!(has("lost_ms"), [false, true], "{texts:?}");
+        assert_eq!(has("lost_ms: Some(6)"), [false, true], "{texts:?}");
     }
 
     #[test]
