@@ -25,8 +25,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks between two of which signs of life are written.
 const SAVE_EVERY: u32 = 15;
 /// Milliseconds that the clock may go forward, instead of [`LOOK_INTERVAL`], until that says nothing of the agents: it was
-/// put right, or the machine or this process stood still.
-const AWAY_MS: i64 = 30_000;
+/// put right, or the machine or this process stood still. As by default one heartbeat is due every 15 seconds and four may be
+/// missing, a shorter pause is no silence.
+const AWAY_MS: i64 = 45_000;
 /// The name where panics are counted.
 const TASK: &str = "agents";
 
