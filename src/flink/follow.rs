@@ -16,6 +16,16 @@ use crate::jobs::{Checkpoint, CheckpointState, JobsError, MetricNames, Observati
 /// Rounds between two looks at accumulators, which move with every record and cost two requests for each vertex.
 const ACCUMULATOR_ROUNDS: u64 = 6;
 
+/// Rounds after a change in which the names of metrics are asked for again, twice as many each time: operators register
+/// metrics when their first record comes, and the cluster itself looks only from time to time.
+const NAMES_ROUNDS: std::ops::RangeInclusive<u64> = 8..=64;
+
+/// True if names of metrics are asked for so many rounds after a change.
+fn names_are_due(rounds: u64) -> bool {
+    let (first, last) = NAMES_ROUNDS.into_inner();
+    rounds >= first && (rounds.is_power_of_two() || rounds.is_multiple_of(last))
+}
+
 /// Longest list of metrics in one request, in bytes: Flink's server refuses a first line of more than 4096.
 const GET_BYTES_MAX: usize = 3500;
 
@@ -138,6 +148,8 @@ pub struct Follower {
     /// True in the round after a change.
     is_settling: bool,
     round: u64,
+    /// The round of the last change.
+    changed_round: u64,
 }
 
 impl Follower {
@@ -160,6 +172,7 @@ impl Follower {
             has_checkpoints: true,
             is_settling: true,
             round: 0,
+            changed_round: 0,
         };
         follower.want_all();
         follower
@@ -199,6 +212,7 @@ impl Follower {
         let has_changed = self.entry != entry;
         self.entry = entry;
         if has_changed {
+            self.changed_round = self.round;
             self.want_all();
         } else if self.is_settling {
             // A cluster answers from a cache of some seconds: what it said right after the change may be from before it.
@@ -213,6 +227,9 @@ impl Follower {
         }
         if self.round.is_multiple_of(ACCUMULATOR_ROUNDS) {
             self.wanted.insert(Ask::Accumulators);
+        }
+        if names_are_due(self.round - self.changed_round) {
+            self.want_names();
         }
         // What did not fit into the rounds before comes first: else the last vertices of a large job would never be asked for.
         if self.metrics == Metrics::Rest && !is_behind {
@@ -327,6 +344,12 @@ impl Follower {
             self.wanted.insert(Ask::VertexAccumulators(id.clone()));
             self.wanted.insert(Ask::SubtaskAccumulators(id.clone()));
         }
+    }
+
+    fn want_names(&mut self) {
+        let running: Vec<String> = self.running().map(|vertex| vertex.id.clone()).collect();
+        self.wanted.insert(Ask::MetricNames);
+        self.wanted.extend(running.into_iter().map(Ask::VertexMetricNames));
     }
 
     fn want_numbers(&mut self) {

@@ -93,11 +93,39 @@ fn a_job_in_which_nothing_changed_costs_one_request() {
     assert_eq!(drain(&mut follower, &[(Ask::Accumulators, accumulators(0))]), [Ask::Checkpoints, Ask::Accumulators]);
     (0..ACCUMULATOR_ROUNDS).for_each(|_| follower.begin(entry(JobState::Running, 1)));
     let with_accumulators = drain(&mut follower, &[(Ask::Accumulators, accumulators(1))]);
-    assert_eq!(with_accumulators.len(), 4, "also of the vertex: {with_accumulators:?}");
+    let of_vertex = [Ask::VertexAccumulators("v".to_owned()), Ask::SubtaskAccumulators("v".to_owned())];
+    assert!(of_vertex.iter().all(|ask| with_accumulators.contains(ask)), "{with_accumulators:?}");
     for details in [true, true, false] {
         follower.begin(entry(JobState::Running, 2));
         assert_eq!(drain(&mut follower, &[]).contains(&Ask::Details), details, "after a change, and once more");
     }
+}
+
+/// Operators register metrics when their first record comes, which may be at any time.
+#[test]
+fn names_of_metrics_are_asked_for_again_while_a_job_runs() {
+    let mut follower = follower(Metrics::Scrape);
+    let answers = [(Ask::Details, details("RUNNING", -1))];
+    drain(&mut follower, &answers);
+    let mut rounds = Vec::new();
+    for round in 1..=200 {
+        follower.begin(entry(JobState::Running, 1));
+        let asked = drain(&mut follower, &answers);
+        let of = |ask| asked.contains(&ask);
+        let is_asked = of(Ask::MetricNames);
+        assert!(round == 1 || is_asked == of(Ask::VertexMetricNames("v".to_owned())), "round {round}: {asked:?}");
+        rounds.extend(is_asked.then_some(round));
+    }
+    assert_eq!(rounds, [8, 16, 32, 64, 128, 192], "seldom, the longer nothing changes");
+    follower.begin(entry(JobState::Running, 2));
+    drain(&mut follower, &answers);
+    rounds = (1..=20)
+        .filter(|_| {
+            follower.begin(entry(JobState::Running, 2));
+            drain(&mut follower, &answers).contains(&Ask::MetricNames)
+        })
+        .collect();
+    assert_eq!(rounds, [8, 16], "counted from the last change");
 }
 
 /// 1.9 has no list of checkpoints for a job that takes none.
