@@ -172,8 +172,7 @@ impl Catalog {
 
     fn put(&self, new: NewComponent, source: Source, anew: bool, now_ms: i64) -> Result<Registered, CatalogError> {
         let mirror = Arc::clone(&self.mirror);
-        let bytes = mirror.read().bytes().saturating_add(new.bytes());
-        if bytes > self.options.bytes_max {
+        if self.bytes_with(&new) > self.options.bytes_max {
             return Err(CatalogError::RegistryTooLarge { limit: self.options.bytes_max });
         }
         let components_max = self.options.components_max;
@@ -188,6 +187,13 @@ impl Catalog {
             Ok(Registered { component, recreated: found.is_some_and(|c| c.is_deregistered()) })
         };
         self.writer.write(change, move |done: &Registered| mirror.write().put(done.component.clone()))
+    }
+
+    /// What the components take when this one is added, or replaced if it is known.
+    fn bytes_with(&self, new: &NewComponent) -> u64 {
+        let mirror = self.mirror.read();
+        let before = mirror.find(&new.org, &new.name, Some(&new.kind)).map_or(0, |entry| entry.component.bytes());
+        (mirror.bytes() - before).saturating_add(new.bytes())
     }
 
     /// Notes that a component of an organization goes away. Without a kind it is the one that lived last.

@@ -243,6 +243,8 @@ fn the_limit_on_bytes_holds_at_n_and_n_plus_1() {
     assert!(error.contains("report.max_registry_bytes = 615"), "{error}");
     catalog.register(named(100), Source::Call, 1).unwrap();
     assert!(catalog.register(new("b", "k"), Source::Call, 1).is_err());
+    catalog.register(named(100), Source::Call, 2).unwrap();
+    assert!(catalog.register(named(101), Source::Call, 2).is_err(), "one that is known counts once, and whole");
     catalog.heartbeat("", "a", None, 2).unwrap();
 }
 

@@ -83,7 +83,7 @@ impl Reads for Newest {
     }
 
     fn together(&self, of: Aggregate, members: &[&f64]) -> Result<Value, Failure> {
-        Ok(json!(of(&members.iter().map(|value| **value).collect::<Vec<_>>())))
+        Ok(metric_id::number(of(&members.iter().map(|value| **value).collect::<Vec<_>>())))
     }
 }
 
@@ -152,7 +152,7 @@ impl Reads for History<'_> {
             let values: Vec<f64> = members.iter().filter_map(|track| track.get(step).copied().flatten()).collect();
             (!values.is_empty()).then(|| of(&values))
         };
-        self.pairs(&(0..self.steps.count()).map(at).collect(), |value| json!(value))
+        self.pairs(&(0..self.steps.count()).map(at).collect(), metric_id::number)
     }
 }
 

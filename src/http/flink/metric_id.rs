@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use model::{Labels, MatchOp, Matcher, SampleColumns, TimeRange, is_stale};
+use serde_json::Value;
 
 use super::answer::Failure;
 use super::io::LOOKBACK_MS;
@@ -275,6 +276,11 @@ pub(super) fn text(id: &str, value: f64) -> String {
         return (value as i64).to_string();
     }
     java(value)
+}
+
+/// A number as Flink's JSON has it: what JSON cannot write is a text.
+pub(super) fn number(value: f64) -> Value {
+    if value.is_finite() { value.into() } else { java(value).into() }
 }
 
 /// `Double.toString`: plain between 10^-3 and 10^7, else with an exponent.

@@ -53,12 +53,18 @@ fn plain<R: Reads>(reads: &R, values: &Values<R::Value>, parameters: &Parameters
 
 /// How members are put together.
 const AGGREGATES: [(&str, Aggregate); 5] = [
-    ("min", |values| values.iter().copied().fold(f64::INFINITY, f64::min)),
-    ("max", |values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+    ("min", |values| extreme(values, f64::min)),
+    ("max", |values| extreme(values, f64::max)),
     ("avg", average),
     ("sum", |values| values.iter().sum()),
     (SKEW, skew),
 ];
+
+/// As `Math.min` and `Math.max`: one that is not a number leaves no number.
+fn extreme(values: &[f64], of_two: fn(f64, f64) -> f64) -> f64 {
+    let of_two = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { of_two(a, b) };
+    values.iter().copied().reduce(of_two).unwrap_or(f64::NAN)
+}
 
 fn average(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
@@ -339,6 +345,22 @@ mod tests {
         let page = aggregate(false, &Newest, &members(), &parameters("get=numRecordsIn")).unwrap();
         assert_eq!(page[0].get("skew"), None);
         assert_eq!(skew(&[0.0, 0.0]), 0.0);
+    }
+
+    /// Jackson writes what is not finite as a text.
+    #[test]
+    fn what_is_not_finite_is_a_text() {
+        let of = |values: &[f64]| {
+            let members: Vec<_> = values.iter().map(|value| Values::from([("m".to_owned(), *value)])).collect();
+            aggregate(true, &Newest, &members, &parameters("get=m&agg=min,max,sum")).unwrap()
+        };
+        let texts = |text: &str| json!([{"id": "m", "min": text, "max": text, "sum": text}]);
+        assert_eq!(of(&[1.0, f64::NAN, 2.0]), texts("NaN"));
+        assert_eq!(of(&[f64::INFINITY]), texts("Infinity"));
+        assert_eq!(
+            of(&[f64::NEG_INFINITY, 1.0]),
+            json!([{"id": "m", "min": "-Infinity", "max": 1.0, "sum": "-Infinity"}])
+        );
     }
 
     #[test]
