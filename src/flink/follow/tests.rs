@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::super::convert;
+use super::ask::{GET_BYTES_MAX, PIECES_MAX};
 use super::*;
 use crate::jobs::JobState;
 
