@@ -44,16 +44,24 @@ struct Problem {
     status: StatusCode,
     code: u32,
     message: String,
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
+    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Problem {
+        Problem { status, code, message: message.into(), retry_after_s: None }
+    }
+
     fn no_job() -> Problem {
-        Problem { status: StatusCode::BAD_REQUEST, code: NO_JOB, message: "No such job.".to_owned() }
+        Problem::new(StatusCode::BAD_REQUEST, NO_JOB, "No such job.")
     }
 
     fn response(&self) -> Response {
         let mut response =
             json_response(self.status, &json!({"errorCode": self.code, "message": self.message, "errors": []}));
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -69,15 +77,15 @@ impl From<Fault> for Problem {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => (fault.status, 5000),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, 5005),
         };
-        Problem { status, code, message: fault.message }
+        Problem { retry_after_s: fault.retry_after_s, ..Problem::new(status, code, fault.message) }
     }
 }
 
 /// An error that another layer found, for a path of ours.
 pub(super) fn of_fault(fault: &Fault) -> Response {
     let problem = match fault.status {
-        StatusCode::NOT_FOUND => Problem { status: fault.status, code: 4004, message: fault.message.clone() },
-        StatusCode::METHOD_NOT_ALLOWED => Problem { status: fault.status, code: 4005, message: fault.message.clone() },
+        StatusCode::NOT_FOUND => Problem::new(fault.status, 4004, &fault.message),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(fault.status, 4005, &fault.message),
         _ => Problem::from(fault.clone()),
     };
     problem.response()
@@ -233,6 +241,16 @@ mod tests {
             "vertices": [{"id": "v", "name": "x", "metrics": {"read-records": 1, "write-records": 2}}],
         });
         assert_eq!(status(&details), expected);
+    }
+
+    #[test]
+    fn who_is_to_wait_is_told_how_long() {
+        let fault = Fault { retry_after_s: Some(7), ..Fault::new(StatusCode::TOO_MANY_REQUESTS, "wait") };
+        let answer = Problem::from(fault).response();
+        assert_eq!(
+            (answer.status(), answer.headers()[header::RETRY_AFTER].as_bytes()),
+            (StatusCode::TOO_MANY_REQUESTS, &b"7"[..])
+        );
     }
 
     #[test]

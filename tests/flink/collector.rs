@@ -2,6 +2,7 @@
 //! answers from a table of paths.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -335,6 +336,25 @@ fn where_no_cluster_is_control_is_refused_in_flinks_shape() {
     assert_eq!(small.send("POST", path, &[], b"12345").status, 413);
     let fits = small.send("POST", path, &[], b"1234");
     assert_eq!(fits.status, 503, "within the limit, and nobody is there: {}", fits.body);
+}
+
+/// Who sends no length is known to be above the limit only on the way.
+#[test]
+fn an_upload_of_unknown_length_is_bounded_at_n_and_n_plus_1() {
+    let patient = Reply { delay: Duration::from_secs(1), ..Reply::json(r#"{"status":"success"}"#) };
+    let cluster = Exporter::start(move |_| patient.clone());
+    let url = format!("http://{}", cluster.address);
+    let server = Server::with(&[("flink", url.as_str()), ("flink_max_upload_bytes", "4")]);
+    for (chunk, status) in [("4\r\n1234", "200"), ("5\r\n12345", "413")] {
+        let head = "POST /jars/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked";
+        let mut stream = std::net::TcpStream::connect(server.url("").replace("http://", "")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(format!("{head}\r\n\r\n{chunk}\r\n0\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+        assert_eq!(answer.contains("flink_max_upload_bytes = 4"), status == "413", "{answer}");
+    }
 }
 
 /// Flink 1.9 does not know the method that its own page lists first.

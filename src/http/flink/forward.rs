@@ -1,11 +1,13 @@
 //! Requests that only a cluster can answer: which cluster, whether the caller may, and the way there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::body::Body;
 use axum::response::Response;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use model::{Matcher, Scope};
 
 use super::answer::{self, Failure};
@@ -61,15 +63,30 @@ pub(super) async fn answer(
         return plan(&cluster, path, head.headers, body).await;
     }
     let rescaling = Rescaling::of(&head.method, &forwarded, &parameters);
-    let body = Body::new(http_body_util::Limited::new(body, limit));
+    let (body, is_above) = limited(body, limit);
     let sent = Forward { method: head.method, path, headers: head.headers, body };
-    match rescaling {
+    let answer = match rescaling {
         Some(Rescaling::Begin(job, parallelism)) => {
             rescale::begin(&cluster, sent, job, parallelism, app.clock.now_ms()).await
         }
         Some(Rescaling::State) => Ok(rescale::state()),
         None => send(&cluster, sent).await,
+    };
+    match answer {
+        Err(_) if is_above.load(Ordering::Relaxed) => Err(Failure::too_large("flink_max_upload_bytes", limit)),
+        answer => answer,
     }
+}
+
+/// A body that ends with an error above the limit, and whether it did: who sends no length is known to be above it only then.
+fn limited(body: Body, limit: usize) -> (Body, Arc<AtomicBool>) {
+    let is_above = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_above);
+    let body = Limited::new(body, limit).map_err(move |error| {
+        flag.fetch_or(error.is::<LengthLimitError>(), Ordering::Relaxed);
+        error
+    });
+    (Body::new(body), is_above)
 }
 
 pub(super) async fn send(cluster: &FlinkCluster, sent: Forward) -> Result<Response, Failure> {
