@@ -20,25 +20,31 @@ step() {
   steps+=("$name: $((SECONDS - from)) s")
 }
 
-# Starts a step that mostly waits, beside those that follow; `join` shows what it said and ends the run if it failed.
+# Starts a step beside those that follow, which leave a core idle or wait; `join` shows what it said and ends the run if it
+# failed.
+declare -A beside_pids=() beside_from=()
 beside() {
-  beside_name=$1 beside_from=$SECONDS beside_log=$tools/beside.log
+  local name=$1
   shift
-  "$@" > "$beside_log" 2>&1 &
-  beside_pid=$!
-  trap 'kill "$beside_pid" 2> /dev/null || true' EXIT
+  "$@" > "$(beside_log "$name")" 2>&1 &
+  beside_pids[$name]=$! beside_from[$name]=$SECONDS
+  trap 'kill "${beside_pids[@]}" 2> /dev/null || true' EXIT
 }
 
 join() {
-  local status=0
-  wait "$beside_pid" || status=$?
-  trap - EXIT
-  step "$beside_name" cat "$beside_log"
-  steps[-1]="$beside_name: $((SECONDS - beside_from)) s beside others"
+  local name=$1 status=0
+  wait "${beside_pids[$name]}" || status=$?
+  unset "beside_pids[$name]"
+  step "$name" cat "$(beside_log "$name")"
+  steps[-1]="$name: $((SECONDS - beside_from[$name])) s beside others"
   if ((status != 0)); then
-    echo "=== FAILED: $beside_name"
+    echo "=== FAILED: $name"
     exit 1
   fi
+}
+
+beside_log() {
+  echo "$tools/beside-${1//[^a-zA-Z0-9]/-}.log"
 }
 
 need_shared() {
