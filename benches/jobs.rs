@@ -140,16 +140,11 @@ fn record(app: &App, job: u64, now_ms: i64) {
 
 fn subtask(index: u64, began_ms: i64) -> Subtask {
     Subtask {
-        index,
-        attempt: 0,
-        state: TaskState::Running,
         endpoint: Some(format!("worker-{index}:41000")),
         task_manager: Some(format!("worker-{index}")),
-        execution_id: None,
         started_ms: Some(began_ms),
-        ended_ms: None,
         state_times: BTreeMap::from([(TaskState::Scheduled, began_ms), (TaskState::Running, began_ms + 40)]),
-        totals: None,
+        ..Subtask::new(index, 0, TaskState::Running)
     }
 }
 

@@ -47,16 +47,9 @@ pub(super) fn run(name: &str, state: JobState, started_ms: i64, ended_ms: Option
 
 fn subtask(index: u64, attempt: u64, started_ms: i64) -> Subtask {
     Subtask {
-        index,
-        attempt,
-        state: TaskState::Running,
-        endpoint: None,
         task_manager: Some(format!("tm-{index}")),
-        execution_id: None,
         started_ms: Some(started_ms),
-        ended_ms: None,
-        state_times: Default::default(),
-        totals: None,
+        ..Subtask::new(index, attempt, TaskState::Running)
     }
 }
 

@@ -34,16 +34,12 @@ fn run(state: JobState, started_ms: i64, ended_ms: Option<i64>) -> Run {
 
 fn subtask(index: u64, state: TaskState, started_ms: i64, totals: Option<Io>) -> Subtask {
     Subtask {
-        index,
-        attempt: 0,
-        state,
         endpoint: Some("host-1:4444".to_owned()),
         task_manager: Some("tm-1".to_owned()),
-        execution_id: None,
         started_ms: Some(started_ms),
-        ended_ms: None,
         state_times: [(TaskState::Scheduled, started_ms), (TaskState::Running, started_ms + 2)].into(),
         totals,
+        ..Subtask::new(index, 0, state)
     }
 }
 

@@ -37,19 +37,7 @@ fn vertex(position: u64, name: &str, totals: Option<Io>) -> Vertex {
 
 /// The one subtask of a vertex that runs.
 fn subtasks(vertex: &Vertex) -> Subtasks {
-    let subtask = Subtask {
-        index: 0,
-        attempt: 0,
-        state: TaskState::Running,
-        endpoint: None,
-        task_manager: None,
-        execution_id: None,
-        started_ms: None,
-        ended_ms: None,
-        state_times: Default::default(),
-        totals: None,
-    };
-    Subtasks { vertex: vertex.id.clone(), subtasks: vec![subtask] }
+    Subtasks { vertex: vertex.id.clone(), subtasks: vec![Subtask::new(0, 0, TaskState::Running)] }
 }
 
 fn failure(at_ms: i64) -> Failure {

@@ -25,9 +25,12 @@ use crate::jobs::{Checkpoint, CheckpointState, Observation, Origin, Run, Subject
 /// Rounds between two looks at accumulators, which move with every record and cost two requests for each vertex.
 const ACCUMULATOR_ROUNDS: u64 = 6;
 
-/// Rounds after a change in which the names of metrics are asked for again, twice as many each time: operators register
-/// metrics when their first record comes, and the cluster itself looks only from time to time.
-const NAMES_ROUNDS: std::ops::RangeInclusive<u64> = 8..=64;
+/// Rounds after a change until the names of metrics are asked for again, and then twice as many each time: operators
+/// register metrics when their first record comes, and the cluster itself looks only from time to time.
+const NAMES_ROUNDS_MIN: u64 = 8;
+
+/// The most rounds between two times that the names of metrics are asked for.
+const NAMES_ROUNDS_MAX: u64 = 64;
 
 /// Where numbers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,8 +255,7 @@ impl Follower {
 
 /// True if names of metrics are asked for so many rounds after a change.
 fn names_are_due(rounds: u64) -> bool {
-    let (first, last) = NAMES_ROUNDS.into_inner();
-    rounds >= first && (rounds.is_power_of_two() || rounds.is_multiple_of(last))
+    rounds >= NAMES_ROUNDS_MIN && (rounds.is_power_of_two() || rounds.is_multiple_of(NAMES_ROUNDS_MAX))
 }
 
 #[cfg(test)]

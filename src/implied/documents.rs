@@ -64,16 +64,11 @@ fn subtasks(id: &str, seen: &Operator, before: Option<&Drawn>, at_ms: i64) -> Su
         let same = known.get(index).filter(|known| known.attempt == task.attempt);
         let started_ms = same.and_then(|same| same.started_ms).unwrap_or(at_ms);
         Subtask {
-            index: *index,
-            attempt: task.attempt,
-            state: TaskState::Running,
             endpoint: task.host.clone(),
             task_manager: task.task_manager.clone(),
-            execution_id: None,
             started_ms: Some(started_ms),
-            ended_ms: None,
             state_times: [(TaskState::Running, started_ms)].into(),
-            totals: None,
+            ..Subtask::new(*index, task.attempt, TaskState::Running)
         }
     };
     Subtasks { vertex: id.to_owned(), subtasks: seen.tasks.iter().map(of).collect() }

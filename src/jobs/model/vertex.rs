@@ -101,6 +101,22 @@ pub struct Subtask {
 }
 
 impl Subtask {
+    /// An attempt of which nothing else is known.
+    pub fn new(index: u64, attempt: u64, state: TaskState) -> Subtask {
+        Subtask {
+            index,
+            attempt,
+            state,
+            endpoint: None,
+            task_manager: None,
+            execution_id: None,
+            started_ms: None,
+            ended_ms: None,
+            state_times: BTreeMap::new(),
+            totals: None,
+        }
+    }
+
     /// True if nobody said anything of it.
     fn is_blank(&self) -> bool {
         let places = [&self.endpoint, &self.task_manager, &self.execution_id];
@@ -194,18 +210,8 @@ mod tests {
     #[test]
     fn each_state_lasts_until_the_next_the_end_or_now() {
         let times = [(TaskState::Created, 10), (TaskState::Scheduled, 15), (TaskState::Running, 40)];
-        let running = Subtask {
-            index: 0,
-            attempt: 0,
-            state: TaskState::Running,
-            endpoint: None,
-            task_manager: None,
-            execution_id: None,
-            started_ms: Some(15),
-            ended_ms: None,
-            state_times: times.into(),
-            totals: None,
-        };
+        let running =
+            Subtask { started_ms: Some(15), state_times: times.into(), ..Subtask::new(0, 0, TaskState::Running) };
         let durations = running.state_durations(100);
         let expected = [(TaskState::Created, 5), (TaskState::Scheduled, 25), (TaskState::Running, 60)];
         assert_eq!(durations, expected.into());

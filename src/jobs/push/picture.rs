@@ -250,18 +250,7 @@ fn whole(parallelism: u64) -> i64 {
 }
 
 fn unknown(index: u64, attempt: u64) -> Subtask {
-    Subtask {
-        index,
-        attempt,
-        state: TaskState::Created,
-        endpoint: None,
-        task_manager: None,
-        execution_id: None,
-        started_ms: None,
-        ended_ms: None,
-        state_times: BTreeMap::new(),
-        totals: None,
-    }
+    Subtask::new(index, attempt, TaskState::Created)
 }
 
 /// As many subtasks as the vertex has, each at the place of its index.
@@ -335,7 +324,7 @@ fn following(index: u64, standing: &Standing) -> Subtask {
     let mut state_times = BTreeMap::new();
     state_times.extend(started_ms.map(|at_ms| (TaskState::Running, at_ms)));
     state_times.extend(standing.ended_ms.map(|at_ms| (state, at_ms)));
-    Subtask { state, started_ms, ended_ms: standing.ended_ms, state_times, ..unknown(index, 0) }
+    Subtask { started_ms, ended_ms: standing.ended_ms, state_times, ..Subtask::new(index, 0, state) }
 }
 
 /// A vertex as the sum of its subtasks.

@@ -307,18 +307,7 @@ fn an_older_run_told_late_does_not_change_what_the_job_is_now() {
 fn an_attempt_that_a_newer_one_replaces_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (_catalog, jobs) = open(&dir);
-    let subtask = |index, attempt, state| Subtask {
-        index,
-        attempt,
-        state,
-        endpoint: None,
-        task_manager: None,
-        execution_id: None,
-        started_ms: None,
-        ended_ms: None,
-        state_times: BTreeMap::new(),
-        totals: None,
-    };
+    let subtask = Subtask::new;
     let subtasks = |list: [Subtask; 2]| Subtasks { vertex: "v".to_owned(), subtasks: list.into() };
     let before = subtasks([subtask(0, 0, TaskState::Failed), subtask(1, 0, TaskState::Running)]);
     record(&jobs, "j", 1, &before).unwrap();
@@ -581,19 +570,7 @@ fn what_changes_with_every_checkpoint_is_thinned_after_a_day() {
 }
 
 fn attempt(vertex: &str, index: u64, attempt: u64) -> Attempt {
-    let subtask = Subtask {
-        index,
-        attempt,
-        state: TaskState::Failed,
-        endpoint: None,
-        task_manager: None,
-        execution_id: None,
-        started_ms: None,
-        ended_ms: None,
-        state_times: BTreeMap::new(),
-        totals: None,
-    };
-    Attempt { vertex: vertex.to_owned(), subtask }
+    Attempt { vertex: vertex.to_owned(), subtask: Subtask::new(index, attempt, TaskState::Failed) }
 }
 
 /// Ids of vertices may end with digits and slashes, and ten comes after nine.

@@ -34,18 +34,7 @@ fn every_time_in_a_state_is_there_although_each_version_knows_only_the_last() {
 }
 
 fn subtask(index: u64, attempt: u64, started_ms: Option<i64>) -> Subtask {
-    Subtask {
-        index,
-        attempt,
-        state: TaskState::Running,
-        endpoint: None,
-        task_manager: None,
-        execution_id: None,
-        started_ms,
-        ended_ms: None,
-        state_times: BTreeMap::new(),
-        totals: None,
-    }
+    Subtask { started_ms, ..Subtask::new(index, attempt, TaskState::Running) }
 }
 
 #[test]

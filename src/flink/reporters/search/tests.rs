@@ -35,6 +35,15 @@ impl Scene {
         Scene { search, pages: BTreeMap::new(), now_ms: 0, tried: Vec::new() }
     }
 
+    /// The TaskManager `a`, whose reporter at `h:1` is a target.
+    fn with_one_found() -> Scene {
+        let mut scene = Scene::new(Search::of_processes());
+        scene.search.listed(listed([1], &[("a", "h")]), 0);
+        scene.answers("h:1", manager("a"));
+        scene.round(100);
+        scene
+    }
+
     fn answers(&mut self, address: &str, reporter: Reporter) {
         self.pages.insert(at(address), reporter);
     }
@@ -140,10 +149,7 @@ fn a_reporter_of_nobody_who_is_listed_is_no_target() {
 
 #[test]
 fn a_target_that_does_not_answer_stays_for_a_time() {
-    let mut scene = Scene::new(Search::of_processes());
-    scene.search.listed(listed([1], &[("a", "h")]), 0);
-    scene.answers("h:1", manager("a"));
-    scene.round(100);
+    let mut scene = Scene::with_one_found();
     scene.pages.clear();
     scene.round(100);
     scene.now_ms = LET_GO_MS - 1;
@@ -161,10 +167,7 @@ fn a_target_that_does_not_answer_stays_for_a_time() {
 
 #[test]
 fn a_target_whose_process_is_gone_ends_at_once_if_nobody_answers() {
-    let mut scene = Scene::new(Search::of_processes());
-    scene.search.listed(listed([1], &[("a", "h")]), 0);
-    scene.answers("h:1", manager("a"));
-    scene.round(100);
+    let mut scene = Scene::with_one_found();
     scene.search.listed(listed([1], &[]), 1);
     assert_eq!(scene.round(100), ["h:1"], "whose it is now");
     assert_eq!(scene.targets(), ["h:1"], "it still answers: the JobManager may be new");
