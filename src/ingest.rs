@@ -16,7 +16,7 @@ use storage::{Batch, Db, Exemplar, Refusal};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
-pub use raw_hash::{raw_hash, raw_hash_of, secret_seed};
+pub use raw_hash::{raw_hash, raw_hash_of, raw_hash_with, secret_seed};
 pub use whose::{ORG, Pair, add_over};
 
 /// Where samples come from.

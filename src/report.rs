@@ -6,6 +6,7 @@
 mod decode;
 mod labels;
 mod metadata;
+mod plain;
 mod problem;
 mod raw;
 mod sample;

@@ -33,6 +33,16 @@ pub fn raw_hash_of(texts: &[&str]) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// The keyed hash of a text and of another one, which was hashed before ([`raw_hash`]).
+pub fn raw_hash_with(text: &str, hash: u128) -> u128 {
+    let (first, second) = *KEY;
+    let mut hasher = SipHasher13::new_with_keys(first, second);
+    // The hash has a fixed length and stands last, so where the text ends is clear.
+    hasher.write(text.as_bytes());
+    hasher.write(&hash.to_le_bytes());
+    hasher.finish128().as_u128()
+}
+
 /// A secret of this process for hashes that only need to be hard to guess.
 pub fn secret_seed() -> u64 {
     KEY.0 ^ KEY.1.rotate_left(32)
@@ -57,5 +67,8 @@ mod tests {
         let hashes: std::collections::HashSet<u128> = parted.iter().map(|texts| raw_hash_of(texts)).collect();
         assert_eq!(hashes.len(), parted.len());
         assert_eq!(raw_hash_of(&["ab", "c"]), raw_hash_of(&["ab", "c"]));
+        assert_eq!(raw_hash_with("ab", 1), raw_hash_with("ab", 1));
+        let beside = [("ab", 2), ("ba", 1), ("a", 1), ("", 1)].map(|(text, hash)| raw_hash_with(text, hash));
+        assert!(!beside.contains(&raw_hash_with("ab", 1)));
     }
 }

@@ -1,5 +1,6 @@
-//! Bytes to a [`Report`]: one pass over the body with serde, no tree, no copy.
+//! Bytes to a [`Report`], which borrows from them: no tree, no copy.
 //!
+//! Bodies are read by [`super::plain`] where they are as simple as most are, else by serde, which is the reference.
 //! The syntax of the whole body is checked here, and the shape of its outermost object. What a metric holds is read
 //! later ([`super::sample`]), so that a wrong one is refused alone.
 
@@ -8,6 +9,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::plain;
 use super::problem::Problem;
 use super::raw::{Kind, Raw};
 
@@ -52,6 +54,22 @@ pub struct Metric<'a> {
     pub unit: Raw<'a>,
 }
 
+impl<'a> Metric<'a> {
+    /// Of fields with one name the last one counts.
+    pub(super) fn set(&mut self, key: MetricKey, value: Raw<'a>) {
+        match key {
+            MetricKey::Name => self.name = value,
+            MetricKey::Type => self.metric_type = value,
+            MetricKey::Value => self.value = value,
+            MetricKey::Timestamp => self.timestamp = value,
+            MetricKey::Labels => self.labels = value,
+            MetricKey::Help => self.help = value,
+            MetricKey::Unit => self.unit = value,
+            MetricKey::Other => {}
+        }
+    }
+}
+
 /// Why a body is no report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
@@ -79,6 +97,14 @@ pub enum DecodeError {
 /// [`DecodeError`]; a metric that is wrong by itself is no error here.
 pub fn decode(body: &[u8], samples_max: usize) -> Result<Report<'_>, DecodeError> {
     let text = simdutf8::compat::from_utf8(body).map_err(|e| not_utf8(body, e.valid_up_to()))?;
+    let Some(outline) = plain::read(text, samples_max) else { return decode_with_serde(text, samples_max) };
+    let report = outline.check();
+    // Fuzz targets and tests run with this.
+    debug_assert_eq!(report, decode_with_serde(text, samples_max));
+    report
+}
+
+pub(super) fn decode_with_serde(text: &str, samples_max: usize) -> Result<Report<'_>, DecodeError> {
     let exceeded = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let outline = deserializer
@@ -115,20 +141,20 @@ fn malformed(error: &serde_json::Error) -> DecodeError {
 
 /// The outermost object before its fields are checked.
 #[derive(Default)]
-struct Outline<'a> {
-    runtime_id: Raw<'a>,
-    component_name: Raw<'a>,
-    component_type: Raw<'a>,
-    metrics: Option<Metrics<'a>>,
+pub(super) struct Outline<'a> {
+    pub(super) runtime_id: Raw<'a>,
+    pub(super) component_name: Raw<'a>,
+    pub(super) component_type: Raw<'a>,
+    pub(super) metrics: Option<Metrics<'a>>,
 }
 
-enum Metrics<'a> {
+pub(super) enum Metrics<'a> {
     List(Vec<Item<'a>>),
     NotAList(Kind),
 }
 
 impl<'a> Outline<'a> {
-    fn check(self) -> Result<Report<'a>, DecodeError> {
+    pub(super) fn check(self) -> Result<Report<'a>, DecodeError> {
         let mut problems = Vec::new();
         let mut report = Report::default();
         match self.runtime_id.whole() {
@@ -292,17 +318,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut metric = Metric::default();
         while let Some(key) = map.next_key::<MetricKey>()? {
-            let value: Raw<'de> = map.next_value()?;
-            match key {
-                MetricKey::Name => metric.name = value,
-                MetricKey::Type => metric.metric_type = value,
-                MetricKey::Value => metric.value = value,
-                MetricKey::Timestamp => metric.timestamp = value,
-                MetricKey::Labels => metric.labels = value,
-                MetricKey::Help => metric.help = value,
-                MetricKey::Unit => metric.unit = value,
-                MetricKey::Other => {}
-            }
+            metric.set(key, map.next_value()?);
         }
         Ok(Item::Metric(metric))
     }
@@ -314,9 +330,19 @@ impl<'de> Visitor<'de> for ItemVisitor {
 /// The fields of an object, known by name.
 macro_rules! keys {
     ($name:ident { $($text:literal => $variant:ident,)* }) => {
-        enum $name {
+        #[derive(Clone, Copy)]
+        pub(super) enum $name {
             $($variant,)*
             Other,
+        }
+
+        impl $name {
+            pub(super) fn of(text: &str) -> Self {
+                match text {
+                    $($text => $name::$variant,)*
+                    _ => $name::Other,
+                }
+            }
         }
 
         impl<'de> Deserialize<'de> for $name {
@@ -330,10 +356,7 @@ macro_rules! keys {
                     }
 
                     fn visit_str<E: Error>(self, text: &str) -> Result<$name, E> {
-                        Ok(match text {
-                            $($text => $name::$variant,)*
-                            _ => $name::Other,
-                        })
+                        Ok($name::of(text))
                     }
                 }
                 deserializer.deserialize_identifier(KeyVisitor)

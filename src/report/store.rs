@@ -10,7 +10,7 @@ use storage::{Batch, CommitError, RawKey, Resolved, SeriesRef};
 use super::labels::{Component, series_labels};
 use super::metadata::Said;
 use super::sample::ReportSample;
-use crate::ingest::{Ingest, Origin, Refused, Rejection, raw_hash_of};
+use crate::ingest::{Ingest, Origin, Refused, Rejection, raw_hash, raw_hash_of, raw_hash_with};
 
 /// Turns reports into batches.
 #[derive(Debug, Default)]
@@ -89,6 +89,21 @@ struct Writer<'w> {
     batch: Batch<'w>,
 }
 
+/// The keys of samples one after another. Labels are hashed by themselves, and those of the sample before not again.
+struct Keys<'a> {
+    context: u64,
+    labels: Option<(&'a str, u128)>,
+}
+
+impl<'a> Keys<'a> {
+    fn of(&mut self, sample: &ReportSample<'a>) -> RawKey {
+        let labels = sample.labels.json();
+        let known = self.labels.filter(|(before, _)| std::ptr::eq(*before, labels) || *before == labels);
+        let (_, labels_hash) = *self.labels.insert(known.unwrap_or_else(|| (labels, raw_hash(labels.as_bytes()))));
+        RawKey { context: self.context, hash: raw_hash_with(&sample.name, labels_hash) }
+    }
+}
+
 /// A sample that is right by itself, its key, and the series that is known by the key.
 struct Known<'s, 'a> {
     sample: &'s ReportSample<'a>,
@@ -100,7 +115,8 @@ impl Writer<'_> {
     /// The samples that are right by themselves, in order. All are looked up at once, since a look-up waits for memory.
     fn resolve<'s, 'a>(&self, samples: &'s [Result<ReportSample<'a>, Rejection>]) -> Vec<Known<'s, 'a>> {
         let samples = samples.iter().flatten();
-        let keys: Vec<RawKey> = samples.clone().map(|sample| self.key(sample)).collect();
+        let mut hashed = Keys { context: self.context, labels: None };
+        let keys: Vec<RawKey> = samples.clone().map(|sample| hashed.of(sample)).collect();
         let mut found = Vec::with_capacity(keys.len());
         self.batch.resolve_all(&keys, &mut found);
         let known = samples.zip(keys).zip(found).map(|((sample, key), found)| {
@@ -121,10 +137,6 @@ impl Writer<'_> {
             None => self.define(key, sample)?,
         };
         Ok(self.batch.push(series, sample.timestamp_ms, sample.value)?)
-    }
-
-    fn key(&self, sample: &ReportSample<'_>) -> RawKey {
-        RawKey { context: self.context, hash: raw_hash_of(&[&*sample.name, sample.labels.json()]) }
     }
 
     fn define(&mut self, key: RawKey, sample: &ReportSample<'_>) -> Result<SeriesRef, Rejection> {
@@ -206,6 +218,34 @@ mod tests {
         let long = format!("{}é", "H".repeat(4095));
         store.report("a", &metric("m", "4", "{}").replace("\"H\"", &format!("\"{long}\"")));
         assert_eq!(store.db.metadata_of("m").unwrap().help, "H".repeat(4095), "cut to ingest.max_help_bytes");
+    }
+
+    #[test]
+    fn labels_are_hashed_anew_where_they_differ_from_those_before() {
+        let store = Store::new();
+        for round in 0..2 {
+            let metrics =
+                [("a", r#"{"x":"1"}"#), ("b", r#"{"x":"1"}"#), ("a", r#"{"x":"2"}"#), ("a", "{}"), ("b", "{}")];
+            let metrics = metrics
+                .iter()
+                .enumerate()
+                .map(|(i, (name, labels))| metric(name, &format!("{}", 10 * round + i), labels));
+            assert_eq!(store.report("c", &metrics.collect::<Vec<_>>().join(",")).inserted, 5);
+        }
+        let own = |name, rest, value| {
+            format!(r#"{{__name__="{name}", component="c", component_type="worker_pool"{rest}}} {value} 1700000000000"#)
+        };
+        let mut expected = [
+            own("a", "", 13),
+            own("a", r#", x="1""#, 10),
+            own("a", r#", x="2""#, 12),
+            own("b", "", 14),
+            own("b", r#", x="1""#, 11),
+        ];
+        expected.sort();
+        let mut latest = store.latest();
+        latest.sort();
+        assert_eq!(latest, expected);
     }
 
     #[test]
