@@ -525,7 +525,14 @@ fn connections_that_misbehave_are_closed() {
     let address = server.url("").replace("http://", "");
     let endless =
         format!("GET /-/healthy HTTP/1.1\r\nHost: x\r\n{}", "x-filler: yyyyyyyyyyyyyyyyyyyy\r\n".repeat(50_000));
+    // Line and headers together are 64 KiB, and a byte more.
+    let [most, too_many] = [65_536, 65_537].map(|bytes| {
+        let (start, end) = ("GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx: ", "\r\n\r\n");
+        format!("{start}{}{end}", "y".repeat(bytes - start.len() - end.len()))
+    });
     for (bytes, status) in [
+        (most.as_bytes(), Some("200")),
+        (too_many.as_bytes(), Some("431")),
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"[..], Some("400")),
         (b"GET / HTTP/9.9\r\n\r\n", Some("400")),
         (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", Some("400")),

@@ -1,9 +1,10 @@
 //! Request bodies: read with a limit and a deadline, decompressed with a limit, and all of them together within one account
-//! of memory.
+//! of memory ([`BodyMemory`]).
+
+mod buffer;
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::http::{HeaderMap, StatusCode, header};
@@ -13,109 +14,9 @@ use http_body_util::BodyExt;
 
 use super::error::Fault;
 use crate::app::App;
-use crate::config::Config;
 
-/// What is taken at once for a body that announces its length: few announce more, and who sends nothing holds little.
-const FIRST_BYTES: usize = 1 << 20;
-/// Least that a buffer grows by.
-const GROWTH_BYTES: usize = 64 << 10;
-/// What a refused sender is told to wait.
-const RETRY_AFTER_S: u64 = 1;
-
-/// The memory that all request bodies may take together, as sent and decompressed (`http.max_body_memory`).
-#[derive(Debug)]
-pub struct BodyMemory {
-    max: u64,
-    taken: AtomicU64,
-}
-
-impl BodyMemory {
-    pub(crate) fn new(config: &Config) -> Arc<BodyMemory> {
-        Arc::new(BodyMemory { max: config.http_max_body_memory.0, taken: AtomicU64::new(0) })
-    }
-
-    /// Bytes that bodies take now.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    /// 429 if there is no room now, 413 if there never is.
-    fn take(&self, had: usize, more: usize) -> Result<(), Fault> {
-        let before = self.taken.fetch_add(more as u64, Ordering::Relaxed);
-        if before.saturating_add(more as u64) <= self.max {
-            return Ok(());
-        }
-        self.give_back(more);
-        if (had as u64).saturating_add(more as u64) > self.max {
-            return Err(too_large(("http.max_body_memory", self.max), "the body"));
-        }
-        let message =
-            format!("too many request bodies in memory: limit http.max_body_memory = {} bytes reached", self.max);
-        let retry_after_s = Some(RETRY_AFTER_S);
-        Err(Fault { status: StatusCode::TOO_MANY_REQUESTS, message, retry_after_s })
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.taken.fetch_sub(bytes as u64, Ordering::Relaxed);
-    }
-}
-
-/// Bytes of a body within the account; they leave it with the last of the [`Bytes`] made of them.
-struct Buffer {
-    bytes: Vec<u8>,
-    taken: usize,
-    memory: Arc<BodyMemory>,
-}
-
-impl Buffer {
-    fn new(memory: &Arc<BodyMemory>) -> Buffer {
-        Buffer { bytes: Vec::new(), taken: 0, memory: Arc::clone(memory) }
-    }
-
-    /// Makes room for so many bytes in all.
-    fn grow(&mut self, size: usize) -> Result<(), Fault> {
-        let more = size.saturating_sub(self.taken);
-        if more > 0 {
-            self.memory.take(self.taken, more)?;
-            self.taken += more;
-            self.bytes.reserve_exact(size - self.bytes.len());
-        }
-        Ok(())
-    }
-
-    /// Makes room for more bytes, and for some that follow them, so that a long body grows in few steps; for `most` in all,
-    /// if these are not more.
-    fn grow_by(&mut self, more: usize, most: usize) -> Result<(), Fault> {
-        let needed = self.bytes.len() + more;
-        if needed <= self.taken {
-            return Ok(());
-        }
-        let ample = (2 * self.taken).max(GROWTH_BYTES).min(most).max(needed);
-        self.grow(ample).or_else(|_| self.grow(needed))
-    }
-
-    /// So many zeros, to be written over.
-    fn zeroed(memory: &Arc<BodyMemory>, size: usize) -> Result<Buffer, Fault> {
-        memory.take(0, size)?;
-        Ok(Buffer { bytes: vec![0; size], taken: size, memory: Arc::clone(memory) })
-    }
-
-    fn freeze(self) -> Bytes {
-        Bytes::from_owner(self)
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.memory.give_back(self.taken);
-    }
-}
+pub use buffer::BodyMemory;
+use buffer::{Buffer, FIRST_BYTES, GROWTH_BYTES};
 
 /// Limits of a body; the names stand in errors.
 #[derive(Debug, Clone)]
@@ -259,6 +160,7 @@ pub fn decode_snappy(sent: &[u8], limits: &BodyLimits) -> Result<Bytes, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::buffer::RETRY_AFTER_S;
     use super::*;
     use std::io::Write;
     use std::pin::Pin;
@@ -274,7 +176,7 @@ mod tests {
             sent: ("ingest.max_body_bytes", sent),
             decoded: ("ingest.max_decoded_bytes", decoded),
             timeout: Duration::from_secs(5),
-            memory: Arc::new(BodyMemory { max: memory, taken: AtomicU64::new(0) }),
+            memory: BodyMemory::of(memory),
         }
     }
 

@@ -26,6 +26,13 @@ use crate::supervise::supervised;
 /// Waits after an accept error that will come again at once (no free file descriptor), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Most bytes of a request's line and headers (HTTP/1); more is answered with 431.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+
+/// About what is read from a connection at once, and what waits to be written: a body is copied from here while it is still
+/// in the processor's cache. With hyper's 408 KiB a report takes 4 % more CPU time.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -75,6 +82,7 @@ async fn accept_all(
             Wire::Http1 => {
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(app.config.http_header_timeout.std());
+                builder.max_buf_size(BUFFER_BYTES).max_header_size(HEADER_BYTES_MAX);
                 let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
                 tokio::spawn(run(connection, peer, permit));
             }
@@ -91,7 +99,7 @@ async fn accept_all(
 fn either(config: &Config) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let timeout = config.http_header_timeout.std();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
