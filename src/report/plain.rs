@@ -2,9 +2,9 @@
 //! nothing nested where a plain value is usual.
 //!
 //! In a text without backslashes and control characters a string ends at the next quote, so that its bytes need no second
-//! look. Everything else, and all that is wrong, is left to serde ([`super::decode`]), which also says what is wrong and
-//! where: [`read`] gives either what serde would give, or nothing, which costs what it read so far. A fifth of the CPU time of a report went into serde's
-//! look at each byte.
+//! look, and labels that repeat those of the metric before are only compared. Everything else, and all that is wrong, is
+//! left to serde ([`super::decode`]), which also says what is wrong and where: [`read`] gives either what serde would give,
+//! or nothing, which costs what it read so far.
 
 use super::decode::{Item, Metric, MetricKey, Metrics, Outline, OutlineKey};
 use super::raw::Raw;
