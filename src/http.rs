@@ -21,6 +21,7 @@ mod segment;
 mod server;
 mod snapshots;
 mod tsp;
+mod unread;
 mod welcome;
 
 use std::net::SocketAddr;

@@ -47,6 +47,28 @@ fn a_connection_above_the_limit_waits_for_a_place() {
     drop(second);
 }
 
+/// The request is refused by its head; the client sends all of its body before it looks for the answer.
+#[test]
+fn the_rest_of_a_refused_body_is_swallowed_at_n_and_not_at_n_plus_1() {
+    let server = Server::start();
+    for (bytes, goes_on) in [(1_048_576, true), (1_048_577, false)] {
+        let mut stream = TcpStream::connect(address(&server)).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        let head = format!("POST /-/ready HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"HTTP/1.1 405");
+        let sent = stream.write_all(&vec![b' '; bytes]).and_then(|()| {
+            stream.write_all(b"GET /-/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+            let mut answers = String::new();
+            stream.read_to_string(&mut answers)?;
+            Ok(answers.contains("HTTP/1.1 200"))
+        });
+        assert_eq!(sent.unwrap_or(false), goes_on, "{bytes}");
+    }
+}
+
 #[test]
 fn bodies_share_one_account() {
     let server = Server::with(&[("http.max_body_memory", "1000")]);

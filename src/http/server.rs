@@ -19,6 +19,7 @@ use tower::ServiceExt;
 
 use super::opening::Opening;
 use super::progress::Progress;
+use super::unread::Swallowed;
 use crate::app::App;
 use crate::config::Config;
 use crate::supervise::supervised;
@@ -75,7 +76,7 @@ async fn accept_all(
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             name_host(&mut request);
-            router.clone().oneshot(request)
+            router.clone().oneshot(Swallowed::request(request))
         });
         let stream = Progress::new(stream, app.config.http_body_timeout.std());
         match wire {

@@ -16,7 +16,7 @@ pub(super) const FIRST_BYTES: usize = 1 << 20;
 /// Least that a buffer grows by.
 pub(super) const GROWTH_BYTES: usize = 64 << 10;
 /// Smallest and largest vector that is kept for the next body. Otherwise the allocator gives the pages of most bodies back
-/// to the kernel, which clears them again for the next: 5 % of the CPU time of a report of 400 KB.
+/// to the kernel, which clears them again for the next: 1 to 2 % of the CPU time of reports of 400 KB.
 const SPARE_BYTES_MIN: usize = 64 << 10;
 const SPARE_BYTES_MAX: usize = FIRST_BYTES;
 /// Most vectors that are kept. While no body has them they are not counted.
