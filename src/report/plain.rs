@@ -3,7 +3,7 @@
 //!
 //! In a text without backslashes and control characters a string ends at the next quote, so that its bytes need no second
 //! look, and labels that repeat those of the metric before are only compared. Everything else, and all that is wrong, is
-//! left to serde ([`super::decode`]), which also says what is wrong and where: [`read`] gives either what serde would give,
+//! left to serde ([`super::decode()`]), which also says what is wrong and where: [`read`] gives either what serde would give,
 //! or nothing, which costs what it read so far.
 
 use super::decode::{Item, Metric, MetricKey, Metrics, Outline, OutlineKey};
