@@ -47,7 +47,7 @@ fn a_connection_above_the_limit_waits_for_a_place() {
     drop(second);
 }
 
-/// The request is refused by its head; the client sends all of its body before it looks for the answer.
+/// The request is refused by its head and answered at once; its client goes on and sends the body that it announced.
 #[test]
 fn the_rest_of_a_refused_body_is_swallowed_at_n_and_not_at_n_plus_1() {
     let server = Server::start();
