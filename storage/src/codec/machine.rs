@@ -1,21 +1,46 @@
-//! The inner loops for the machine at hand: plain code, compiled once for any machine and once for x86-64 with AVX2.
+//! The inner loops for the machine at hand: plain code, compiled once for any machine and twice for x86-64, with AVX2 and
+//! with AVX-512.
 //!
-//! Both come from the same text, so they give the same results; a test decodes with either.
+//! All come from the same text, so they give the same results; a test decodes with each.
 
-/// True if this machine runs what is compiled for AVX2.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(super) fn is_fast() -> bool {
-    #[cfg(test)]
-    if tests::PORTABLE_ONLY.get() {
-        return false;
-    }
-    std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("bmi2")
-        && std::arch::is_x86_feature_detected!("fma")
+/// What the inner loops are compiled for, each level with all that the ones below it have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Portable,
+    Avx2,
+    Avx512,
 }
 
-/// Compiles a function for any machine and for x86-64 with AVX2, and calls the one that suits.
+/// The level that this machine runs.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const fn level() -> Level {
+    Level::Portable
+}
+
+/// The level that this machine runs.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn level() -> Level {
+    let level =
+        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("fma")) {
+            Level::Portable
+        } else if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        // Not used: processors from before it lower their clock for wide vectors.
+        && is_x86_feature_detected!("avx512vbmi")
+        {
+            Level::Avx512
+        } else {
+            Level::Avx2
+        };
+    #[cfg(test)]
+    let level = level.min(tests::HIGHEST.get());
+    level
+}
+
+/// Compiles a function for each level, and calls the one that suits.
 macro_rules! for_machine {
     (
         $(#[$attribute:meta])*
@@ -29,14 +54,23 @@ macro_rules! for_machine {
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,bmi2,fma")]
-            fn fast($($argument: $type),*) $(-> $result)? {
+            fn avx2($($argument: $type),*) $(-> $result)? {
                 portable($($argument),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            if $crate::codec::machine::is_fast() {
+            #[target_feature(enable = "avx2,bmi2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512($($argument: $type),*) $(-> $result)? {
+                portable($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            match $crate::codec::machine::level() {
                 // SAFETY: the machine has what this is compiled for.
-                return unsafe { fast($($argument),*) };
+                $crate::codec::machine::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                // SAFETY: as above.
+                $crate::codec::machine::Level::Avx2 => return unsafe { avx2($($argument),*) },
+                $crate::codec::machine::Level::Portable => {}
             }
             portable($($argument),*)
         }
@@ -46,17 +80,21 @@ pub(super) use for_machine;
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::Level;
     use std::cell::Cell;
 
     thread_local! {
-        pub(in crate::codec) static PORTABLE_ONLY: Cell<bool> = const { Cell::new(false) };
+        pub(super) static HIGHEST: Cell<Level> = const { Cell::new(Level::Avx512) };
     }
 
-    /// Runs it with what is compiled for any machine.
-    pub(in crate::codec) fn portable<R>(run: impl FnOnce() -> R) -> R {
-        PORTABLE_ONLY.set(true);
-        let result = run();
-        PORTABLE_ONLY.set(false);
-        result
+    /// Runs it with what is compiled for each level, as far as this machine has them; the first result is that for any
+    /// machine.
+    pub(in crate::codec) fn at_each_level<R>(run: impl Fn() -> R) -> [R; 3] {
+        let results = [Level::Portable, Level::Avx2, Level::Avx512].map(|level| {
+            HIGHEST.set(level);
+            run()
+        });
+        HIGHEST.set(Level::Avx512);
+        results
     }
 }

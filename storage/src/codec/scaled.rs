@@ -14,7 +14,7 @@
 //! The encoder takes a scale only for values that come back bit for bit; the others are exceptions.
 
 use super::integers;
-use super::machine::for_machine;
+use super::machine::{Level, for_machine, level};
 use super::{Beside, CodecNumber, Column, Preference, ValueCodec};
 use crate::format::{Cursor, FormatError, Put};
 
@@ -143,28 +143,26 @@ for_machine! {
 /// The integers divided by one of the divisors in use.
 #[inline]
 fn divide(row: &[i64], divisor: f64, out: &mut [f64]) {
-    #[cfg(target_arch = "x86_64")]
-    if super::machine::is_fast() {
-        // SAFETY: the machine has what this is compiled for.
-        return unsafe { divide_fused(row, divisor, out) };
+    if level() > Level::Portable {
+        return divide_fused(row, divisor, out);
     }
     for (out, n) in out.iter_mut().zip(row) {
         *out = *n as f64 / divisor;
     }
 }
 
-/// Division takes four times as long as this: a quotient from the rounded reciprocal, and two corrections with fused
-/// multiplication. The first brings it next to the exact quotient, and from there the second gives the rounded one
-/// (Markstein's theorem; nothing here is near the ends of the range of floats).
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2,fma")]
-fn divide_fused(row: &[i64], divisor: f64, out: &mut [f64]) {
-    let reciprocal = 1.0 / divisor;
-    for (out, n) in out.iter_mut().zip(row) {
-        let n = *n as f64;
-        let quotient = n * reciprocal;
-        let nearer = (-quotient).mul_add(divisor, n).mul_add(reciprocal, quotient);
-        *out = (-nearer).mul_add(divisor, n).mul_add(reciprocal, nearer);
+for_machine! {
+    /// Division takes four times as long as this, where multiplication with addition is one instruction: a quotient from
+    /// the rounded reciprocal, and two corrections. The first brings it next to the exact quotient, and from there the
+    /// second gives the rounded one (Markstein's theorem; nothing here is near the ends of the range of floats).
+    fn divide_fused(row: &[i64], divisor: f64, out: &mut [f64]) {
+        let reciprocal = 1.0 / divisor;
+        for (out, n) in out.iter_mut().zip(row) {
+            let n = *n as f64;
+            let quotient = n * reciprocal;
+            let nearer = (-quotient).mul_add(divisor, n).mul_add(reciprocal, quotient);
+            *out = (-nearer).mul_add(divisor, n).mul_add(reciprocal, nearer);
+        }
     }
 }
 

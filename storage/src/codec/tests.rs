@@ -264,7 +264,7 @@ proptest! {
                         decode_block_beside(&bytes, values.len(), beside, &mut back).unwrap();
                         back
                     };
-                    for back in [decode(), machine::tests::portable(decode)] {
+                    for back in machine::tests::at_each_level(decode) {
                         prop_assert!(same_bits(&back, &values), "{:?}: {values:?} came back as {back:?}", codec.number());
                     }
                 } else {
@@ -295,9 +295,11 @@ proptest! {
             let decoded = decode_block_beside(&bytes, count, beside, &mut out);
             (decoded, out.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
         };
-        let (fast, portable) = (decode(), machine::tests::portable(decode));
-        prop_assert!(fast.1.len() <= count && fast.1.capacity() <= 2 * BLOCK_SAMPLES_MAX);
-        prop_assert!(fast == portable || fast.0.is_err());
+        let [portable, avx2, avx512] = machine::tests::at_each_level(decode);
+        for fast in [avx2, avx512] {
+            prop_assert!(fast.1.len() <= count && fast.1.capacity() <= 2 * BLOCK_SAMPLES_MAX);
+            prop_assert!(fast == portable || fast.0.is_err());
+        }
     }
 
     #[test]
