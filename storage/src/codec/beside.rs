@@ -35,6 +35,11 @@ impl<'a> Beside<'a> {
         let fit = |values: &'a [f64]| if values.len() == count { values } else { &[] };
         Beside { base: fit(self.base), root: fit(self.root) }
     }
+
+    /// This, with the base as its own root: for what is predicted from the base alone.
+    fn without_root(self) -> Self {
+        Beside { root: self.base, ..self }
+    }
 }
 
 /// Which way of writing a block beside others suits best, and what it brings.
@@ -160,23 +165,27 @@ fn encode_from(
     true
 }
 
-/// A row of the base and of the root (nothing, if there is none), the differences, and the values to be set.
+/// Rows of the base and of the root, the differences, and the values to be set.
 type Row<'a> = (&'a [f64], &'a [f64], &'a [i64], &'a mut [f64]);
 
-/// Decodes an integer stream row by row; `sum` makes values of each row.
+/// Decodes an integer stream row by row. A value is its integer and what is predicted from the integers of base and root;
+/// `sum` makes that of a row if floats hold all of it exactly, and else returns false.
 fn decode_beside(
     cursor: &mut Cursor<'_>,
     beside: Beside<'_>,
     out: &mut [f64],
-    mut sum: impl FnMut(Row<'_>),
+    sum: impl Fn(&[f64], &[f64], &[i64], &mut [f64]) -> bool,
+    predicted: impl Fn(i64, i64) -> i64,
 ) -> Result<(), FormatError> {
-    if beside.base.len() != out.len() {
+    let Beside { mut base, mut root } = beside;
+    if base.len() != out.len() {
         return Err(cursor.error("the block that this one differs from is missing"));
     }
-    let Beside { mut base, mut root } = beside;
     integers::decode_floats(cursor, out, |differences, out| {
-        let count = out.len();
-        sum((take(&mut base, count), take(&mut root, count), differences, out));
+        let (base, root) = (take(&mut base, out.len()), take(&mut root, out.len()));
+        if !sum(base, root, differences, out) {
+            sum_any((base, root, differences, out), &predicted);
+        }
     })
 }
 
@@ -189,7 +198,6 @@ fn take<'a>(values: &mut &'a [f64], count: usize) -> &'a [f64] {
 
 /// The sums by their definition, one by one, whatever the values are.
 fn sum_any((base, root, differences, out): Row<'_>, predicted: impl Fn(i64, i64) -> i64) {
-    let root = root.iter().chain(std::iter::repeat(&0.0));
     for (((out, base), root), n) in out.iter_mut().zip(base).zip(root).zip(differences) {
         *out = predicted(*base as i64, *root as i64).wrapping_add(*n) as f64;
     }
@@ -213,11 +221,7 @@ impl ValueCodec for Difference {
     }
 
     fn decode(&self, cursor: &mut Cursor<'_>, beside: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError> {
-        decode_beside(cursor, beside, out, |(base, root, differences, out)| {
-            if !sum(base, differences, out) {
-                sum_any((base, root, differences, out), |base, _| base);
-            }
-        })
+        decode_beside(cursor, beside.without_root(), out, |base, _, n, out| sum(base, n, out), |base, _| base)
     }
 }
 
@@ -241,11 +245,8 @@ impl ValueCodec for Share {
 
     fn decode(&self, cursor: &mut Cursor<'_>, beside: Beside<'_>, out: &mut [f64]) -> Result<(), FormatError> {
         let share = cursor.u8()?;
-        decode_beside(cursor, beside, out, |(base, root, differences, out)| {
-            if !sum_share(base, share, differences, out) {
-                sum_any((base, root, differences, out), |base, _| part(base, share));
-            }
-        })
+        let sum = |base: &[f64], _: &[f64], n: &[i64], out: &mut [f64]| sum_share(base, share, n, out);
+        decode_beside(cursor, beside.without_root(), out, sum, |base, _| part(base, share))
     }
 }
 
@@ -272,11 +273,8 @@ impl ValueCodec for Between {
         if beside.root.len() != out.len() {
             return Err(cursor.error("the block at the root of this one is missing"));
         }
-        decode_beside(cursor, beside, out, |(base, root, differences, out)| {
-            if !sum_between(base, root, share, differences, out) {
-                sum_any((base, root, differences, out), |base, root| between(base, root, share));
-            }
-        })
+        let sum = |base: &[f64], root: &[f64], n: &[i64], out: &mut [f64]| sum_between(base, root, share, n, out);
+        decode_beside(cursor, beside, out, sum, |base, root| between(base, root, share))
     }
 }
 
@@ -290,11 +288,11 @@ fn between(base: i64, root: i64, share: u8) -> i64 {
     base.wrapping_add(part(root.wrapping_sub(base), share))
 }
 
-// The definition above in integers takes a conversion from floats and one back, for which AVX2 has no instruction, as it has
-// none for products and shifts of 64 bits. Nearly all rows are small integers, and are summed as floats: a third less time.
+// The definition in integers takes a conversion from floats and one back, for which AVX2 has no instruction, as it has none
+// for products and shifts of 64 bits. Nearly all rows are small integers, and are summed as floats: a third less time.
 
-/// Integers of as many bits (and a sign) are summed as floats. A difference of two has one more, its product with a share
-/// eight more than that, and it is exact, as is what [`TO_FLOOR`] leaves of it: 53 bits, nine of them below the point.
+/// Integers from `-(1 << EXACT_BITS)` to just below `1 << EXACT_BITS` are summed as floats. What lies between two is less
+/// than one bit more; its share, less [`TO_FLOOR`], is a multiple of 1/512 below 2^44, and so held exactly by 53 bits.
 const EXACT_BITS: u32 = 43;
 /// A little less than a half: taken off a multiple of 1/256, it makes the nearest integer the one that is not above.
 const TO_FLOOR: f64 = 127.5 / SHARES;
@@ -428,15 +426,33 @@ mod tests {
         }
     }
 
-    /// The bound is where it is said to be: nothing within it takes the slow way.
+    /// Rows longer than any vector: nothing within the bounds takes the slow way, and one bit more would be too much.
     #[test]
-    fn all_below_the_bound_is_summed_as_floats() {
+    fn rows_at_the_bounds_are_summed_exactly() {
+        const ROW: usize = 300;
         let (most, least) = ((1_i64 << EXACT_BITS) - 1, -1_i64 << EXACT_BITS);
-        for (base, root, n) in [(most, least, most), (least, most, least), (0, 0, 0)] {
-            let (b, r, mut out) = ([base as f64], [root as f64], [0.0]);
-            assert!(sum_between(&b, &r, u8::MAX, &[n], &mut out));
-            assert_eq!(out, [(between(base, root, u8::MAX) + n) as f64]);
-            assert!(sum(&b, &[n], &mut out) && sum_share(&b, u8::MAX, &[n], &mut out));
+        let high: Vec<f64> = (0..ROW as i64).map(|i| (most - i) as f64).collect();
+        let low: Vec<f64> = (0..ROW as i64).map(|i| (least + i / 7) as f64).collect();
+        let n = [most; ROW];
+        let check = |want: [f64; ROW], fast: &dyn Fn(&mut [f64]) -> bool| {
+            for got in at_each_level(|| {
+                let mut got = [0.0; ROW];
+                fast(&mut got).then_some(got)
+            }) {
+                assert_eq!(got, Some(want));
+            }
+        };
+        for (base, root) in [(&high, &low), (&low, &high)] {
+            let want = |predicted: &dyn Fn(i64, i64) -> i64| {
+                let mut want = [0.0; ROW];
+                sum_any((base, root, &n, &mut want), predicted);
+                want
+            };
+            check(want(&|base, _| base), &|out| sum(base, &n, out));
+            for share in 0..=u8::MAX {
+                check(want(&|base, _| part(base, share)), &|out| sum_share(base, share, &n, out));
+                check(want(&|b, r| between(b, r, share)), &|out| sum_between(base, root, share, &n, out));
+            }
         }
         for (base, root, n) in [(most + 1, 0, 0), (0, least - 1, 0), (0, 0, most + 1)] {
             assert!(!sum_between(&[base as f64], &[root as f64], 1, &[n], &mut [0.0]));

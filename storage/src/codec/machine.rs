@@ -5,6 +5,7 @@
 
 /// What the inner loops are compiled for, each level with all that the ones below it have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "there is no other level than the first"))]
 pub(super) enum Level {
     Portable,
     Avx2,
@@ -13,7 +14,7 @@ pub(super) enum Level {
 
 /// The level that this machine runs.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) const fn level() -> Level {
+pub(super) fn level() -> Level {
     Level::Portable
 }
 
@@ -21,20 +22,18 @@ pub(super) const fn level() -> Level {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(super) fn level() -> Level {
-    let level =
-        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("fma")) {
-            Level::Portable
-        } else if is_x86_feature_detected!("avx512f")
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("fma");
+    // The last is not needed: processors from before it lower their clock for wide vectors.
+    let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
-        // Not used: processors from before it lower their clock for wide vectors.
-        && is_x86_feature_detected!("avx512vbmi")
-        {
-            Level::Avx512
-        } else {
-            Level::Avx2
-        };
+        && is_x86_feature_detected!("avx512vbmi");
+    let level = match (avx2, avx512) {
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        (false, _) => Level::Portable,
+    };
     #[cfg(test)]
     let level = level.min(tests::HIGHEST.get());
     level

@@ -117,7 +117,7 @@ fn power(scale: u8) -> f64 {
 
 for_machine! {
     /// The integers as floats.
-    pub(super) fn to_floats(row: &[i64], out: &mut [f64]) {
+    fn to_floats(row: &[i64], out: &mut [f64]) {
         for (out, n) in out.iter_mut().zip(row) {
             *out = *n as f64;
         }
