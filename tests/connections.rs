@@ -69,6 +69,21 @@ fn the_rest_of_a_refused_body_is_swallowed_at_n_and_not_at_n_plus_1() {
     }
 }
 
+/// The rest is waited for a second long, and not longer.
+#[test]
+fn a_client_that_stops_in_a_refused_body_is_let_go() {
+    let server = Server::start();
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(address(&server)).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.write_all(b"POST /-/ready HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n ").unwrap();
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"HTTP/1.1 405");
+    let closed = stream.read_to_end(&mut Vec::new());
+    assert!(closed.is_ok() && begun.elapsed() >= Duration::from_secs(1), "{closed:?} after {:?}", begun.elapsed());
+}
+
 #[test]
 fn bodies_share_one_account() {
     let server = Server::with(&[("http.max_body_memory", "1000")]);
