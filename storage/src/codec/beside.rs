@@ -165,9 +165,6 @@ fn encode_from(
     true
 }
 
-/// Rows of the base and of the root, the differences, and the values to be set.
-type Row<'a> = (&'a [f64], &'a [f64], &'a [i64], &'a mut [f64]);
-
 /// Decodes an integer stream row by row. A value is its integer and what is predicted from the integers of base and root;
 /// `sum` makes that of a row if floats hold all of it exactly, and else returns false.
 fn decode_beside(
@@ -184,7 +181,7 @@ fn decode_beside(
     integers::decode_floats(cursor, out, |differences, out| {
         let (base, root) = (take(&mut base, out.len()), take(&mut root, out.len()));
         if !sum(base, root, differences, out) {
-            sum_any((base, root, differences, out), &predicted);
+            sum_any(base, root, differences, out, &predicted);
         }
     })
 }
@@ -197,7 +194,7 @@ fn take<'a>(values: &mut &'a [f64], count: usize) -> &'a [f64] {
 }
 
 /// The sums by their definition, one by one, whatever the values are.
-fn sum_any((base, root, differences, out): Row<'_>, predicted: impl Fn(i64, i64) -> i64) {
+fn sum_any(base: &[f64], root: &[f64], differences: &[i64], out: &mut [f64], predicted: impl Fn(i64, i64) -> i64) {
     for (((out, base), root), n) in out.iter_mut().zip(base).zip(root).zip(differences) {
         *out = predicted(*base as i64, *root as i64).wrapping_add(*n) as f64;
     }
@@ -309,7 +306,7 @@ impl Exactness {
     #[inline(always)]
     fn see(&mut self, value: f64) -> f64 {
         let rounded = value + ROUNDER;
-        // −0 comes back as 0, and counts as none.
+        // −0 comes back as 0, so it counts as no integer.
         self.not_integer |= (rounded - ROUNDER).to_bits() ^ value.to_bits();
         self.see_integer(rounded.to_bits().wrapping_sub(ROUNDER.to_bits()));
         rounded
@@ -406,7 +403,7 @@ mod tests {
             let differences: Vec<i64> = row.iter().map(|(.., n)| *n).collect();
             let check = |name: &str, fast: &dyn Fn(&mut [f64]) -> bool, predicted: &dyn Fn(i64, i64) -> i64| {
                 let mut want = vec![0.0; row.len()];
-                sum_any((&base, &root, &differences, &mut want), predicted);
+                sum_any(&base, &root, &differences, &mut want, predicted);
                 for got in at_each_level(|| {
                     let mut got = vec![0.0; row.len()];
                     fast(&mut got).then_some(got)
@@ -445,7 +442,7 @@ mod tests {
         for (base, root) in [(&high, &low), (&low, &high)] {
             let want = |predicted: &dyn Fn(i64, i64) -> i64| {
                 let mut want = [0.0; ROW];
-                sum_any((base, root, &n, &mut want), predicted);
+                sum_any(base, root, &n, &mut want, predicted);
                 want
             };
             check(want(&|base, _| base), &|out| sum(base, &n, out));
