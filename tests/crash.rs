@@ -181,8 +181,8 @@ fn maintain(base: &str, stop: &AtomicBool) {
     }
 }
 
-/// Everything the server has, by series and time.
-fn stored(base: &str) -> HashMap<(String, i64), f64> {
+/// Everything the server has, by series and time; none if it does not answer.
+fn stored(base: &str) -> Option<HashMap<(String, i64), f64>> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().into();
     let mut found = HashMap::new();
     for writer in 0..WRITERS {
@@ -190,8 +190,8 @@ fn stored(base: &str) -> HashMap<(String, i64), f64> {
         let mut response = agent
             .post(format!("{base}/api/v1/query"))
             .send_form([("query", query.as_str()), ("time", "1700604800")])
-            .unwrap();
-        let text = response.body_mut().with_config().limit(1 << 30).read_to_string().unwrap();
+            .ok()?;
+        let text = response.body_mut().with_config().limit(1 << 30).read_to_string().ok()?;
         let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
         for series in answer["data"]["result"].as_array().unwrap() {
             let name = series["metric"]["__name__"].as_str().unwrap();
@@ -203,11 +203,12 @@ fn stored(base: &str) -> HashMap<(String, i64), f64> {
             }
         }
     }
-    found
+    Some(found)
 }
 
-fn check(base: &str, sent: &Sent) {
-    let found = stored(base);
+/// Compares all that the server has with what was sent; false if it does not answer.
+fn check(base: &str, sent: &Sent) -> bool {
+    let Some(found) = stored(base) else { return false };
     let mut sent = sent.lock().unwrap();
     for (key, (value, acknowledged)) in sent.iter_mut() {
         match found.get(key) {
@@ -222,6 +223,7 @@ fn check(base: &str, sent: &Sent) {
     for key in found.keys() {
         assert!(sent.contains_key(key), "{key:?} was never sent");
     }
+    true
 }
 
 const WRITERS: usize = 3;
@@ -251,7 +253,14 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         slowest_start = slowest_start.max(server.ready_after);
         let stop = AtomicBool::new(false);
         let (base, mut process) = (server.base, server.process);
-        check(&base, &sent);
+        if !check(&base, &sent) {
+            // A flush of what the WAL left may reach the step before anything is written.
+            let status = process.wait().unwrap();
+            let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+            assert!(dir.path().join(HIT).exists(), "the server ended by itself ({status}):\n{log}");
+            *hits.entry(kind).or_default() += 1;
+            continue;
+        }
         std::thread::scope(|scope| {
             for writer in 0..WRITERS {
                 let (base, sent, stop) = (&base, &sent, &stop);
@@ -277,7 +286,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     let server = Server::start(dir.path(), None).unwrap();
     slowest_start = slowest_start.max(server.ready_after);
-    check(&server.base, &sent);
+    assert!(check(&server.base, &sent), "the last server does not answer");
     server.kill();
     let acknowledged = sent.lock().unwrap().values().filter(|(_, yes)| *yes).count();
     println!("{cycles} kills {hits:?}; {acknowledged} acknowledged samples; slowest start {slowest_start:?}");
