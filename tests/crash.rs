@@ -181,17 +181,16 @@ fn maintain(base: &str, stop: &AtomicBool) {
     }
 }
 
-/// Everything the server has, by series and time; none if it does not answer.
-fn stored(base: &str) -> Option<HashMap<(String, i64), f64>> {
+/// Everything the server has, by series and time; the error of a question that is not answered.
+fn stored(base: &str) -> Result<HashMap<(String, i64), f64>, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().into();
     let mut found = HashMap::new();
     for writer in 0..WRITERS {
         let query = format!("{{__name__=~\"crash_{writer}_.+\"}}[30d]");
         let mut response = agent
             .post(format!("{base}/api/v1/query"))
-            .send_form([("query", query.as_str()), ("time", "1700604800")])
-            .ok()?;
-        let text = response.body_mut().with_config().limit(1 << 30).read_to_string().ok()?;
+            .send_form([("query", query.as_str()), ("time", "1700604800")])?;
+        let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
         let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
         for series in answer["data"]["result"].as_array().unwrap() {
             let name = series["metric"]["__name__"].as_str().unwrap();
@@ -203,12 +202,12 @@ fn stored(base: &str) -> Option<HashMap<(String, i64), f64>> {
             }
         }
     }
-    Some(found)
+    Ok(found)
 }
 
-/// Compares all that the server has with what was sent; false if it does not answer.
-fn check(base: &str, sent: &Sent) -> bool {
-    let Some(found) = stored(base) else { return false };
+/// Compares all that the server has with what was sent; an error if it does not answer.
+fn check(base: &str, sent: &Sent) -> Result<(), ureq::Error> {
+    let found = stored(base)?;
     let mut sent = sent.lock().unwrap();
     for (key, (value, acknowledged)) in sent.iter_mut() {
         match found.get(key) {
@@ -223,7 +222,7 @@ fn check(base: &str, sent: &Sent) -> bool {
     for key in found.keys() {
         assert!(sent.contains_key(key), "{key:?} was never sent");
     }
-    true
+    Ok(())
 }
 
 const WRITERS: usize = 3;
@@ -253,11 +252,12 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         slowest_start = slowest_start.max(server.ready_after);
         let stop = AtomicBool::new(false);
         let (base, mut process) = (server.base, server.process);
-        if !check(&base, &sent) {
+        if let Err(error) = check(&base, &sent) {
             // A flush of what the WAL left may reach the step before anything is written.
             let status = process.wait().unwrap();
             let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-            assert!(dir.path().join(HIT).exists(), "the server ended by itself ({status}):\n{log}");
+            assert!(dir.path().join(HIT).exists(), "{step:?}: {error}, the server ended by itself ({status}):\n{log}");
+            println!("{step:?} came before the first write");
             *hits.entry(kind).or_default() += 1;
             continue;
         }
@@ -286,7 +286,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     let server = Server::start(dir.path(), None).unwrap();
     slowest_start = slowest_start.max(server.ready_after);
-    assert!(check(&server.base, &sent), "the last server does not answer");
+    check(&server.base, &sent).unwrap();
     server.kill();
     let acknowledged = sent.lock().unwrap().values().filter(|(_, yes)| *yes).count();
     println!("{cycles} kills {hits:?}; {acknowledged} acknowledged samples; slowest start {slowest_start:?}");
