@@ -12,4 +12,5 @@ pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod purge;
+mod room;
 pub(crate) mod run;

@@ -462,6 +462,8 @@ impl Engine {
         let entries = || segments.iter().map(|live| &live.entry);
         let raw_keys = self.head.raw_keys.size();
         let compacting = self.compaction.running();
+        let is_there = |id| segments.iter().any(|live| live.entry.id == id);
+        let set_aside = self.compaction.set_aside_of(self.clock.now_ms(), is_there);
         let quarantine = self.disk.list(&self.layout.quarantine_dir()).unwrap_or_default();
         DbStats {
             series: self.head.registry.series_count(),
@@ -513,7 +515,7 @@ impl Engine {
             compacted_samples: counters.compacted_samples.get(),
             compaction_bytes: compacting.as_ref().map_or(0, |job| job.bytes),
             compaction_done_bytes: compacting.as_ref().map_or(0, |job| job.done_bytes),
-            compaction_set_aside: self.compaction.aside(self.clock.now_ms()).len() as u64,
+            compaction_set_aside: set_aside.len() as u64,
             retention_dropped_bytes: counters.retention_dropped_bytes.get(),
             retention_failures: counters.retention_failures.get(),
             rollup_runs: rollups.len() as u64,

@@ -215,7 +215,7 @@ pub struct DbStats {
     pub compaction_bytes: u64,
     /// Bytes of these that are done.
     pub compaction_done_bytes: u64,
-    /// Segments that compaction leaves alone for some minutes because it failed on them.
+    /// Segments that compaction leaves alone for some minutes because it failed on them or found no room.
     pub compaction_set_aside: u64,
     /// Bytes that retention dropped.
     pub retention_dropped_bytes: u64,

@@ -108,7 +108,7 @@ const ROWS: &[Row] = &[
     (
         "streamgauge_compaction_set_aside_segments",
         Gauge,
-        "Segments that compaction leaves alone for ten minutes because it failed on them.",
+        "Segments that compaction leaves alone for ten minutes because it failed on them or found no room.",
         |s| s.compaction_set_aside as f64,
     ),
     ("streamgauge_rollup_runs", Gauge, "Files of roll-ups, those without any bucket included.", |s| {

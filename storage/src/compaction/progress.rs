@@ -13,8 +13,8 @@ use crate::manifest::{Manifest, SegmentEntry};
 use crate::parquet::{DayFile, FileKind};
 use crate::retention::day_text;
 
-/// How long a segment is left alone after its compaction failed: what a disk cannot read now it may read later, and a
-/// corrupt one is put into the quarantine meanwhile.
+/// How long a segment is left alone after its compaction failed or found no room: what a disk cannot read or hold now it
+/// may later, and a corrupt one is put into the quarantine meanwhile.
 const SET_ASIDE_MS: i64 = 600_000;
 /// Pieces of work that are looked ahead.
 const WAITING_MAX: u64 = 1000;
@@ -24,7 +24,7 @@ const WAITING_MAX: u64 = 1000;
 pub struct CompactionStatus {
     /// The piece of work that runs now.
     pub running: Option<CompactionJob>,
-    /// Segments that are left alone for some minutes because their compaction failed.
+    /// Segments that are left alone for some minutes because their compaction failed or found no room.
     pub set_aside: Vec<SetAside>,
     /// Pieces of work that are due in the background; at most 1000 are counted.
     pub waiting_jobs: u64,
@@ -136,6 +136,12 @@ impl Progress {
         aside.keys().copied().collect()
     }
 
+    /// What is left alone now, of the segments that are still there.
+    pub(crate) fn set_aside_of(&self, now_ms: i64, is_there: impl Fn(u64) -> bool) -> Vec<SetAside> {
+        let aside = self.set_aside.lock();
+        aside.values().filter(|one| one.until_ms > now_ms && is_there(one.segment)).cloned().collect()
+    }
+
     /// What runs now.
     pub(crate) fn running(&self) -> Option<CompactionJob> {
         let running = self.running.lock();
@@ -151,9 +157,7 @@ impl Engine {
         let manifest = Manifest::clone(self.manifest.lock().current());
         let running = self.compaction.running();
         let aside = self.compaction.aside(now_ms);
-        let mut set_aside: Vec<SetAside> = self.compaction.set_aside.lock().values().cloned().collect();
-        // Those that are gone meanwhile wait for nothing.
-        set_aside.retain(|one| manifest.segment(one.segment).is_some());
+        let set_aside = self.compaction.set_aside_of(now_ms, |id| manifest.segment(id).is_some());
         let (waiting_jobs, waiting_bytes) = waiting(manifest, &aside, self.aim(Effort::Due));
         CompactionStatus { running, set_aside, waiting_jobs, waiting_bytes }
     }

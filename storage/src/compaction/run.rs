@@ -82,6 +82,9 @@ impl Engine {
         stop: &dyn Fn() -> bool,
         report: &mut CompactReport,
     ) -> Result<Vec<u64>, StorageError> {
+        if let Err(no_room) = self.check_room(job, live, effort) {
+            return Ok(self.set_aside(job.inputs().to_vec(), &no_room));
+        }
         match self.run(job, live, effort, stop) {
             Ok(Some(written)) => {
                 self.counters.compactions.add(1);

@@ -61,6 +61,44 @@ fn a_compaction_that_cannot_write_says_so_and_blames_no_segment() {
     );
 }
 
+/// Compaction by itself never takes the room that keeps the store writable; an operator may.
+#[test]
+fn a_merge_in_the_background_waits_until_there_is_room() {
+    const FLOOR: u64 = 1000;
+    let (disk, clock) = (FakeDisk::default(), TestClock::new());
+    let options = DbOptions { maintenance: false, free_bytes_min: FLOOR, ..options() };
+    let db = Db::open_on(Arc::new(disk.clone()), options, clock.clone()).unwrap();
+    for round in 0..4 {
+        write(&db, &[(0, NOW_MS + round, 2.0)]).unwrap();
+        db.flush().unwrap();
+    }
+    let bytes: u64 = db.engine.manifest.lock().current().segments.iter().map(|entry| entry.bytes).sum();
+    let compact = |effort| {
+        let report = db.engine.compact(effort, &|| false).unwrap();
+        (report.segments_before, report.set_aside)
+    };
+    disk.set_free_bytes(FLOOR + bytes - 1);
+    assert_eq!(compact(Effort::Due), (0, 4));
+    let status = db.compaction();
+    let said = format!("no room to write up to {bytes} bytes: {} are free", FLOOR + bytes - 1);
+    assert!(status.set_aside[0].error.contains(&said), "{status:?}");
+    assert_eq!((db.stats().compaction_set_aside, db.stats().compaction_failures), (4, 0));
+    disk.set_free_bytes(FLOOR + bytes);
+    assert_eq!(compact(Effort::Due), (0, 4), "it is not asked again and again");
+    clock.advance(600_000);
+    assert_eq!(compact(Effort::Due), (4, 0));
+
+    for round in 4..7 {
+        write(&db, &[(0, NOW_MS + round, 2.0)]).unwrap();
+        db.flush().unwrap();
+    }
+    disk.set_free_bytes(FLOOR);
+    assert_eq!(compact(Effort::Due), (0, 4));
+    assert_eq!(db.stats().compaction_set_aside, 4);
+    assert_eq!(compact(Effort::Everything), (4, 0));
+    assert_eq!(db.stats().compaction_set_aside, 0, "those are gone");
+}
+
 /// Background compaction keeps its rate, is seen while it runs, and ends at once when it is told to.
 #[test]
 fn a_slow_compaction_shows_how_far_it_is_and_can_be_stopped() {
