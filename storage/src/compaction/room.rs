@@ -12,12 +12,14 @@ use crate::error::StorageError;
 use crate::io::Space;
 use crate::manifest::SegmentEntry;
 
-/// A day of Parquet takes at most so many times the bytes of its segments: 2.2 were measured (`BENCHMARKS.md`).
+/// A day of Parquet is reckoned at so many times the bytes of its segments: 2.2 were measured (`BENCHMARKS.md`).
 const PARQUET_GROWTH: u64 = 3;
 
 impl Engine {
+    /// Refuses background work that would need of the free space that is kept.
+    ///
     /// # Errors
-    /// [`StorageError::Io`] that says what is needed, if the disk has no room for the work.
+    /// [`StorageError::Io`] that says what is needed, if the disk has no room.
     pub(super) fn check_room(&self, job: &Job, live: &[Arc<LiveSegment>], effort: Effort) -> Result<(), StorageError> {
         if effort == Effort::Everything {
             return Ok(());
