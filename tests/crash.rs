@@ -102,8 +102,7 @@ impl Server {
                 }
             }
             if let Some(status) = process.try_wait().unwrap() {
-                let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-                assert!(dir.join(HIT).exists(), "the server ended by itself ({status}):\n{log}");
+                ended_at_its_step(dir, &status.to_string());
                 return None;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "not ready after a minute");
@@ -115,6 +114,12 @@ impl Server {
         let _ = self.process.kill();
         self.process.wait().unwrap();
     }
+}
+
+/// Fails with the server's log if it did not end itself at its step.
+fn ended_at_its_step(dir: &Path, how: &str) {
+    let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+    assert!(dir.join(HIT).exists(), "the server ended by itself ({how}):\n{log}");
 }
 
 /// What was sent: by series and time in milliseconds, the value, and whether it was acknowledged.
@@ -255,8 +260,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         if let Err(error) = check(&base, &sent) {
             // A flush of what the WAL left may reach the step before anything is written.
             let status = process.wait().unwrap();
-            let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-            assert!(dir.path().join(HIT).exists(), "{step:?}: {error}, the server ended by itself ({status}):\n{log}");
+            ended_at_its_step(dir.path(), &format!("{step:?}: {error}, {status}"));
             println!("{step:?} came before the first write");
             *hits.entry(kind).or_default() += 1;
             continue;

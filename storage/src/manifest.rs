@@ -475,5 +475,24 @@ impl ManifestStore {
 }
 
 #[cfg(test)]
+impl SegmentEntry {
+    /// One sample of one series, anywhere in a day; what a test is about, it sets itself.
+    pub(crate) fn of_day(id: u64, day: i64, bytes: u64) -> Self {
+        SegmentEntry {
+            id,
+            day: Some(day),
+            times: crate::db::prepared::Partition::of_day(day).times,
+            sequence_min: id,
+            sequence_max: id,
+            series: 1,
+            samples: 1,
+            bytes,
+            created_ms: 0,
+            files: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 #[path = "manifest_tests.rs"]
 mod tests;

@@ -127,7 +127,6 @@ pub(crate) fn day_text(day: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::TimeRange;
 
     const DAY_MS: i64 = 86_400_000;
 
@@ -170,22 +169,6 @@ mod tests {
         assert_eq!((above.newest_of_all_ms(1000), above.oldest_of_all_ms(1000)), (980, Some(950)));
     }
 
-    fn entry(id: u64, day: i64, bytes: u64) -> SegmentEntry {
-        let start_ms = day * DAY_MS;
-        SegmentEntry {
-            id,
-            day: Some(day),
-            times: TimeRange { start_ms, end_ms: start_ms + DAY_MS - 1 },
-            sequence_min: id,
-            sequence_max: id,
-            series: 1,
-            samples: 1,
-            bytes,
-            created_ms: 0,
-            files: Vec::new(),
-        }
-    }
-
     fn ids(segments: Vec<SegmentEntry>, oldest_ms: Option<i64>, bytes_max: Option<u64>) -> Vec<u64> {
         let manifest = Manifest { segments, ..Manifest::default() };
         expired(&manifest, Keep { oldest_ms, bytes_max }, is_seventh).iter().map(|entry| entry.id).collect()
@@ -198,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_stands_elsewhere_goes_by_age_and_not_by_size() {
-        let all = vec![entry(7, 0, 100), entry(1, 1, 10), entry(2, 2, 10)];
+        let all = vec![SegmentEntry::of_day(7, 0, 100), SegmentEntry::of_day(1, 1, 10), SegmentEntry::of_day(2, 2, 10)];
         assert_eq!(ids(all.clone(), None, Some(20)), Vec::<u64>::new());
         assert_eq!(ids(all.clone(), None, Some(19)), [1]);
         assert_eq!(ids(all, Some(DAY_MS), None), [7]);
@@ -206,7 +189,7 @@ mod tests {
 
     #[test]
     fn by_age_a_segment_goes_when_its_last_sample_is_too_old() {
-        let all = vec![entry(1, 0, 1), entry(2, 1, 1)];
+        let all = vec![SegmentEntry::of_day(1, 0, 1), SegmentEntry::of_day(2, 1, 1)];
         assert_eq!(ids(all.clone(), Some(DAY_MS - 1), None), Vec::<u64>::new());
         assert_eq!(ids(all.clone(), Some(DAY_MS), None), [1]);
         assert_eq!(ids(all.clone(), None, None), Vec::<u64>::new());
@@ -215,8 +198,14 @@ mod tests {
 
     #[test]
     fn by_size_the_oldest_days_go_but_never_the_newest() {
-        let mixed = SegmentEntry { day: None, ..entry(9, 0, 5) };
-        let all = vec![entry(1, 0, 10), entry(2, 1, 10), entry(3, 2, 10), entry(4, 1, 10), mixed];
+        let mixed = SegmentEntry { day: None, ..SegmentEntry::of_day(9, 0, 5) };
+        let all = vec![
+            SegmentEntry::of_day(1, 0, 10),
+            SegmentEntry::of_day(2, 1, 10),
+            SegmentEntry::of_day(3, 2, 10),
+            SegmentEntry::of_day(4, 1, 10),
+            mixed,
+        ];
         assert_eq!(ids(all.clone(), None, Some(45)), Vec::<u64>::new());
         assert_eq!(ids(all.clone(), None, Some(44)), [1, 9]);
         assert_eq!(ids(all.clone(), None, Some(29)), [1, 9, 2, 4]);

@@ -187,20 +187,9 @@ mod tests {
     const DAY_MS: i64 = 86_400_000;
 
     fn entry(id: u64, day: Option<i64>, sequences: (u64, u64), bytes: u64) -> SegmentEntry {
-        let times = Partition::of_day(day.unwrap_or(0)).times;
-        let times = if day.is_none() { TimeRange { start_ms: 0, end_ms: 5 * DAY_MS } } else { times };
-        SegmentEntry {
-            id,
-            day,
-            times,
-            sequence_min: sequences.0,
-            sequence_max: sequences.1,
-            series: 1,
-            samples: 1,
-            bytes,
-            created_ms: 0,
-            files: Vec::new(),
-        }
+        let of_one = SegmentEntry::of_day(id, day.unwrap_or(0), bytes);
+        let times = if day.is_none() { TimeRange { start_ms: 0, end_ms: 5 * DAY_MS } } else { of_one.times };
+        SegmentEntry { day, times, sequence_min: sequences.0, sequence_max: sequences.1, ..of_one }
     }
 
     fn next(segments: &[SegmentEntry], now_ms: i64, effort: Effort) -> Option<Job> {

@@ -202,25 +202,12 @@ fn together(a: &SegmentEntry, b: &SegmentEntry) -> SegmentEntry {
 
 #[cfg(test)]
 mod tests {
-    use model::TimeRange;
-
     use super::*;
 
     const AIM: Aim = Aim { now_ms: 0, effort: Effort::Due, parquet_after_ms: None };
 
     fn entry(id: u64, bytes: u64) -> SegmentEntry {
-        SegmentEntry {
-            id,
-            day: Some(0),
-            times: TimeRange { start_ms: 0, end_ms: 9 },
-            sequence_min: id,
-            sequence_max: id,
-            series: 10,
-            samples: 1,
-            bytes,
-            created_ms: 0,
-            files: Vec::new(),
-        }
+        SegmentEntry { series: 10, ..SegmentEntry::of_day(id, 0, bytes) }
     }
 
     #[test]

@@ -71,25 +71,12 @@ impl Need {
 
 #[cfg(test)]
 mod tests {
-    use model::TimeRange;
-
     use super::*;
     use crate::parquet::{DayFile, FileKind};
 
     fn entry(id: u64, bytes: u64, parquet_bytes: Option<u64>) -> SegmentEntry {
         let file = |bytes| DayFile { kind: FileKind::Samples, name: "samples".to_owned(), bytes, rows: 1 };
-        SegmentEntry {
-            id,
-            day: Some(0),
-            times: TimeRange { start_ms: 0, end_ms: 9 },
-            sequence_min: id,
-            sequence_max: id,
-            series: 1,
-            samples: 1,
-            bytes,
-            created_ms: 0,
-            files: parquet_bytes.map(file).into_iter().collect(),
-        }
+        SegmentEntry { files: parquet_bytes.map(file).into_iter().collect(), ..SegmentEntry::of_day(id, 0, bytes) }
     }
 
     #[test]
